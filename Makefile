@@ -1,0 +1,44 @@
+# `make demo` and `make test` do everything on a fresh machine: each prepares .venv first if there is none.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help venv demo lint test test-slow
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make venv       create .venv with the exact versions of constraints.txt, all extras included'
+	@echo 'make demo       prune an embedded OGB set and write a report'
+	@echo 'make lint       ruff, mypy --strict, import-linter'
+	@echo 'make test       lint, then every test that is not marked slow'
+	@echo 'make test-slow  the tests marked slow'
+	@echo 'PYTHON=... chooses the interpreter of .venv (3.11 or newer; now: $(PYTHON))'
+
+venv: $(INSTALLED)
+
+# setuptools comes first, pinned like the rest: the project is then built with it and not with whatever is newest.
+$(INSTALLED): constraints.txt pyproject.toml setup.py
+	@command -v '$(PYTHON)' >/dev/null || \
+	  { echo "graphprune: no '$(PYTHON)' here; install Python 3.11 or newer, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "graphprune needs Python 3.11 or newer, '$(PYTHON)' is $$('$(PYTHON)' -V 2>&1); say make PYTHON=/path/to/python" >&2; exit 1; }
+	'$(PYTHON)' -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt setuptools
+	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[all]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/graphprune demo
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow

@@ -1,0 +1,71 @@
+"""The public face of graphprune: names only, each loaded when it is first used.
+
+``import graphprune as gp`` imports nothing else, neither torch nor any optional package: the command line
+answers at once, and a missing extra is reported by the part that needs it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ICPG",
+    "IMP",
+    "Dense",
+    "EdgeMask",
+    "EdgePredictor",
+    "FitJob",
+    "FitResult",
+    "MaskSet",
+    "NoEdges",
+    "PruneEdges",
+    "PrunedDataset",
+    "RandomPruning",
+    "SmallDense",
+    "SoftEdges",
+    "Ticket",
+    "__version__",
+    "bench",
+    "data",
+    "graphs",
+    "masks",
+    "methods",
+    "models",
+    "prunable",
+    "register_soft_edges",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from graphprune import bench, data, graphs, masks, methods, models, train
+    from graphprune.graphs import (
+        EdgeMask,
+        EdgePredictor,
+        PrunedDataset,
+        PruneEdges,
+        SoftEdges,
+        register_soft_edges,
+    )
+    from graphprune.masks import MaskSet, prunable
+    from graphprune.methods import ICPG, IMP, Dense, FitJob, FitResult, NoEdges, RandomPruning, SmallDense
+    from graphprune.ticket import Ticket
+else:
+    _FLOORS = ("bench", "data", "graphs", "masks", "methods", "models", "train")
+    _HOLDS = {
+        "graphs": "EdgeMask EdgePredictor PruneEdges PrunedDataset SoftEdges register_soft_edges",
+        "masks": "MaskSet prunable",
+        "methods": "ICPG IMP Dense FitJob FitResult NoEdges RandomPruning SmallDense",
+        "ticket": "Ticket",
+    }
+    _HOME = {name: module for module, names in _HOLDS.items() for name in names.split()}
+
+    def __getattr__(name: str) -> object:
+        if name in _FLOORS:
+            return import_module(f"graphprune.{name}")
+        if name in _HOME:
+            return getattr(import_module(f"graphprune.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'graphprune' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

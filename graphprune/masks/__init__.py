@@ -1,0 +1,35 @@
+"""The mask engine: scores in, a segmented exact top-k, boolean masks out. It knows tensors, not graphs."""
+
+from graphprune.masks.attach import Handle, check_ranks, rewind_
+from graphprune.masks.maskset import LedgerRow, MaskSet
+from graphprune.masks.schedules import Constant, Cubic, Geometric, Schedule
+from graphprune.masks.scores import Scorer, gradient, magnitude, random, saliency
+from graphprune.masks.select import keep_top
+from graphprune.masks.targets import Selector, Targets, prunable
+from graphprune.masks.tighten import Scope
+from graphprune.masks.units import Channel, Unit, Weight
+
+__all__ = [
+    "Channel",
+    "Constant",
+    "Cubic",
+    "Geometric",
+    "Handle",
+    "LedgerRow",
+    "MaskSet",
+    "Schedule",
+    "Scope",
+    "Scorer",
+    "Selector",
+    "Targets",
+    "Unit",
+    "Weight",
+    "check_ranks",
+    "gradient",
+    "keep_top",
+    "magnitude",
+    "prunable",
+    "random",
+    "rewind_",
+    "saliency",
+]

@@ -1,0 +1,241 @@
+"""`MaskSet`: which weights of a model are kept; immutable, plain data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from graphprune.masks.attach import Handle, masked_parameters
+from graphprune.masks.targets import Selector, prunable
+from graphprune.masks.tighten import Scope, tightened
+from graphprune.masks.units import Unit, Weight
+
+_BY_ROLE = prunable()
+_SINGLE_WEIGHTS = Weight()
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One masked parameter in numbers.
+
+    Attributes:
+        name: dotted parameter name.
+        shape: its shape.
+        kept: entries kept.
+        total: entries.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kept: int
+    total: int
+
+    @property
+    def density(self) -> float:
+        """``kept / total`` (1 for an empty parameter)."""
+        return self.kept / self.total if self.total else 1.0
+
+
+class MaskSet(Mapping[str, Tensor]):
+    """Parameter name -> bool tensor of the parameter's shape, ``True`` = keep.
+
+    A MaskSet never changes: every operation gives a new one. (Do not write into its tensors.) It holds no
+    reference to a model, so it can be pickled, copied, compared by content and applied to any model that has
+    parameters of these names and shapes. Densities count single entries of the masked parameters only.
+    """
+
+    __slots__ = ("_masks",)
+    _masks: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, masks: Mapping[str, Tensor]) -> MaskSet:
+        """Take copies of given masks.
+
+        Raises:
+            TypeError: a mask that is not a bool tensor.
+        """
+        for name, mask in masks.items():
+            if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+                raise TypeError(f"the mask of {name!r} must be a bool tensor, got {getattr(mask, 'dtype', type(mask))}")
+        return cls._wrap({name: mask.detach().clone() for name, mask in masks.items()})
+
+    @classmethod
+    def dense(cls, model: nn.Module, select: Selector = _BY_ROLE) -> MaskSet:
+        """Keep everything that ``select`` finds in the model; where every method starts."""
+        selected = _selected(model, select)
+        return cls._wrap({name: torch.ones_like(p, dtype=torch.bool) for name, p in selected.items()})
+
+    @classmethod
+    def from_zeros(cls, model: nn.Module, select: Selector = _BY_ROLE) -> MaskSet:
+        """Read the masks of an already sparse model off its zeros."""
+        selected = _selected(model, select)
+        return cls._wrap({name: p.detach() != 0 for name, p in selected.items()})
+
+    @classmethod
+    def _wrap(cls, masks: dict[str, Tensor]) -> MaskSet:
+        made = cls.__new__(cls)
+        made._masks = masks
+        return made
+
+    def __init__(self) -> None:
+        raise TypeError("use MaskSet.dense, MaskSet.from_zeros or MaskSet.of")
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MaskSet):
+            return NotImplemented
+        return self.keys() == other.keys() and all(
+            torch.equal(mask, other[name].to(mask.device)) for name, mask in self.items()
+        )
+
+    def __repr__(self) -> str:
+        kept = f"{self.kept:,} of {self.total:,} kept"
+        return f"MaskSet({len(self)} parameters, {kept}, density {self.density:.4f})"
+
+    def tighten(
+        self,
+        scores: Mapping[str, Tensor],
+        density: float,
+        *,
+        scope: Scope = "global",
+        unit: Unit = _SINGLE_WEIGHTS,
+        regrow: bool = False,
+        layer_floor: float = 0.0,
+    ) -> MaskSet:
+        """Keep the highest scores, to the exact count; among equal scores the earlier entry is kept.
+
+        Args:
+            scores: a floating tensor of the parameter's shape for each masked parameter. Without ``regrow``
+                the scores of pruned entries are ignored and may be anything.
+            density: share of all units (not: of those still kept) that stays, in [0, 1].
+            scope: ``"global"`` keeps ``round(density * units)`` over all parameters together, ``"layer"``
+                keeps ``round(density * units)`` of each.
+            unit: what falls together; with `Channel` the densities count channels. A kept channel keeps the
+                entries that it had (all of them under ``regrow``).
+            regrow: let pruned units compete again.
+            layer_floor: share of each parameter's units, in [0, 1] and rounded up, that is kept before the
+                rest is chosen, as far as so many may be kept; against layers that lose all their weights.
+
+        Raises:
+            TypeError: scores that are not floating point.
+            ValueError: a share outside [0, 1], scores of other names or shapes, NaN scores (the text names
+                the parameter), a density above the present one without ``regrow``, floors beyond the
+                density, or a channel dimension that a parameter does not have.
+        """
+        return self._wrap(
+            tightened(self, scores, density, scope=scope, unit=unit, regrow=regrow, layer_floor=layer_floor)
+        )
+
+    def __and__(self, other: MaskSet) -> MaskSet:
+        """Keep what both keep. Raises ValueError unless both mask the same parameters and shapes."""
+        shapes = {name: mask.shape for name, mask in self.items()}
+        if shapes != {name: mask.shape for name, mask in other.items()}:
+            raise ValueError("only masks of the same parameters and shapes can be combined")
+        return self._wrap({name: mask & other[name].to(mask.device) for name, mask in self.items()})
+
+    def prefixed(self, prefix: str) -> MaskSet:
+        """The same masks under names with ``prefix`` before them (for a wrapper such as ``"module."``)."""
+        return self._wrap({prefix + name: mask for name, mask in self.items()})
+
+    def to(self, device: torch.device | str) -> MaskSet:
+        """The same masks on another device."""
+        return self._wrap({name: mask.to(device) for name, mask in self.items()})
+
+    @torch.no_grad()
+    def apply_(self, model: nn.Module) -> None:
+        """Zero the pruned entries now, even where they are NaN or inf.
+
+        Raises:
+            ValueError: a masked parameter that the model lacks or has in another shape; nothing is changed
+            then.
+        """
+        for name, parameter in masked_parameters(model, self).items():
+            parameter.masked_fill_(~self[name].to(parameter.device), 0)
+
+    def attach(self, model: nn.Module, optimizer: Optimizer) -> Handle:
+        """Apply the masks, and again after every step of the optimiser until the handle is detached.
+
+        Raises:
+            ValueError: masks that do not fit the model, a masked parameter that the optimiser does not own,
+            or an
+                optimiser that holds masks already.
+            RuntimeError: in a distributed run, ranks with different masks.
+        """
+        return Handle(self, model, optimizer)
+
+    def verify(self, model: nn.Module) -> None:
+        """Make sure that the model respects the masks.
+
+        Raises:
+            RuntimeError: pruned entries that are not zero (the text names the parameters).
+            ValueError: masks that do not fit the model.
+        """
+        broken = [
+            name
+            for name, parameter in masked_parameters(model, self).items()
+            if bool((parameter.detach()[~self[name].to(parameter.device)] != 0).any())
+        ]
+        if broken:
+            raise RuntimeError(f"pruned weights are not zero in {broken}: the masks were lost; apply_ or attach them")
+
+    @property
+    def kept(self) -> int:
+        """Entries kept."""
+        return sum(int(mask.count_nonzero()) for mask in self.values())
+
+    @property
+    def total(self) -> int:
+        """Entries masked."""
+        return sum(mask.numel() for mask in self.values())
+
+    @property
+    def density(self) -> float:
+        """``kept / total`` (1 if nothing is masked)."""
+        return self.kept / self.total if self.total else 1.0
+
+    @property
+    def sparsity(self) -> float:
+        """``1 - density``."""
+        return 1.0 - self.density
+
+    @property
+    def ledger(self) -> tuple[LedgerRow, ...]:
+        """Each masked parameter in numbers."""
+        return tuple(
+            LedgerRow(name, tuple(mask.shape), int(mask.count_nonzero()), prod(mask.shape))
+            for name, mask in self.items()
+        )
+
+    @property
+    def collapsed(self) -> tuple[str, ...]:
+        """Parameters of which nothing is left: the layer passes no signal any more."""
+        return tuple(row.name for row in self.ledger if row.total and not row.kept)
+
+    def digest(self) -> str:
+        """SHA-256 over names, shapes and bits; neither the order of the names nor the device matters."""
+        state = hashlib.sha256()
+        for name in sorted(self):
+            mask = self[name]
+            state.update(f"{name}\0{tuple(mask.shape)}\0".encode())
+            state.update(np.packbits(mask.cpu().numpy()).tobytes())
+        return state.hexdigest()
+
+
+def _selected(model: nn.Module, select: Selector) -> dict[str, nn.Parameter]:
+    own = dict(model.named_parameters(remove_duplicate=False))
+    return {name: own[name] for name in select(model).selected}

@@ -1,0 +1,147 @@
+"""Which parameters of a model are pruned, by tensor and role, and why the others are not."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from math import prod
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+_WEIGHTED = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_PYG_WEIGHTED = {"Linear", "HeteroLinear"}
+_PYG_MATRICES = {"MessagePassing"}  # only their 2-D parameters: others are attention vectors or relation stacks
+_EMBEDDING = (nn.Embedding, nn.EmbeddingBag)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a selector found in one model; a parameter shared by several modules appears once.
+
+    Attributes:
+        selected: names of the parameters to prune, in the model's order.
+        protected: names of all other parameters, each with the reason.
+        shapes: the shape of every parameter.
+    """
+
+    selected: tuple[str, ...]
+    protected: dict[str, str]
+    shapes: dict[str, tuple[int, ...]] = field(repr=False)
+
+    def describe(self) -> str:
+        """A printable table: every parameter, its shape, its count, and whether it is pruned or why not."""
+        rows = [(name, self.shapes[name], "pruned") for name in self.selected]
+        rows += [(name, self.shapes[name], f"protected: {reason}") for name, reason in self.protected.items()]
+        width = max((len(name) for name, _, _ in rows), default=0)
+        lines = [f"{name:{width}}  {shape!s:>18}  {prod(shape):>10,}  {state}" for name, shape, state in rows]
+        pruned = sum(prod(self.shapes[name]) for name in self.selected)
+        total = sum(prod(shape) for shape in self.shapes.values())
+        return "\n".join([*lines, f"{pruned:,} of {total:,} parameters may be pruned"])
+
+
+Selector = Callable[[nn.Module], Targets]
+"""Says which parameters of a model are pruned."""
+
+
+def prunable(include: Iterable[str] = (), exclude: Iterable[str] = ()) -> Selector:
+    """Select by tensor and role.
+
+    Selected are the parameters of two or more dimensions that ``nn.Linear``, ``nn.Conv*`` or
+    torch_geometric's ``Linear`` and ``HeteroLinear`` own, and the 2-D ones of torch_geometric's convolutions.
+    Protected are biases, norms, embeddings, attention vectors (own names starting with ``att``) and every
+    role not known here. A module class may settle it for its own parameters with the class attributes
+    ``protected_parameters`` and ``prunable_parameters`` (sets of own names), which go before the role.
+
+    Args:
+        include: fnmatch patterns over dotted parameter names to select whatever their role.
+        exclude: fnmatch patterns over dotted parameter names never to select; goes before ``include``.
+
+    Returns:
+        A selector. Called with a model it raises ValueError if the model has parameters that a first forward
+        would shape, if a pattern matches no parameter, or if nothing is selected (the text lists why).
+    """
+    for name, patterns in (("include", include), ("exclude", exclude)):
+        if isinstance(patterns, str):
+            raise TypeError(f"{name} must be a collection of patterns, got the string {patterns!r}")
+    return _Prunable(tuple(include), tuple(exclude))
+
+
+@dataclass(frozen=True)
+class _Prunable:
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+    def __call__(self, model: nn.Module) -> Targets:
+        owners = _owners(model)
+        lazy = [names[0] for parameter, names, _ in owners if is_lazy(parameter)]
+        if lazy:
+            raise ValueError(f"uninitialised lazy parameters {lazy}: run one forward pass of the model first")
+        self._check_patterns([name for _, names, _ in owners for name in names])
+        reasons = {names[0]: self._reason(parameter, names, roles) for parameter, names, roles in owners}
+        targets = Targets(
+            selected=tuple(name for name, reason in reasons.items() if reason is None),
+            protected={name: reason for name, reason in reasons.items() if reason is not None},
+            shapes={names[0]: tuple(parameter.shape) for parameter, names, _ in owners},
+        )
+        if not targets.selected:
+            raise ValueError(f"nothing to prune in {type(model).__name__}:\n{targets.describe()}")
+        return targets
+
+    def _reason(self, parameter: Tensor, names: list[str], roles: list[nn.Module]) -> str | None:
+        """Why a parameter is protected, or None; any owner can protect a shared parameter."""
+        if any(_matches(name, self.exclude) for name in names):
+            return "excluded by pattern"
+        if any(_matches(name, self.include) for name in names):
+            return None
+        reasons = (_role_reason(module, name, parameter) for name, module in zip(names, roles, strict=True))
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def _check_patterns(self, names: list[str]) -> None:
+        for pattern in (*self.include, *self.exclude):
+            if not any(_matches(name, (pattern,)) for name in names):
+                raise ValueError(f"the pattern {pattern!r} matches no parameter; the model has {names}")
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _owners(model: nn.Module) -> list[tuple[Tensor, list[str], list[nn.Module]]]:
+    """Each distinct parameter with all its dotted names and the modules that own it under these names."""
+    found: dict[int, tuple[Tensor, list[str], list[nn.Module]]] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            _, names, modules = found.setdefault(id(parameter), (parameter, [], []))
+            names.append(f"{prefix}.{name}" if prefix else name)
+            modules.append(module)
+    return list(found.values())
+
+
+def _role_reason(module: nn.Module, dotted: str, parameter: Tensor) -> str | None:
+    """Why this owner protects the parameter, or None if it is a weight to prune."""
+    name = dotted.rpartition(".")[2]
+    if name in getattr(module, "protected_parameters", ()):
+        return f"protected by {type(module).__name__}"
+    if name in getattr(module, "prunable_parameters", ()):
+        return None
+    # By name, so that this floor works without torch_geometric.
+    pyg = {cls.__name__ for cls in type(module).__mro__ if cls.__module__.startswith("torch_geometric.")}
+    if isinstance(module, _EMBEDDING):
+        return "embedding"
+    if "Norm" in type(module).__name__:
+        return "norm"
+    if name.startswith("att"):
+        return "attention vector"
+    if parameter.ndim < 2 or "bias" in name:  # HeteroLinear has one bias for each type
+        return "bias or vector"
+    if isinstance(module, _WEIGHTED) or pyg & _PYG_WEIGHTED or (pyg & _PYG_MATRICES and parameter.ndim == 2):
+        return None
+    return "unknown role; name it in include="

@@ -1,0 +1,152 @@
+"""From scores and a density to masks: the arithmetic behind `MaskSet.tighten`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from graphprune.masks.select import keep_top
+from graphprune.masks.units import Unit
+
+Scope = Literal["global", "layer"]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """The units of one masked tensor: which may be kept (flat bool), and the scores of these."""
+
+    name: str
+    open: Tensor
+    scores: Tensor
+
+    @property
+    def units(self) -> int:
+        return len(self.open)
+
+    @property
+    def candidates(self) -> int:
+        return len(self.scores)
+
+
+def tightened(
+    masks: Mapping[str, Tensor],
+    scores: Mapping[str, Tensor],
+    density: float,
+    *,
+    scope: Scope,
+    unit: Unit,
+    regrow: bool,
+    layer_floor: float,
+) -> dict[str, Tensor]:
+    """New masks; see `MaskSet.tighten` for the meaning of the arguments and the errors."""
+    _check_arguments(masks, scores, density, scope, layer_floor)
+    if not masks:
+        return {}
+    layers = [_layer(name, mask, scores[name], unit, regrow) for name, mask in masks.items()]
+    floors = [min(_ceil(layer_floor * layer.units), layer.candidates) for layer in layers]
+    groups = [layers] if scope == "global" else [[layer] for layer in layers]
+    budgets = [_budget(group, density) for group in groups]
+    chosen = _choose(layers, floors, groups, budgets)
+    parts = chosen.split([layer.candidates for layer in layers])
+    result = {}
+    for layer, part in zip(layers, parts, strict=True):
+        mask = masks[layer.name]
+        keep = torch.zeros_like(layer.open).masked_scatter_(layer.open, part.to(mask.device))
+        expanded = unit.expand(keep, mask)
+        result[layer.name] = expanded if regrow else expanded & mask
+    return result
+
+
+def _choose(layers: list[_Layer], floors: list[int], groups: list[list[_Layer]], budgets: list[int]) -> Tensor:
+    """Which of the layers' candidates, one after the other, are kept."""
+    device = layers[0].scores.device
+    flat = torch.cat([layer.scores.to(device) for layer in layers])
+    sizes, first, budget = (torch.tensor(x) for x in ([layer.candidates for layer in layers], floors, budgets))
+    members = [len(group) for group in groups]
+    if not any(floors):
+        return keep_top(flat, _offsets(_sums(sizes, members)), budget)
+    remaining = budget - _sums(first, members)
+    if bool((remaining < 0).any()):
+        group = int((remaining < 0).nonzero()[0])
+        raise ValueError(
+            f"layer_floor asks for {budgets[group] - int(remaining[group])} units in {_name(groups[group])}, "
+            f"but density leaves {budgets[group]}: lower the floor or raise the density"
+        )
+    # The floors are chosen first and the rest without them, so that both counts are exact.
+    kept = keep_top(flat, _offsets(sizes), first)
+    rest = ~kept
+    kept[rest] = keep_top(flat[rest], _offsets(_sums(sizes - first, members)), remaining)
+    return kept
+
+
+def _layer(name: str, mask: Tensor, scores: Tensor, unit: Unit, regrow: bool) -> _Layer:
+    scores = scores.detach().to(mask.device)
+    try:
+        alive = unit.alive(mask)
+        if not regrow:
+            # What is pruned already has no say, not even as a NaN, in the score of the unit it belongs to.
+            scores = scores.masked_fill(~mask, 0)
+        reduced = unit.reduce(scores)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    may_stay = torch.ones_like(alive) if regrow else alive
+    candidates = reduced[may_stay]
+    if bool(candidates.isnan().any()):
+        raise ValueError(f"the scores of {name!r} contain NaN: it cannot be ranked")
+    return _Layer(name, may_stay, candidates)
+
+
+def _budget(group: list[_Layer], density: float) -> int:
+    """How many units a group keeps."""
+    units, candidates = sum(layer.units for layer in group), sum(layer.candidates for layer in group)
+    budget = round(density * units)
+    if budget > candidates:
+        raise ValueError(
+            f"density {density} asks for {budget} of the {units} units in {_name(group)}, but only "
+            f"{candidates} are still kept: lower the density, or allow regrow=True"
+        )
+    return budget
+
+
+def _name(group: list[_Layer]) -> str:
+    return repr(group[0].name) if len(group) == 1 else f"all {len(group)} layers"
+
+
+def _check_arguments(
+    masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], density: float, scope: str, layer_floor: float
+) -> None:
+    if not 0.0 <= density <= 1.0:
+        raise ValueError(f"density must be in [0, 1], got {density}")
+    if not 0.0 <= layer_floor <= 1.0:
+        raise ValueError(f"layer_floor must be in [0, 1], got {layer_floor}")
+    if scope not in ("global", "layer"):
+        raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
+    if masks.keys() != scores.keys():
+        raise ValueError(
+            f"scores must name the masked parameters: missing {sorted(masks.keys() - scores.keys())}, "
+            f"unknown {sorted(scores.keys() - masks.keys())}"
+        )
+    for name, mask in masks.items():
+        if scores[name].shape != mask.shape:
+            raise ValueError(
+                f"the scores of {name!r} have shape {tuple(scores[name].shape)}, its mask {tuple(mask.shape)}"
+            )
+        if not scores[name].is_floating_point():
+            raise TypeError(f"the scores of {name!r} must be floating point, got {scores[name].dtype}")
+
+
+def _ceil(value: float) -> int:
+    """Round up what is really above a whole number: 0.07 * 100 is 7.000000000000001 in floats."""
+    return ceil(round(value, 9))
+
+
+def _offsets(sizes: Tensor) -> Tensor:
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _sums(values: Tensor, members: list[int]) -> Tensor:
+    """Sums over consecutive groups."""
+    return torch.stack([part.sum() for part in values.split(members)])
