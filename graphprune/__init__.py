@@ -15,10 +15,12 @@ __all__ = [
     "Dense",
     "EdgeMask",
     "EdgePredictor",
+    "EdgeRule",
     "FitJob",
     "FitResult",
     "MaskSet",
     "NoEdges",
+    "Protocol",
     "PruneEdges",
     "PrunedDataset",
     "RandomPruning",
@@ -42,20 +44,21 @@ if TYPE_CHECKING:
     from graphprune.graphs import (
         EdgeMask,
         EdgePredictor,
+        EdgeRule,
         PrunedDataset,
         PruneEdges,
         SoftEdges,
         register_soft_edges,
     )
     from graphprune.masks import MaskSet, prunable
-    from graphprune.methods import ICPG, IMP, Dense, FitJob, FitResult, NoEdges, RandomPruning, SmallDense
+    from graphprune.methods import ICPG, IMP, Dense, FitJob, FitResult, NoEdges, Protocol, RandomPruning, SmallDense
     from graphprune.ticket import Ticket
 else:
     _FLOORS = ("bench", "data", "graphs", "masks", "methods", "models", "train")
     _HOLDS = {
-        "graphs": "EdgeMask EdgePredictor PruneEdges PrunedDataset SoftEdges register_soft_edges",
+        "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
         "masks": "MaskSet prunable",
-        "methods": "ICPG IMP Dense FitJob FitResult NoEdges RandomPruning SmallDense",
+        "methods": "ICPG IMP Dense FitJob FitResult NoEdges Protocol RandomPruning SmallDense",
         "ticket": "Ticket",
     }
     _HOME = {name: module for module, names in _HOLDS.items() for name in names.split()}

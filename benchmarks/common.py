@@ -1,0 +1,73 @@
+"""What every benchmark needs: jobs that take turns, medians, ratios, and a file that says where they were measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch_geometric
+
+import graphprune
+
+
+def take_turns(jobs: Mapping[str, Callable[[], object]], repeats: int, warmup: int = 2) -> dict[str, float]:
+    """Median seconds of each job. The jobs run in turn, so that a drift of the machine's speed hits all alike."""
+    for _ in range(warmup):
+        for job in jobs.values():
+            job()
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            begin = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def environment() -> dict[str, object]:
+    """What the numbers depend on besides the code."""
+    return {
+        "graphprune": graphprune.__version__,
+        "torch": torch.__version__,
+        "torch_geometric": torch_geometric.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "system": platform.system(),
+    }
+
+
+def parser(description: str | None, repeats: int) -> argparse.ArgumentParser:
+    """The options that all benchmarks share."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--repeats", type=int, default=repeats)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers, with versions, here")
+    return options
+
+
+def report(name: str, options: argparse.Namespace, rows: Mapping[str, Any]) -> None:
+    """Print the numbers, and write the file that was asked for."""
+    for key, value in rows.items():
+        print(f"{key:48s} {value:10.4f}" if isinstance(value, float) else f"{key:48s} {value}")
+    if options.json:
+        settings = {key: value for key, value in vars(options).items() if key != "json"}
+        text = {
+            "benchmark": name,
+            "command": f"python {Path(sys.argv[0]).parent.name}/{Path(sys.argv[0]).name} "
+            + " ".join(f"--{key} {value}" for key, value in settings.items()),
+            "settings": settings,
+            "result": dict(rows),
+            "environment": environment(),
+        }
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(text, indent=2) + "\n")

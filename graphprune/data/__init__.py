@@ -1,0 +1,9 @@
+"""Data sets: embedded, downloaded by name, from folders of raw files, or the user's own graphs."""
+
+from graphprune.data.base import GraphData
+from graphprune.data.bundled import Card
+from graphprune.data.degrees import DegreeColumns
+from graphprune.data.registry import cards, load, names
+from graphprune.data.users import from_graphs
+
+__all__ = ["Card", "DegreeColumns", "GraphData", "cards", "from_graphs", "load", "names"]

@@ -1,0 +1,179 @@
+"""A data set ready for pruning: three splits of packed graphs, the task, the metric and the provenance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from graphprune.data import metrics
+from graphprune.data.degrees import DegreeColumns
+from graphprune.data.metrics import Metric
+from graphprune.graphs.encoders import ATOM_FEATURES, BondEncoder, FeatureEncoder, Features, node_encoder
+from graphprune.graphs.packed import PackedGraphs
+
+Task = Literal["multiclass", "binary", "regression"]
+Split = Literal["train", "val", "test"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+# The first metric of a task is its default.
+METRICS: dict[Task, tuple[Metric, ...]] = {
+    "multiclass": ("accuracy",),
+    "binary": ("rocauc", "ap"),
+    "regression": ("rmse",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class GraphData:
+    """Train, validation and test graphs of one graph-level task.
+
+    Args:
+        name: the data set's name.
+        train: graphs to train on; ``y`` is ``(G,)`` int64 for multiclass, else ``(G, num_tasks)`` float32
+            with NaN where a label is missing.
+        val: graphs that select epochs and predictors.
+        test: graphs that are only reported.
+        task: kind of labels.
+        metric: what :meth:`evaluate` computes; accuracy for multiclass, rocauc or ap for binary, rmse for
+            regression.
+        features: columns of ``x``, or ``"ogb-mol"`` for OGB's nine categorical atom features.
+        num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
+        num_tasks: labels a graph carries (1 for multiclass).
+        edge_features: columns of ``edge_attr``, ``"ogb-mol"`` for OGB's three bond features, None without
+            any.
+        degrees: which columns of ``x`` are node degrees, None if there are none.
+        ogb_name: name under which OGB's official ``Evaluator`` knows the set; empty for sets that are not
+            OGB's.
+        provenance: source, licence and split recipe, as text.
+
+    Raises:
+        ValueError: the metric does not belong to the task.
+    """
+
+    name: str
+    train: PackedGraphs
+    val: PackedGraphs
+    test: PackedGraphs
+    task: Task
+    metric: Metric
+    features: Features
+    num_classes: int = 0
+    num_tasks: int = 1
+    edge_features: Features | None = None
+    degrees: DegreeColumns | None = None
+    ogb_name: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.task not in METRICS:
+            raise ValueError(f"task must be one of {', '.join(METRICS)}, got {self.task!r}")
+        if self.metric not in METRICS[self.task]:
+            raise ValueError(
+                f"metric of a {self.task} task must be {' or '.join(METRICS[self.task])}, got {self.metric!r}"
+            )
+
+    @property
+    def num_features(self) -> int:
+        """Columns of ``x``."""
+        return len(ATOM_FEATURES) if self.features == "ogb-mol" else int(self.features)
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs a model needs: one a class for multiclass, else one a task."""
+        return self.num_classes if self.task == "multiclass" else self.num_tasks
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger metric is the better one."""
+        return self.metric != "rmse"
+
+    @property
+    def splits(self) -> dict[Split, PackedGraphs]:
+        """The three splits by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def empty(self) -> dict[Split, dict[str, int]]:
+        """Per split, how many graphs have no nodes and how many no edges; they are kept as they are."""
+        return {
+            split: {
+                "no_nodes": int((graphs.node_count == 0).sum()),
+                "no_edges": int((graphs.edge_count == 0).sum()),
+            }
+            for split, graphs in self.splits.items()
+        }
+
+    def evaluate(self, y_true: Tensor, y_pred: Tensor, *, split: str = "given") -> float:
+        """The metric over all graphs of a split: OGB's ``Evaluator`` for OGB sets, torchmetrics elsewhere.
+
+        Args:
+            y_true: labels, ``(n,)`` for multiclass, else ``(n, num_tasks)``; NaN labels are left out.
+            y_pred: the model's raw outputs (logits), ``(n, num_outputs)``.
+            split: named in errors.
+
+        Returns:
+            The metric; NaN if a prediction is not finite.
+
+        Raises:
+            ValueError: shapes that do not fit, no graphs, or a rocauc/ap over labels of one class only.
+            ImportError: an OGB set without the ``ogb`` extra.
+        """
+        where = f"{self.name}, {split} split"
+        expected = (len(y_pred),) if self.task == "multiclass" else (len(y_pred), self.num_tasks)
+        if tuple(y_true.shape) != expected or tuple(y_pred.shape) != (len(y_pred), self.num_outputs):
+            raise ValueError(
+                f"{where}: y_true {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)} do not fit a "
+                f"{self.task} task with {self.num_outputs} outputs"
+            )
+        return metrics.evaluate(self.metric, y_true, y_pred, where=where, ogb_name=self.ogb_name)
+
+    def encoder(self, dim: int) -> nn.Module:
+        """A fresh encoder of ``x``: ``(N, num_features)`` to ``(N, dim)``."""
+        return node_encoder(self.features, dim)
+
+    def edge_encoder(self, dim: int) -> nn.Module | None:
+        """A fresh encoder of ``edge_attr`` to ``(E, dim)``, or None for a set without edge features."""
+        if self.edge_features is None:
+            return None
+        if self.edge_features == "ogb-mol":
+            return BondEncoder(dim)
+        return FeatureEncoder(int(self.edge_features), dim)
+
+    def recompute_degrees(self, graphs: PackedGraphs) -> PackedGraphs:
+        """These graphs of this set with their degree features counted anew, as a control after pruning.
+
+        The features ``deg | onehot(deg)`` are made on the full graphs and so still tell a pruned graph's
+        model about removed edges.
+
+        Raises:
+            ValueError: the set has no degree features.
+        """
+        if self.degrees is None:
+            raise ValueError(f"{self.name} has no degree features to recompute")
+        return self.degrees.recompute(graphs)
+
+    def with_splits(
+        self,
+        *,
+        train: PackedGraphs | None = None,
+        val: PackedGraphs | None = None,
+        test: PackedGraphs | None = None,
+    ) -> GraphData:
+        """A copy with other graphs in the splits that are named."""
+        return replace(
+            self,
+            train=self.train if train is None else train,
+            val=self.val if val is None else val,
+            test=self.test if test is None else test,
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over the graphs of all three splits."""
+        return hashlib.sha256(
+            "".join(graphs.digest() for graphs in self.splits.values()).encode()
+        ).hexdigest()

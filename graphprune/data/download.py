@@ -1,0 +1,49 @@
+"""Downloads of data sets into a cache folder, complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import urllib.request
+import zipfile
+from http.client import HTTPException
+from pathlib import Path
+
+TIMEOUT = 60.0  # seconds without an answer
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``$GRAPHPRUNE_DATA``, else ``~/.cache/graphprune``."""
+    return Path(os.environ.get("GRAPHPRUNE_DATA") or Path.home() / ".cache" / "graphprune")
+
+
+def fetch(name: str, url: str, target: Path, expected: str) -> Path:
+    """A data set's zip archive, downloaded unless it is there already.
+
+    Args:
+        name: the data set, named in errors.
+        url: where the archive is.
+        target: the file to write; it appears only once the download is complete.
+        expected: which raw files a folder of the user's would have to hold instead.
+
+    Raises:
+        ConnectionError: no network, no such file on the server, or an answer that is not a whole zip archive.
+    """
+    if target.is_file():
+        return target
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as out:
+            shutil.copyfileobj(answer, out)
+        if not zipfile.is_zipfile(part):
+            raise ConnectionError("the answer is not a complete zip archive")
+        part.replace(target)
+    except (OSError, HTTPException, ValueError) as error:
+        raise ConnectionError(
+            f"data set {name}: downloading {url} to {target} failed ({error}). Without a network, put its "
+            f"raw files ({expected}) into a folder and load({name!r}, root=FOLDER)"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,149 @@
+"""Raw text files of a data set, in a folder or a zip archive; errors name the file and the line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+# An empty field between commas, or at either end of a line that has a comma.
+_BLANK = re.compile(rb"(?m)(?<=,)(?=,|\r?$)|^(?=,)")
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """The files of one data set.
+
+    Args:
+        place: the folder or archive they lie in.
+        members: full name in the archive of each file; None for a folder.
+    """
+
+    place: Path
+    members: Mapping[str, str] | None = None
+
+    def where(self, name: str) -> str:
+        """How errors call a file."""
+        return f"{self.place / name}"
+
+    def fail(self, name: str, row: int, problem: str) -> NoReturn:
+        """Raise the ValueError that names a file, a line (``row`` counts from 0) and what is wrong there."""
+        raise ValueError(f"{self.where(name)} line {row + 1}: {problem}")
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.place / name).is_file() if self.members is None else name in self.members
+
+    def read(self, name: str) -> bytes:
+        """A file's content, unpacked if its name ends in ``.gz``.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file or the archive around it is damaged.
+        """
+        if not self.has(name):
+            raise FileNotFoundError(f"{self.where(name)} is missing")
+        try:
+            if self.members is None:
+                content = (self.place / name).read_bytes()
+            else:
+                with zipfile.ZipFile(self.place) as archive:
+                    content = archive.read(self.members[name])
+            return gzip.decompress(content) if name.endswith(".gz") else content
+        except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"{self.where(name)} is damaged or truncated: {error}") from error
+
+    def table(
+        self, name: str, dtype: type[np.generic], columns: int | None = None, *, blank_is_nan: bool = False
+    ) -> NDArray[Any]:
+        """Comma-separated numbers, one row a line, shape ``(lines, columns)``.
+
+        Args:
+            name: the file.
+            dtype: of the numbers.
+            columns: how many each line must have; None: as many as the first.
+            blank_is_nan: empty fields are NaN instead of an error.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or a line is empty, has another width or is no row of numbers.
+        """
+        text = self.read(name).rstrip()
+        if not text:
+            return np.empty((0, columns or 0), dtype=dtype)
+        if blank_is_nan:
+            text = _BLANK.sub(b"nan", text)
+        try:
+            rows = np.loadtxt(io.BytesIO(text), dtype=dtype, delimiter=",", comments=None, ndmin=2)
+        except ValueError as error:
+            self._explain(name, text, dtype, columns)
+            raise ValueError(f"{self.where(name)}: {error}") from error
+        if len(rows) != text.count(b"\n") + 1 or columns not in (None, rows.shape[1]):
+            self._explain(name, text, dtype, columns)
+        return rows
+
+    def column(self, name: str, dtype: type[np.generic]) -> NDArray[Any]:
+        """A file of one number a line, shape ``(lines,)``."""
+        return self.table(name, dtype, 1)[:, 0]
+
+    def _explain(self, name: str, text: bytes, dtype: type[np.generic], columns: int | None) -> None:
+        """Raise for the first line that is at fault."""
+        integer = np.issubdtype(dtype, np.integer)
+        for row, line in enumerate(text.split(b"\n")):
+            fields = line.split(b",")
+            columns = columns or len(fields)
+            try:
+                for value in fields:
+                    int(value) if integer else float(value)
+                fits = len(fields) == columns
+            except ValueError:
+                fits = False
+            if not fits:
+                kind = "integer" if integer else "number"
+                shown = line.decode(errors="replace").strip()
+                self.fail(name, row, f"expected {columns} {kind}{'s' * (columns > 1)}, found {shown[:80]!r}")
+
+
+def find(root: str | Path, marker: str, places: Sequence[str]) -> RawFiles:
+    """The files of the first place that holds the file ``marker``.
+
+    Args:
+        root: a folder, or the archive itself.
+        marker: a file every such data set has.
+        places: folders and zip archives below ``root``, in order of preference.
+
+    Raises:
+        FileNotFoundError: no place holds it; the text says where it was looked for.
+        ValueError: an archive that cannot be read.
+    """
+    root = Path(root).expanduser()
+    candidates = [root] if root.is_file() else [root / place for place in places]
+    for candidate in candidates:
+        files = archive_files(candidate, marker) if candidate.is_file() else RawFiles(candidate)
+        if files.has(marker):
+            return files
+    raise FileNotFoundError(f"{marker} not found; looked in {', '.join(map(str, candidates))}")
+
+
+def archive_files(path: Path, marker: str) -> RawFiles:
+    """The files of a zip archive, named from the folder that holds ``marker``."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # Some TU archives have doubled slashes in their names.
+            members = {str(PurePosixPath(name)): name for name in archive.namelist()}
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is not a readable zip archive (truncated?): {error}") from error
+    tops = [name.removesuffix(marker) for name in members if name == marker or name.endswith(f"/{marker}")]
+    top = min(tops, key=len, default="")
+    return RawFiles(
+        path, {name.removeprefix(top): full for name, full in members.items() if name.startswith(top)}
+    )

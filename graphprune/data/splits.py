@@ -1,0 +1,60 @@
+"""Stratified folds, so that TU sets are split the same way everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOLDS = 10
+
+# The seed of the ICPG authors' folds (and of most published 10-fold numbers on TU sets).
+SEED = 12345
+
+
+def stratified_folds(labels: NDArray[Any], folds: int, seed: int) -> NDArray[np.int64]:
+    """A fold number for every graph, each class spread evenly, as scikit-learn's shuffled StratifiedKFold.
+
+    Args:
+        labels: class of each graph, shape ``(G,)``.
+        folds: how many folds, at least 2.
+        seed: of the shuffling within each class.
+
+    Raises:
+        ValueError: fewer graphs than folds.
+    """
+    if len(labels) < folds:
+        raise ValueError(f"{len(labels)} graphs cannot be split into {folds} folds")
+    rng = np.random.RandomState(seed)
+    _, first, kinds = np.unique(labels, return_index=True, return_inverse=True)
+    fold = np.empty(len(labels), dtype=np.int64)
+    dealt = 0
+    for kind in np.argsort(first):  # classes in the order in which they first appear
+        members = np.flatnonzero(kinds == kind)
+        hand = np.sort(np.arange(dealt, dealt + len(members)) % folds)
+        rng.shuffle(hand)
+        fold[members] = hand
+        dealt += len(members)
+    return fold
+
+
+def fold_split(labels: NDArray[Any], fold: int, seed: int = SEED) -> dict[str, NDArray[np.int64]]:
+    """Graph numbers of ``train``, ``val``, ``test``: one of ten folds tests, a tenth of the rest validates.
+
+    Args:
+        labels: class of each graph; all equal (a regression) gives plain shuffled folds.
+        fold: which fold is the test split, 0 to 9.
+        seed: of the shuffling.
+
+    Raises:
+        ValueError: a fold that does not exist, or fewer than 12 graphs.
+    """
+    if fold not in range(FOLDS):
+        raise ValueError(f"fold must be 0 to {FOLDS - 1}, got {fold!r}")
+    if len(labels) < FOLDS + 2:
+        raise ValueError(f"{len(labels)} graphs are too few for {FOLDS} folds and a validation split")
+    outer = stratified_folds(labels, FOLDS, seed)
+    rest = np.flatnonzero(outer != fold)
+    inner = stratified_folds(labels[rest], FOLDS, seed) == 0
+    return {"train": rest[~inner], "val": rest[inner], "test": np.flatnonzero(outer == fold)}

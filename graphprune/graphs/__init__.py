@@ -1,0 +1,26 @@
+"""Graphs: storage, edges and their masks, soft and hard removal, and the edge predictor."""
+
+from graphprune.graphs.edges import EdgeMask, PrunedDataset, drop_arcs
+from graphprune.graphs.packed import PackedGraphs
+from graphprune.graphs.pairs import edge_units
+from graphprune.graphs.predictor import EdgePredictor
+from graphprune.graphs.prune import EdgeRule, PruneEdges, Stage, score_arcs
+from graphprune.graphs.scorers import RandomEdges
+from graphprune.graphs.soft import SoftEdges, register_soft_edges, supports
+
+__all__ = [
+    "EdgeMask",
+    "EdgePredictor",
+    "EdgeRule",
+    "PackedGraphs",
+    "PruneEdges",
+    "PrunedDataset",
+    "RandomEdges",
+    "SoftEdges",
+    "Stage",
+    "drop_arcs",
+    "edge_units",
+    "register_soft_edges",
+    "score_arcs",
+    "supports",
+]

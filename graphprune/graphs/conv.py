@@ -1,0 +1,114 @@
+"""Graph convolutions over an :class:`Adjacency`; parameters are named as in PyG's layers, whose state they load."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.graphs.adjacency import Adjacency, Degree
+
+
+class GCNLayer(nn.Module):
+    """Graph convolution of Kipf & Welling (ICLR 2017), as :class:`torch_geometric.nn.GCNConv`.
+
+    Args:
+        in_channels: input features F.
+        out_channels: output features.
+        degree: which end of an arc degrees are summed over. PyG sums over targets; the ICPG authors over sources.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, degree: Degree = "target") -> None:
+        super().__init__()
+        self.lin = nn.Linear(in_channels, out_channels, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.degree = degree
+        nn.init.xavier_uniform_(self.lin.weight)
+
+    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """``(N, in_channels)`` to ``(N, out_channels)``."""
+        return adjacency.gcn(self.lin(x), self.degree).add_(self.bias)
+
+
+class GINLayer(nn.Module):
+    """Graph isomorphism layer of Xu et al. (ICLR 2019), as :class:`torch_geometric.nn.GINConv` with ``train_eps``."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.nn = net
+        self.eps = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """``(N, F)`` to what ``net`` makes of it."""
+        return self.nn(torch.addcmul(adjacency.sum(x), 1 + self.eps, x))  # type: ignore[no-any-return]
+
+
+class GINELayer(nn.Module):
+    """GIN with edge features of Hu et al. (ICLR 2020), as :class:`torch_geometric.nn.GINEConv` with ``train_eps``."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.nn = net
+        self.eps = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, adjacency: Adjacency, bond: Tensor) -> Tensor:
+        """``x`` has shape ``(N, F)``, ``bond`` ``(E, F)`` in the order of ``adjacency.arcs``."""
+        return self.nn(torch.addcmul(adjacency.sum_messages(x, bond), 1 + self.eps, x))  # type: ignore[no-any-return]
+
+
+class SAGELayer(nn.Module):
+    """GraphSAGE of Hamilton et al. (NeurIPS 2017), as :class:`torch_geometric.nn.SAGEConv`."""
+
+    def __init__(self, in_channels: int, out_channels: int, aggr: Literal["mean", "sum"] = "mean") -> None:
+        super().__init__()
+        self.lin_l = nn.Linear(in_channels, out_channels)
+        self.lin_r = nn.Linear(in_channels, out_channels, bias=False)
+        self.aggr = aggr
+
+    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """``(N, in_channels)`` to ``(N, out_channels)``."""
+        near = adjacency.mean(x) if self.aggr == "mean" else adjacency.sum(x)
+        return self.lin_l(near) + self.lin_r(x)  # type: ignore[no-any-return]
+
+
+class GATLayer(nn.Module):
+    """Graph attention of Veličković et al. (ICLR 2018), as :class:`torch_geometric.nn.GATConv`.
+
+    Args:
+        in_channels: input features.
+        out_channels: features a head; the output has ``heads * out_channels``.
+        heads: attention heads.
+        dropout: probability with which an attention coefficient is dropped in training.
+    """
+
+    protected_parameters = frozenset({"att_src", "att_dst"})
+
+    def __init__(self, in_channels: int, out_channels: int, heads: int = 4, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads, self.out_channels, self.dropout = heads, out_channels, dropout
+        self.lin = nn.Linear(in_channels, heads * out_channels, bias=False)
+        self.att_src = nn.Parameter(torch.empty(1, heads, out_channels))
+        self.att_dst = nn.Parameter(torch.empty(1, heads, out_channels))
+        self.bias = nn.Parameter(torch.zeros(heads * out_channels))
+        for parameter in (self.lin.weight, self.att_src, self.att_dst):
+            nn.init.xavier_uniform_(parameter)
+
+    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """``(N, in_channels)`` to ``(N, heads * out_channels)``."""
+        z = self.lin(x).view(-1, self.heads, self.out_channels)
+        dropout = self.dropout if self.training else 0.0
+        out = adjacency.attend(z, (z * self.att_src).sum(-1), (z * self.att_dst).sum(-1), 0.2, dropout)
+        return out.flatten(1) + self.bias
+
+
+class DenseLayer(nn.Module):
+    """A linear map of each node for itself: the layer of networks that see no edges."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.lin = nn.Linear(in_channels, out_channels)
+
+    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """``(N, in_channels)`` to ``(N, out_channels)``; ``adjacency`` is not read."""
+        return self.lin(x)  # type: ignore[no-any-return]

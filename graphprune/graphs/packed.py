@@ -1,0 +1,294 @@
+"""Many graphs in a few flat tensors: the storage that batches, scores and prunes without a loop over graphs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Batch, Data
+
+from graphprune.graphs.flatten import check_edge_index, check_name, flatten
+from graphprune.graphs.segments import pointers, ranges
+
+
+class PackedGraphs(Dataset[Data]):
+    """A data set of graphs held as flat tensors.
+
+    Indexing gives an ordinary :class:`torch_geometric.data.Data`, so that any loader can read it; :meth:`batch` and
+    :meth:`loader` build whole batches with a handful of tensor operations.
+
+    Args:
+        num_nodes: nodes of each graph, shape ``(G,)``.
+        num_edges: arcs of each graph, shape ``(G,)``.
+        edge_index: node numbers *within* each graph, shape ``(2, E)``, int64.
+        node: attributes with one row a node, shape ``(N, ...)``.
+        edge: attributes with one row an arc, shape ``(E, ...)``.
+        graph: attributes with one row a graph, shape ``(G, ...)``.
+        objects: attributes that are no tensors, one entry a graph.
+
+    Raises:
+        ValueError: counts and shapes contradict each other, or an arc points outside its graph.
+    """
+
+    def __init__(
+        self,
+        num_nodes: Tensor,
+        num_edges: Tensor,
+        edge_index: Tensor,
+        *,
+        node: Mapping[str, Tensor] | None = None,
+        edge: Mapping[str, Tensor] | None = None,
+        graph: Mapping[str, Tensor] | None = None,
+        objects: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        self.node_count = num_nodes.long()
+        self.edge_count = num_edges.long()
+        self.edge_index = edge_index
+        self.node = dict(node or {})
+        self.edge = dict(edge or {})
+        self.graph = dict(graph or {})
+        self.objects = {name: list(values) for name, values in (objects or {}).items()}
+        self.node_ptr = pointers(self.node_count)
+        self.edge_ptr = pointers(self.edge_count)
+        self._check()
+
+    def _check(self) -> None:
+        check_edge_index(self.edge_index)
+        levels: tuple[tuple[str, int, Mapping[str, Sized]], ...] = (
+            ("node", self.num_nodes, self.node),
+            ("edge", self.num_edges, {"edge_index": self.edge_index.t(), **self.edge}),
+            ("graph", len(self), {"num_edges": self.edge_count, **self.graph, **self.objects}),
+        )
+        for level, rows, store in levels:
+            for name, values in store.items():
+                if len(values) != rows:
+                    raise ValueError(f"{level} attribute {name!r} has {len(values)} rows, expected {rows}")
+        for name in (*self.node, *self.edge, *self.graph, *self.objects):
+            check_name(name, name in self.edge)
+        if self.num_edges:
+            limit = torch.repeat_interleave(self.node_count, self.edge_count)
+            bad = ((self.edge_index < 0) | (self.edge_index >= limit)).any(0)
+            if bool(bad.any()):
+                arc = int(bad.nonzero()[0])
+                number = int(torch.searchsorted(self.edge_ptr, arc, right=True)) - 1
+                raise ValueError(
+                    f"graph {number}: edge_index {self.edge_index[:, arc].tolist()} points outside its "
+                    f"{int(self.node_count[number])} nodes"
+                )
+
+    # ------------------------------------------------------------------ construction
+
+    @classmethod
+    def of(cls, graphs: Sequence[Data] | Dataset[Data]) -> PackedGraphs:
+        """Pack a sequence of ``Data`` (a packed data set is returned as it is).
+
+        An attribute with "edge" in its name and a row an arc belongs to the edges, any other with a row a node to the
+        nodes, one with a single row to the graph; entries that are no tensors are kept as they are.
+
+        Raises:
+            ValueError: no graphs, an attribute that is missing in some graph or has no clear level, an arc that points
+                outside its graph.
+        """
+        if isinstance(graphs, PackedGraphs):
+            return graphs
+        return cls(**flatten([graphs[i] for i in range(len(graphs))]))  # type: ignore[arg-type]
+
+    def _like(self, **changes: Any) -> PackedGraphs:
+        fields: dict[str, Any] = {
+            "num_nodes": self.node_count,
+            "num_edges": self.edge_count,
+            "edge_index": self.edge_index,
+            "node": self.node,
+            "edge": self.edge,
+            "graph": self.graph,
+            "objects": self.objects,
+        }
+        return PackedGraphs(**(fields | changes))
+
+    def with_node(self, **attributes: Tensor) -> PackedGraphs:
+        """A copy with node attributes of shape ``(N, ...)`` added or replaced."""
+        return self._like(node=self.node | attributes)
+
+    def with_graph(self, **attributes: Tensor) -> PackedGraphs:
+        """A copy with graph attributes of shape ``(G, ...)`` added or replaced."""
+        return self._like(graph=self.graph | attributes)
+
+    def select(self, index: Tensor | Sequence[int]) -> PackedGraphs:
+        """The graphs of these numbers, in this order, as a packed data set of their own."""
+        return PackedGraphs(**self._gather(index))
+
+    def _gather(self, index: Tensor | Sequence[int]) -> dict[str, Any]:
+        """The constructor's arguments for the graphs of these numbers."""
+        chosen = torch.as_tensor(index, device=self.device)
+        if chosen.numel() == 0:
+            chosen = chosen.long()
+        if chosen.dtype == torch.bool or chosen.is_floating_point() or chosen.dim() != 1:
+            raise TypeError(f"index must be a list of graph numbers, got {chosen.dtype} of shape {tuple(chosen.shape)}")
+        if bool(((chosen < 0) | (chosen >= len(self))).any()):
+            raise IndexError(f"index has graph numbers outside [0, {len(self)})")
+        nodes, edges = self.node_count[chosen], self.edge_count[chosen]
+        node_rows = ranges(self.node_ptr[chosen], nodes)
+        edge_rows = ranges(self.edge_ptr[chosen], edges)
+        return {
+            "num_nodes": nodes,
+            "num_edges": edges,
+            "edge_index": self.edge_index.index_select(1, edge_rows),
+            "node": {name: values.index_select(0, node_rows) for name, values in self.node.items()},
+            "edge": {name: values.index_select(0, edge_rows) for name, values in self.edge.items()},
+            "graph": {name: values.index_select(0, chosen) for name, values in self.graph.items()},
+            "objects": {name: [entries[i] for i in chosen.tolist()] for name, entries in self.objects.items()},
+        }
+
+    def keep_edges(self, keep: Tensor) -> PackedGraphs:
+        """The same graphs without the arcs where ``keep`` (bool, shape ``(E,)``) is False; all nodes stay."""
+        if keep.dtype != torch.bool or keep.shape != (self.num_edges,):
+            raise ValueError(f"keep must be bool of shape ({self.num_edges},), got {keep.dtype} {tuple(keep.shape)}")
+        keep = keep.to(self.device)
+        count = pointers(keep.long())[self.edge_ptr].diff()
+        return self._like(
+            num_edges=count,
+            edge_index=self.edge_index[:, keep],
+            edge={name: values[keep] for name, values in self.edge.items()},
+        )
+
+    def to(self, device: torch.device | str) -> PackedGraphs:
+        """The same graphs on another device; batches are then made there."""
+        move = {
+            level: {name: values.to(device) for name, values in getattr(self, level).items()}
+            for level in ("node", "edge", "graph")
+        }
+        return self._like(
+            num_nodes=self.node_count.to(device),
+            num_edges=self.edge_count.to(device),
+            edge_index=self.edge_index.to(device),
+            **move,
+        )
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes of all graphs together."""
+        return int(self.node_ptr[-1])
+
+    @property
+    def num_edges(self) -> int:
+        """Arcs of all graphs together (an undirected edge counts as two)."""
+        return int(self.edge_ptr[-1])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.edge_index.device
+
+    def __len__(self) -> int:
+        return self.node_count.numel()
+
+    def __iter__(self) -> Iterator[Data]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, number: int) -> Data:
+        """Graph ``number`` as a ``Data`` object of views into the flat tensors."""
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"graph {number} of {len(self)}")
+        number %= len(self)
+        nodes = slice(int(self.node_ptr[number]), int(self.node_ptr[number + 1]))
+        edges = slice(int(self.edge_ptr[number]), int(self.edge_ptr[number + 1]))
+        data = Data(edge_index=self.edge_index[:, edges], num_nodes=nodes.stop - nodes.start)
+        for name, values in self.node.items():
+            data[name] = values[nodes]
+        for name, values in self.edge.items():
+            data[name] = values[edges]
+        for name, values in self.graph.items():
+            data[name] = values[number : number + 1]
+        for name, entries in self.objects.items():
+            data[name] = entries[number]
+        return data
+
+    def batch(self, index: Tensor | Sequence[int]) -> Batch:
+        """The graphs of these numbers as one PyG ``Batch``, node numbers shifted, without a loop over graphs."""
+        part = self._gather(index)
+        nodes, edges = part["num_nodes"], part["num_edges"]
+        node_ptr, edge_ptr = pointers(nodes), pointers(edges)
+        offset = node_ptr[:-1]
+        graphs = torch.arange(nodes.numel() + 1, device=self.device)
+        batch = Batch()
+        batch.edge_index = part["edge_index"] + torch.repeat_interleave(offset, edges)
+        slices = {"edge_index": edge_ptr}
+        for level, ptr in (("node", node_ptr), ("edge", edge_ptr), ("graph", graphs), ("objects", graphs)):
+            for name, values in part[level].items():
+                batch[name], slices[name] = values, ptr
+        batch.num_nodes = int(node_ptr[-1])
+        batch.batch = torch.repeat_interleave(graphs[:-1], nodes)
+        batch.ptr = node_ptr
+        # What Batch.get_example and Batch.to_data_list read.
+        batch._num_graphs = nodes.numel()
+        batch._num_nodes = nodes.tolist()
+        batch._slice_dict = slices
+        zero = torch.zeros_like(offset)
+        batch._inc_dict = {name: offset if name == "edge_index" else zero for name in slices}
+        return batch
+
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ) -> PackedLoader:
+        """Batches of ``batch_size`` graphs.
+
+        Args:
+            batch_size: graphs a batch, over all ranks.
+            shuffle: a new order every pass.
+            generator: where the order comes from (the same on all ranks).
+            shard: ``(rank, world size)``; each rank gets every ``world``-th graph of each batch.
+        """
+        return PackedLoader(self, batch_size, shuffle, generator, shard)
+
+    def digest(self) -> str:
+        """SHA-256 over every tensor, its name, dtype and shape."""
+        total = hashlib.sha256()
+        shape = {"num_nodes": self.node_count, "num_edges": self.edge_count, "edge_index": self.edge_index}
+        for level, store in (("", shape), ("node", self.node), ("edge", self.edge), ("graph", self.graph)):
+            for name, values in sorted(store.items()):
+                total.update(f"{level} {name} {values.dtype} {tuple(values.shape)}\n".encode())
+                if values.numel():
+                    total.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return total.hexdigest()
+
+
+class PackedLoader:
+    """Iterates over a packed data set in batches; see :meth:`PackedGraphs.loader`."""
+
+    def __init__(
+        self,
+        graphs: PackedGraphs,
+        batch_size: int,
+        shuffle: bool,
+        generator: torch.Generator | None,
+        shard: tuple[int, int],
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.graphs, self.batch_size, self.shuffle, self.generator = graphs, batch_size, shuffle, generator
+        self.rank, self.world = shard
+        if not 0 <= self.rank < self.world:
+            raise ValueError(f"shard must be (rank, world size) with 0 <= rank < world size, got {shard}")
+
+    def __len__(self) -> int:
+        return -(-len(self.graphs) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        size = len(self.graphs)
+        order = torch.randperm(size, generator=self.generator) if self.shuffle else torch.arange(size)
+        for start in range(0, size, self.batch_size):
+            part = order[start : start + self.batch_size]
+            own = part[self.rank :: self.world]
+            # A rank without a graph would leave the others waiting in the gradient exchange: it repeats the first.
+            yield self.graphs.batch(own if own.numel() else part[:1])

@@ -1,0 +1,258 @@
+"""From edge scores to removed edges: the stages of a ticket, applied one behind the other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import BaseTransform
+
+from graphprune.graphs.edges import EdgeMask, drop_arcs
+from graphprune.graphs.packed import PackedGraphs
+from graphprune.graphs.pairs import EdgeUnit, Units, edge_units
+from graphprune.graphs.segments import graph_of_nodes, pointers
+from graphprune.masks import keep_top
+
+CHUNK = 20_000  # nodes and arcs scored at once: bounds the memory, does not change a result
+
+
+@dataclass(frozen=True)
+class EdgeRule:
+    """What is removed together, how many, and how scores are made.
+
+    Args:
+        unit: ``"pair"``: an undirected edge, both arcs fall together on the mean of their logits; ``"arc"``: each arc
+            for itself (the ICPG authors' code).
+        count: ``"cumulative"``: each graph keeps ``round(E0 * density)`` of its E0 original units, so that small
+            graphs are pruned too; ``"floor"``: it loses ``floor(rate * E)`` of what is left (the authors' code: fewer
+            than 1/rate units are never pruned).
+        budget: ``"graph"``: counted in each graph; ``"global"``: over the training graphs together, unseen graphs lose
+            what scores below the lowest score kept there.
+        scoring: ``"eval"``: a function of one graph alone; ``"batch"``: batch statistics over 128 graphs in the order
+            of the data set (the authors' code: a graph's edges then depend on its batch-mates).
+
+    Raises:
+        ValueError: a word that is none of these.
+    """
+
+    unit: EdgeUnit = "pair"
+    count: Literal["cumulative", "floor"] = "cumulative"
+    budget: Literal["graph", "global"] = "graph"
+    scoring: Literal["eval", "batch"] = "eval"
+
+    def __post_init__(self) -> None:
+        for name, words in (
+            ("unit", ("pair", "arc")),
+            ("count", ("cumulative", "floor")),
+            ("budget", ("graph", "global")),
+            ("scoring", ("eval", "batch")),
+        ):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One round's removal.
+
+    Attributes:
+        scorer: batch -> one score an arc, shape ``(E,)``; the lowest go.
+        rate: share of what is left that goes.
+        density: share of the original units left behind this stage.
+        threshold: global budget only: the lowest score kept on the training graphs.
+    """
+
+    scorer: nn.Module
+    rate: float
+    density: float
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class _Scored:
+    units: Units
+    score: Tensor  # (U,) float32
+    size: Tensor  # units a graph, (G,)
+
+
+def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
+    """Scores of all arcs as they decide over removal before pairing: eval mode, no gradient; shape ``(E,)``, float64.
+
+    Computed in double precision: what a kernel's blocking adds or takes in the last bits of a score differs between
+    batches, and would let batch-mates decide between (nearly) equal edges.
+    """
+    with torch.no_grad():
+        return _apply(_double(scorer, EdgeRule()), data)
+
+
+def unit_counts(data: Data, unit: EdgeUnit) -> Tensor:
+    """Units that can be pruned in each graph of a batch, shape ``(B,)``."""
+    edge_index, num_nodes = _index(data)
+    return _sizes(edge_units(edge_index, num_nodes, unit), data)
+
+
+def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: Tensor) -> tuple[Tensor, float | None]:
+    """Which arcs stay behind one stage.
+
+    Args:
+        batches: the graphs, in batches, in order.
+        stage: whose scorer and rate.
+        rule: how units are made and counted.
+        original: units of each graph before any pruning, shape ``(G,)``.
+
+    Returns:
+        Bool of shape ``(E,)`` over all batches' arcs, and the lowest score kept (global budget only).
+
+    Raises:
+        ValueError: scores that are not numbers.
+    """
+    scorer = _double(stage.scorer, rule)
+    with torch.no_grad():
+        parts = [_scored(scorer, batch, rule) for batch in batches]
+    if not parts:
+        return torch.zeros(0, dtype=torch.bool), stage.threshold
+    score = torch.cat([part.score for part in parts])
+    size = torch.cat([part.size for part in parts])
+    if bool(score.isnan().any()):
+        number = int(torch.searchsorted(pointers(size), score.isnan().nonzero()[0], right=True)) - 1
+        raise ValueError(
+            f"graph {number}: {type(scorer).__name__} scores an edge NaN; look for NaN features or weights"
+        )
+    original = original.to(score.device)
+    if stage.threshold is not None:
+        keep, lowest = score >= stage.threshold, stage.threshold
+    elif rule.budget == "global":
+        keep = keep_top(score, None, _targets(stage, rule, original.sum()[None], size.sum()[None]))
+        lowest = float(score[keep].min()) if bool(keep.any()) else float("inf")
+    else:
+        keep, lowest = keep_top(score, pointers(size), _targets(stage, rule, original, size)), None
+    pieces = keep.split([part.score.numel() for part in parts])
+    return torch.cat([part.units.spread(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
+
+
+def _targets(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:
+    if rule.count == "floor":
+        return left - (left.double() * stage.rate).floor().long()
+    # torch.round is Python's round: halves go to the even number.
+    return torch.minimum((original.double() * stage.density).round().long(), left)
+
+
+def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule) -> _Scored:
+    edge_index, num_nodes = _index(batch)
+    units = edge_units(edge_index, num_nodes, rule.unit)
+    score = units.mean(_apply(scorer, batch)).float()
+    return _Scored(units, score, _sizes(units, batch))
+
+
+def _sizes(units: Units, batch: Data) -> Tensor:
+    edge_index, num_nodes = _index(batch)
+    graph, ptr = graph_of_nodes(batch, num_nodes, edge_index.device)
+    return torch.bincount(graph[edge_index[0, units.first]], minlength=ptr.numel() - 1)
+
+
+def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
+    """A copy in double precision that scores by the rule. Dropout stays off: a score is no matter of chance."""
+    scorer = copy.deepcopy(scorer).double().eval()
+    if rule.scoring == "eval":
+        folded = getattr(scorer, "folded", None)
+        return scorer if folded is None else folded()
+    for module in scorer.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.train()
+    return scorer
+
+
+def _apply(scorer: nn.Module, data: Data) -> Tensor:
+    edge_index, _ = _index(data)
+    scores: Tensor = scorer.to(edge_index.device)(data)
+    if scores.shape != edge_index.shape[1:]:
+        shape = tuple(scores.shape)
+        raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")
+    return scores.double()
+
+
+def _index(data: Data) -> tuple[Tensor, int]:
+    if data.edge_index is None:
+        raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
+    return data.edge_index, int(data.num_nodes or 0)
+
+
+def in_chunks(graphs: PackedGraphs, rule: EdgeRule) -> Iterator[Batch]:
+    """The graphs in order, in batches that bound the memory (128 graphs each where batch statistics are wanted)."""
+    if rule.scoring == "batch":
+        yield from graphs.loader(128)
+        return
+    weight = pointers(graphs.node_count + graphs.edge_count)
+    start = 0
+    while start < len(graphs):
+        stop = int(torch.searchsorted(weight, weight[start] + CHUNK, right=True)) - 1
+        stop = min(max(stop, start + 1), len(graphs))
+        yield graphs.batch(torch.arange(start, stop))
+        start = stop
+
+
+def original_units(graphs: PackedGraphs, rule: EdgeRule) -> Tensor:
+    """Units that can be pruned in each graph, shape ``(G,)``."""
+    counts = [unit_counts(batch, rule.unit) for batch in in_chunks(graphs, EdgeRule(unit=rule.unit))]
+    return torch.cat(counts) if counts else torch.zeros(0, dtype=torch.int64)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PruneEdges(BaseTransform):  # type: ignore[misc]
+    """Prunes graphs nobody has seen: all stages in turn, each scored on what the one before left.
+
+    A PyG transform for a ``Data``; :meth:`mask` and :meth:`prune` serve whole data sets.
+
+    Args:
+        stages: rounds 1, ..., r.
+        rule: units, counts and scoring; the same in every stage.
+
+    Raises:
+        ValueError: a global budget and a stage without the threshold that was found on the training graphs.
+    """
+
+    stages: Sequence[Stage] = ()
+    rule: EdgeRule = field(default_factory=EdgeRule)
+
+    def __post_init__(self) -> None:
+        for number, stage in enumerate(self.stages, start=1):
+            if self.rule.budget == "global" and stage.threshold is None:
+                raise ValueError(
+                    f"stage {number} has no threshold: a global budget is met on the training graphs first"
+                )
+
+    def forward(self, data: Data) -> Data:
+        """The graph with fewer arcs: a shallow copy, all other attributes kept.
+
+        Raises:
+            ValueError: a batch (prune before collation), a graph without ``edge_index``, or scores that are no numbers.
+        """
+        if isinstance(data, Batch):
+            raise ValueError("prune graphs before they are collated: PruneEdges takes one Data, or use prune(dataset)")
+        original = unit_counts(data, self.rule.unit)
+        for stage in self.stages:
+            keep, _ = keep_arcs([data], stage, self.rule, original)
+            data = drop_arcs(data, keep)
+        return data
+
+    def prune(self, graphs: PackedGraphs) -> PackedGraphs:
+        """The same for a whole data set."""
+        return graphs.keep_edges(self.mask(graphs).keep)
+
+    def mask(self, graphs: PackedGraphs) -> EdgeMask:
+        """Which arcs of a data set stay."""
+        original = original_units(graphs, self.rule)
+        mask = EdgeMask.full(graphs.edge_ptr)
+        left, places = graphs, torch.arange(graphs.num_edges, device=graphs.device)
+        for stage in self.stages:
+            keep, _ = keep_arcs(in_chunks(left, self.rule), stage, self.rule, original)
+            left, places = left.keep_edges(keep), places[keep]
+        if self.stages:
+            mask.keep.fill_(False)
+            mask.keep[places.to(mask.keep.device)] = True
+        return mask

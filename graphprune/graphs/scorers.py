@@ -1,0 +1,59 @@
+"""Edge scores that need no training. Every scorer is a module from a batch to one score an arc."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from graphprune.graphs.segments import graph_of_nodes
+
+
+class RandomEdges(nn.Module):
+    """Uniform random scores that depend on the graph alone: the same graph gets the same scores in any batch.
+
+    A counter-based hash (SplitMix64) of the seed, the graph's arcs and the arc's end nodes, so that neither
+    batch-mates nor the order of the data set matter.
+
+    Args:
+        seed: another seed, another order of the edges.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def config(self) -> dict[str, Any]:
+        """What the scorer is made from."""
+        return {"seed": self.seed}
+
+    def forward(self, data: Data) -> Tensor:
+        """Scores in [0, 1), shape ``(E,)``, float64."""
+        edge_index = data.edge_index
+        if edge_index is None:
+            raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
+        of_node, ptr = graph_of_nodes(data, int(data.num_nodes or 0), edge_index.device)
+        graph = of_node[edge_index[0]]
+        local = edge_index - ptr[graph]
+        arc = _mix(_mix(local[0]) + 3 * local[1])
+        # The sum over a graph's arcs tells graphs apart and does not know their order.
+        total = arc.new_zeros(ptr.numel() - 1).index_add(0, graph, arc)
+        bits = _mix(_mix(total + _signed(self.seed * _GOLDEN))[graph] + arc)
+        return ((bits >> 11) & ((1 << 53) - 1)).double() * 2.0**-53
+
+
+def _signed(value: int) -> int:
+    """The int64 of the same 64 bits."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+
+
+def _mix(value: Tensor) -> Tensor:
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014) on int64, which wraps as the unsigned type does."""
+    value = value + _GOLDEN
+    value = (value ^ ((value >> 30) & ((1 << 34) - 1))) * _signed(0xBF58476D1CE4E5B9)
+    value = (value ^ ((value >> 27) & ((1 << 37) - 1))) * _signed(0x94D049BB133111EB)
+    return value ^ ((value >> 31) & ((1 << 33) - 1))

@@ -1,0 +1,33 @@
+"""Graphs as contiguous segments of the nodes and arcs of a batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+
+def ranges(start: Tensor, count: Tensor) -> Tensor:
+    """The numbers ``start[i], ..., start[i] + count[i] - 1`` of every i, one behind the other."""
+    ends = count.cumsum(0)
+    shift = start - (ends - count)
+    total = int(count.sum())
+    return torch.repeat_interleave(shift, count, output_size=total) + torch.arange(total, device=start.device)
+
+
+def pointers(count: Tensor) -> Tensor:
+    """``(0, c0, c0 + c1, ...)``: where each segment starts, and the end."""
+    ptr = count.new_zeros(count.numel() + 1)
+    torch.cumsum(count, 0, out=ptr[1:])
+    return ptr
+
+
+def graph_of_nodes(data: Data, num_nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Each node's graph, shape ``(N,)``, and where each graph's nodes start, shape ``(B + 1,)``.
+
+    A ``Data`` that is no batch is graph 0.
+    """
+    graph, ptr = data.get("batch"), data.get("ptr")
+    if graph is None:
+        return torch.zeros(num_nodes, dtype=torch.int64, device=device), torch.tensor([0, num_nodes], device=device)
+    return graph, pointers(torch.bincount(graph)) if ptr is None else ptr

@@ -1,0 +1,158 @@
+"""What a method asks of a training loop, and what it gets back. Any function from FitJob to FitResult will do."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.data import GraphData
+from graphprune.masks import Handle, MaskSet
+
+State = dict[str, Tensor]
+
+
+class TrainingDiverged(ArithmeticError):
+    """A loss or metric became NaN; rounds finished before are untouched."""
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """One training that a method asks for.
+
+    Attributes:
+        model: to be trained in place; ``model(batch)`` gives logits of shape ``(B, data.num_outputs)``. In the phase
+            ``"search"`` of ICPG this is model and edge predictor in one module: in ``train()`` mode edges are weighed,
+            in ``eval()`` mode they are removed, so that an ordinary loop does the right thing.
+        data: pruned ``train``, ``val`` and ``test`` graphs. Only ``val`` may select anything.
+        masks: which weights stay; attach them to the optimiser.
+        round: number of the round, 0 for a dense training.
+        phase: ``"search"`` or ``"ticket"``; a search needs no test metric.
+    """
+
+    model: nn.Module
+    data: GraphData
+    masks: MaskSet
+    round: int = 0
+    phase: str = "ticket"
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> Handle:
+        """Keep pruned weights at zero through every step of this optimiser (a context manager)."""
+        return self.masks.attach(self.model, optimizer)
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Parameter groups for any optimiser; the edge predictor's group may have a learning rate of its own."""
+        groups = getattr(self.model, "param_groups", None)
+        if groups is None:
+            return [{"params": list(self.model.parameters()), "lr": lr}]
+        return groups(lr)  # type: ignore[no-any-return]
+
+    def seed(self, base: int) -> int:
+        """A seed of this job's own, so that a resumed run draws what an uninterrupted one draws."""
+        return derive_seed(base, self.round, self.phase)
+
+    def track(self) -> Track:
+        """A record of the training that keeps the best and the last state."""
+        return Track(self.model, self.data.higher_is_better)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training found.
+
+    Attributes:
+        best: state of the model at the selected epoch.
+        last: state after the last epoch.
+        epoch: the selected epoch, counted from 1.
+        val_metric: validation metric there.
+        test_metric: test metric there; NaN where none was asked for.
+        history: one row an epoch.
+        seconds: wall-clock time of the whole training.
+    """
+
+    best: State
+    last: State
+    epoch: int
+    val_metric: float
+    test_metric: float = math.nan
+    history: tuple[Mapping[str, Any], ...] = ()
+    seconds: float = 0.0
+
+
+Fit = Callable[[FitJob], FitResult]
+
+
+@dataclass
+class Track:
+    """Follows a training: call :meth:`epoch` behind each epoch and return :meth:`result`."""
+
+    model: nn.Module
+    higher_is_better: bool
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: State = field(default_factory=dict)
+    best_epoch: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def epoch(self, val: float, **numbers: float) -> bool:
+        """Record an epoch; its state is kept where ``val`` is better than ever before (the first of equals).
+
+        Args:
+            val: validation metric.
+            numbers: anything else worth a column, such as ``loss``.
+
+        Returns:
+            Whether this epoch is the best so far.
+
+        Raises:
+            TrainingDiverged: ``val`` or a number is NaN or infinite.
+        """
+        number = len(self.history) + 1
+        for name, value in {"val": val, **numbers}.items():
+            if not math.isfinite(value):
+                raise TrainingDiverged(f"epoch {number}: {name} is {value}; lower the learning rate or check the data")
+        best = self.history[self.best_epoch - 1]["val_metric"] if self.history else None
+        self.history.append({"epoch": number, "val_metric": float(val), **numbers})
+        if best is not None and not (val > best if self.higher_is_better else val < best):
+            return False
+        self.best, self.best_epoch = snapshot(self.model), number
+        return True
+
+    def result(self, test: Callable[[], float] | None = None) -> FitResult:
+        """The finished record; the model is left in its best state.
+
+        Args:
+            test: called once, with the best state loaded.
+
+        Raises:
+            ValueError: no epoch was recorded.
+        """
+        if not self.history:
+            raise ValueError("no epoch was recorded: call track.epoch(val=...) behind each epoch")
+        last = snapshot(self.model)
+        self.model.load_state_dict(self.best)
+        return FitResult(
+            self.best,
+            last,
+            self.best_epoch,
+            self.history[self.best_epoch - 1]["val_metric"],
+            math.nan if test is None else float(test()),
+            tuple(self.history),
+            time.perf_counter() - self.started,
+        )
+
+
+def snapshot(model: nn.Module) -> State:
+    """A copy of a model's state on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+
+
+def derive_seed(base: int, *parts: int | str) -> int:
+    """A 63-bit seed from a base seed and anything that tells draws apart."""
+    digest = hashlib.sha256(repr((base, *parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

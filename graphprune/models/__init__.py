@@ -1,0 +1,11 @@
+"""Reference networks. Any other ``nn.Module`` with supported convolutions works as well."""
+
+from torch import nn
+
+from graphprune.models.gnn import GAT, GCN, GIN, SAGE, GraphClassifier
+from graphprune.models.paper import PaperGCN
+
+# The names of the command line and of tickets.
+MODELS: dict[str, type[nn.Module]] = {"gcn": GCN, "gin": GIN, "sage": SAGE, "gat": GAT, "paper-gcn": PaperGCN}
+
+__all__ = ["GAT", "GCN", "GIN", "MODELS", "SAGE", "GraphClassifier", "PaperGCN"]

@@ -1,0 +1,202 @@
+"""Reference graph classifiers: GCN, GIN (with bond features where there are any), SAGE and GAT."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.data import Data
+
+from graphprune.graphs.adjacency import Adjacency
+from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
+from graphprune.graphs.encoders import BondEncoder, Features, node_encoder, node_inputs
+from graphprune.graphs.segments import graph_of_nodes
+
+Readout = Literal["mean", "sum"]
+JumpingKnowledge = Literal["last", "cat"]
+
+
+class HasTask(Protocol):
+    """What a model must know of a data set."""
+
+    @property
+    def features(self) -> Features: ...  # noqa: D102
+    @property
+    def edge_features(self) -> Features | None: ...  # noqa: D102
+    @property
+    def num_outputs(self) -> int: ...  # noqa: D102
+
+
+class GraphClassifier(nn.Module, ABC):
+    """Node encoder, ``layers`` times convolution, batch norm, ReLU, dropout; readout over nodes; a linear head.
+
+    The forward pass takes a gate per edge itself (``edge_gate``), so that soft edges need no hooks.
+
+    Args:
+        features: columns of ``x``, or ``"ogb-mol"`` for OGB's atom features.
+        num_outputs: logits a graph.
+        hidden: width (OGB's reference networks: 300; 64 to 128 train on a CPU).
+        layers: convolutions.
+        dropout: probability after each layer.
+        readout: ``"mean"`` (OGB's reference networks) or ``"sum"`` over a graph's nodes.
+        jk: the head reads the last layer's vectors, or those of all layers and the encoder (Xu et al., ICML 2018).
+
+    Raises:
+        ValueError: a size below 1, a dropout outside [0, 1), an unknown readout.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        num_outputs: int,
+        hidden: int = 128,
+        layers: int = 3,
+        *,
+        dropout: float = 0.0,
+        readout: Readout = "mean",
+        jk: JumpingKnowledge = "last",
+    ) -> None:
+        super().__init__()
+        if min(num_outputs, hidden, layers) < 1 or not 0 <= dropout < 1:
+            raise ValueError(f"bad sizes: {num_outputs=}, {hidden=}, {layers=}, {dropout=}")
+        if readout not in ("mean", "sum") or jk not in ("last", "cat"):
+            raise ValueError(f"readout must be 'mean' or 'sum' and jk 'last' or 'cat', got {readout!r} and {jk!r}")
+        self._config: dict[str, Any] = {
+            "features": features,
+            "num_outputs": num_outputs,
+            "hidden": hidden,
+            "layers": layers,
+            "dropout": dropout,
+            "readout": readout,
+            "jk": jk,
+        }
+        self.dropout, self.readout, self.jk = dropout, readout, jk
+        self.node_encoder = node_encoder(features, hidden)
+        self.convs = nn.ModuleList(self.conv(hidden) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(layers))
+        self.head = nn.Linear(hidden * (layers + 1 if jk == "cat" else 1), num_outputs)
+
+    @classmethod
+    def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
+        """A model for this data set's features and task; ``options`` go to the constructor."""
+        return cls(data.features, data.num_outputs, hidden, layers, **options)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments the model was made from."""
+        return dict(self._config)
+
+    def resized(self, hidden: int) -> Self:
+        """A freshly initialised model of another width."""
+        return type(self)(**(self._config | {"hidden": hidden}))
+
+    @abstractmethod
+    def conv(self, hidden: int) -> nn.Module:
+        """One convolution of this width."""
+
+    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, data: Data) -> Tensor:
+        """Layer ``depth`` on node vectors of shape ``(N, hidden)``."""
+        return self.convs[depth](x, adjacency)  # type: ignore[no-any-return]
+
+    def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
+        """Logits of a graph or batch.
+
+        Args:
+            data: needs ``x`` and ``edge_index``.
+            edge_gate: how much of each arc is there, in [0, 1], shape ``(E,)``; None: all of it.
+
+        Returns:
+            Shape ``(B, num_outputs)``.
+        """
+        features, edge_index = node_inputs(data)
+        x = self.node_encoder(features)
+        dtype = self.head.weight.dtype
+        adjacency = Adjacency(edge_index, x.size(0), edge_gate, data.get("edge_weight"), dtype)
+        vectors = [x]
+        for depth, norm in enumerate(self.norms):
+            x = functional.relu(norm(self.convolve(depth, x, adjacency, data)))
+            x = functional.dropout(x, self.dropout, self.training)
+            vectors.append(x)
+        return self.head(pool(torch.cat(vectors, 1) if self.jk == "cat" else x, data, self.readout))  # type: ignore[no-any-return]
+
+
+def pool(x: Tensor, data: Data, readout: Readout) -> Tensor:
+    """Sum or mean of node vectors ``(N, F)`` over each graph, ``(B, F)``; 0 for a graph without nodes."""
+    graph, ptr = graph_of_nodes(data, x.size(0), x.device)
+    total = x.new_zeros(ptr.numel() - 1, x.size(1)).index_add(0, graph, x)
+    return total / ptr.diff().clamp(min=1)[:, None] if readout == "mean" else total
+
+
+class GCN(GraphClassifier):
+    """Graph convolutions of Kipf & Welling (ICLR 2017)."""
+
+    def conv(self, hidden: int) -> nn.Module:
+        """One convolution of this width."""
+        return GCNLayer(hidden, hidden)
+
+
+class SAGE(GraphClassifier):
+    """GraphSAGE with mean aggregation, Hamilton et al. (NeurIPS 2017)."""
+
+    def conv(self, hidden: int) -> nn.Module:
+        """One convolution of this width."""
+        return SAGELayer(hidden, hidden)
+
+
+class GAT(GraphClassifier):
+    """Graph attention with 4 heads, Veličković et al. (ICLR 2018)."""
+
+    def conv(self, hidden: int) -> nn.Module:
+        """One convolution of this width."""
+        if hidden % 4:
+            raise ValueError(f"hidden must be a multiple of the 4 attention heads, got {hidden}")
+        return GATLayer(hidden, hidden // 4, heads=4)
+
+
+class GIN(GraphClassifier):
+    """Graph isomorphism network, Xu et al. (ICLR 2019); with ``bonds`` the OGB standard, GINE (Hu et al., ICLR 2020).
+
+    Args:
+        features: see :class:`GraphClassifier`, as all others.
+        num_outputs: logits a graph.
+        hidden: width, also inside each layer's two-layer network.
+        layers: convolutions.
+        bonds: read OGB's bond features from ``edge_attr``, with one embedding table a layer.
+        options: see :class:`GraphClassifier`.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        num_outputs: int,
+        hidden: int = 128,
+        layers: int = 3,
+        *,
+        bonds: bool = False,
+        **options: Any,
+    ) -> None:
+        self._bonds = bonds
+        super().__init__(features, num_outputs, hidden, layers, **options)
+        self._config["bonds"] = bonds
+        self.bond_encoders = nn.ModuleList(BondEncoder(hidden) for _ in range(layers if bonds else 0))
+
+    @classmethod
+    def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
+        """A model for this data set; with its bond features if it has OGB's, unless ``bonds=False``."""
+        return super().for_data(data, hidden, layers, **({"bonds": data.edge_features == "ogb-mol"} | options))
+
+    def conv(self, hidden: int) -> nn.Module:
+        """One convolution of this width."""
+        net = nn.Sequential(nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, hidden))
+        return GINELayer(net) if self._bonds else GINLayer(net)
+
+    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, data: Data) -> Tensor:
+        """Layer ``depth``, with its bond vectors where the model reads bonds."""
+        if not self._bonds:
+            return super().convolve(depth, x, adjacency, data)
+        if data.edge_attr is None:
+            raise ValueError("this GIN reads bond features, but the graphs have no edge_attr; use bonds=False")
+        bond = self.bond_encoders[depth](data.edge_attr[adjacency.arcs.order])
+        return self.convs[depth](x, adjacency, bond)  # type: ignore[no-any-return]

@@ -1,0 +1,73 @@
+"""The network of the ICPG authors' TU experiments, for ``protocol="paper"``."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.data import Data
+
+from graphprune.graphs.adjacency import Adjacency
+from graphprune.graphs.conv import GCNLayer
+from graphprune.graphs.encoders import Features, node_encoder, node_inputs
+from graphprune.models.gnn import HasTask, pool
+
+
+class PaperGCN(nn.Module):
+    """Batch norm before each map, GCN with degrees over sources, sum readout, two-layer head.
+
+    The classifier of Sui et al. (JCST 2024) as their code has it: width 128, 3 convolutions, no dropout, batch norms
+    that start at a bias of 1e-4. Their code calls it ResGCN but adds no residual connection.
+
+    Args:
+        features: columns of ``x``, or ``"ogb-mol"``.
+        num_outputs: logits a graph.
+        hidden: width.
+        layers: convolutions.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    def __init__(self, features: Features, num_outputs: int, hidden: int = 128, layers: int = 3) -> None:
+        super().__init__()
+        if min(num_outputs, hidden, layers) < 1:
+            raise ValueError(f"bad sizes: {num_outputs=}, {hidden=}, {layers=}")
+        self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "layers": layers}
+        self.node_encoder = node_encoder(features, hidden)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(layers))
+        self.convs = nn.ModuleList(GCNLayer(hidden, hidden, degree="source") for _ in range(layers))
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(hidden),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.BatchNorm1d(hidden),
+            nn.Linear(hidden, num_outputs),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                nn.init.constant_(module.bias, 1e-4)
+
+    @classmethod
+    def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3) -> Self:
+        """A model for this data set's features and task."""
+        return cls(data.features, data.num_outputs, hidden, layers)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments the model was made from."""
+        return dict(self._config)
+
+    def resized(self, hidden: int) -> Self:
+        """A freshly initialised model of another width."""
+        return type(self)(**(self._config | {"hidden": hidden}))  # type: ignore[arg-type]
+
+    def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
+        """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""
+        features, edge_index = node_inputs(data)
+        x = functional.relu(self.node_encoder(features))
+        dtype = next(self.parameters()).dtype
+        adjacency = Adjacency(edge_index, x.size(0), edge_gate, data.get("edge_weight"), dtype)
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = functional.relu(conv(norm(x), adjacency))
+        return self.head(pool(x, data, "sum"))  # type: ignore[no-any-return]

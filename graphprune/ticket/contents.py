@@ -1,0 +1,161 @@
+"""A ticket as plain data and named tensors, and back; whatever comes back has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from graphprune.graphs import EdgeRule, PruneEdges, Stage
+from graphprune.masks import MaskSet
+from graphprune.ticket import plain, scorers
+
+if TYPE_CHECKING:
+    from graphprune.ticket.ticket import Ticket
+
+STATES = ("rewind", "trained", "last")
+
+_NAMES = {"mask": list[str]} | {state: list[str] for state in STATES}
+_FIELDS = {
+    "method": str,
+    "round": int,
+    "row": dict,
+    "rule": dict[str, str],
+    "stages": list,
+    "names": dict,
+    "provenance": dict,
+    "history": list[dict[str, Any]],
+}
+_STAGE = {"kind": str, "config": dict, "rate": float, "density": float, "threshold": float | None}
+_ROW = {
+    "method": str,
+    "data": str,
+    "model": str,
+    "protocol": str,
+    "seed": int,
+    "round": int,
+    "edge_sparsity_train": float,
+    "edge_sparsity_val": float,
+    "edge_sparsity_test": float,
+    "weight_sparsity": float,
+    "params_kept": int,
+    "params_total": int,
+    "val_metric": float,
+    "test_metric": float,
+    "metric": str,
+    "epoch": int,
+    "epochs_trained": int,
+    "seconds": float,
+    "collapsed": list[str],
+}
+
+
+def pack(ticket: Ticket) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A ticket's document, ready for JSON, and tensors: ``mask/NAME``, ``trained/NAME``, ``edges/1/NAME``.
+
+    Raises:
+        TypeError: something that is no plain data, or an edge scorer of an unregistered class.
+    """
+    sections = {"mask": ticket.masks} | {state: getattr(ticket, state) for state in STATES}
+    tensors = {f"{section}/{name}": t for section, named in sections.items() for name, t in named.items()}
+    stages = []
+    for number, stage in enumerate(ticket.edges.stages, start=1):
+        kind, config = scorers.describe(stage.scorer)
+        numbers = {"rate": stage.rate, "density": stage.density, "threshold": stage.threshold}
+        stages.append({"kind": kind, "config": config, **numbers})
+        tensors |= {f"edges/{number}/{name}": t for name, t in stage.scorer.state_dict().items()}
+    document = {
+        "method": ticket.method,
+        "round": ticket.round,
+        "row": ticket.row,
+        "rule": asdict(ticket.edges.rule),
+        "stages": stages,
+        # In their own order, which breaks ties between equal weights; safetensors has an order of its own.
+        "names": {section: list(named) for section, named in sections.items()},
+        "provenance": ticket.provenance,
+        "history": ticket.history,
+    }
+    return plain.encode(document, "ticket"), tensors
+
+
+def unpack(document: object, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The fields of the ticket that `pack` made these from.
+
+    Raises:
+        ValueError: it cannot have made them; the text names the field or tensor.
+    """
+    fields = plain.require_fields(document, _FIELDS, "ticket")
+    if fields["round"] < 0:
+        raise ValueError(f"ticket.round must not be negative, got {fields['round']}")
+    left = dict(tensors)
+    names = plain.require_fields(fields.pop("names"), _NAMES, "ticket.names")
+    masks, *states = ({name: _take(left, section, name) for name in names[section]} for section in _NAMES)
+    _check_masks(masks, dict(zip(STATES, states, strict=True)))
+    rule, stages = fields.pop("rule"), fields.pop("stages")
+    scored = _by_stage(left)
+    made = tuple(_stage(n, stage, scored.pop(str(n), {})) for n, stage in enumerate(stages, start=1))
+    left |= {f"edges/{number}/{name}": t for number, named in scored.items() for name, t in named.items()}
+    if left:
+        raise ValueError(f"tensors that belong to nothing: {scorers.first(repr(name[:80]) for name in left)}")
+    return fields | {
+        "row": plain.require_fields(fields["row"], _ROW, "ticket.row", more=True),
+        "history": tuple(fields["history"]),
+        "masks": MaskSet.of(masks),
+        "edges": PruneEdges(made, _rule(rule)),
+        **dict(zip(STATES, states, strict=True)),
+    }
+
+
+def _take(left: dict[str, Tensor], section: str, name: str) -> Tensor:
+    try:
+        return left.pop(f"{section}/{name}")
+    except KeyError:
+        raise ValueError(f"the tensor {section}/{name[:80]} is missing, or named twice") from None
+
+
+def _by_stage(left: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Takes the tensors of edge scorers out: number of the stage -> name -> tensor."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key in [key for key in left if key.startswith("edges/")]:
+        number, _, name = key.removeprefix("edges/").partition("/")
+        found.setdefault(number, {})[name] = left.pop(key)
+    return found
+
+
+def _check_masks(masks: Mapping[str, Tensor], states: Mapping[str, Mapping[str, Tensor]]) -> None:
+    for name, mask in masks.items():
+        # Torch takes a byte other than 0 and 1 for True here and for False there.
+        if mask.dtype != torch.bool or bool((mask.contiguous().view(torch.uint8) > 1).any()):
+            raise ValueError(f"mask/{name} must hold bools, got {mask.dtype} or bytes other than 0 and 1")
+        for state, weights in states.items():
+            if name not in weights or weights[name].shape != mask.shape:
+                found = tuple(weights[name].shape) if name in weights else "nothing"
+                raise ValueError(f"mask/{name} has shape {tuple(mask.shape)}, {state}/{name} has {found}")
+    for state in STATES[1:]:
+        odd = sorted(states[state].keys() ^ states[STATES[0]].keys())
+        if odd:
+            raise ValueError(f"{STATES[0]} and {state} hold different tensors: {scorers.first(odd)}")
+
+
+def _rule(words: dict[str, str]) -> EdgeRule:
+    try:
+        return EdgeRule(**words)  # type: ignore[arg-type]  # it checks its words itself
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"ticket.rule: {error}") from None
+
+
+def _stage(number: int, stage: object, tensors: Mapping[str, Tensor]) -> Stage:
+    where = f"ticket.stages[{number - 1}]"
+    found = plain.require_fields(stage, _STAGE, where)
+    rate, density, threshold = found["rate"], found["density"], found["threshold"]
+    if not (0 <= rate < 1 and 0 <= density <= 1):
+        raise ValueError(f"{where}: rate must lie in [0, 1) and density in [0, 1], got {rate} and {density}")
+    if threshold is not None and threshold != threshold:
+        raise ValueError(f"{where}.threshold must not be NaN")
+    try:
+        return Stage(scorers.rebuild(found["kind"], found["config"], tensors), rate, density, threshold)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

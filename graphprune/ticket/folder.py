@@ -1,0 +1,162 @@
+"""A folder of a JSON document and a file of tensors: written whole or not at all, read with suspicion."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from graphprune import __version__
+from graphprune.ticket import plain
+
+FORMAT = 1
+DOCUMENT, TENSORS = "ticket.json", "ticket.safetensors"
+LIMIT = 64 << 20  # bytes of JSON: hundreds of thousands of epochs
+
+# What safetensors and torch make of headers that lie.
+_BROKEN = (
+    safetensors.SafetensorError,
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+_HEAD = {"format": int, "written_by": dict[str, str], "sha256": str, "bytes": int, "ticket": dict}
+
+
+def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a new folder.
+
+    The files are complete and on the disk before the folder gets its name, so a process that is killed leaves
+    no half of one (but perhaps a hidden folder ``.NAME.*.tmp`` beside it).
+
+    Args:
+        folder: must not exist; its parents are made.
+        document: plain data, as `plain.encode` returns it.
+        tensors: any dense tensors.
+
+    Raises:
+        FileExistsError: the folder exists.
+        OSError: it cannot be written, as on a full disk; nothing is left of it.
+        ValueError: the document exceeds `LIMIT`.
+    """
+    # Copies: safetensors refuses tensors that share memory or have strides.
+    blob = safetensors.torch.save({name: _copy(tensor) for name, tensor in tensors.items()})
+    head = {
+        "format": FORMAT,
+        "written_by": {
+            "graphprune": __version__,
+            "torch": str(torch.__version__),
+            "safetensors": safetensors.__version__,
+        },
+        "sha256": hashlib.sha256(blob).hexdigest(),
+        "bytes": len(blob),
+        "ticket": document,
+    }
+    text = plain.dumps(head)
+    if len(text) > LIMIT:
+        raise ValueError(f"{folder}: history and provenance take {len(text):,} bytes, more than {LIMIT:,}")
+    if os.path.lexists(folder):
+        raise FileExistsError(f"{folder} exists already; tickets are not overwritten: choose another folder")
+    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+        for name, content in ((TENSORS, blob), (DOCUMENT, text)):
+            with open(temporary / name, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync(temporary)
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        raise OSError(
+            error.errno or errno.EIO,
+            f"cannot save the ticket in {folder}, which takes {len(blob) + len(text):,} bytes: "
+            f"{error.strerror or error}; rounds saved earlier are untouched",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # nothing is there if all went well
+
+
+def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
+    """What `write` wrote. Nothing in the files is executed or imported.
+
+    Returns:
+        The document and the tensors, on the CPU.
+
+    Raises:
+        FileNotFoundError: the folder or a file of it is missing.
+        ValueError: a file is truncated, altered, oversized, no ticket at all, or of another format version.
+    """
+    for name in (DOCUMENT, TENSORS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder / name} is missing; a ticket is a folder that holds {DOCUMENT} and {TENSORS}"
+            )
+    try:
+        head = _head(folder / DOCUMENT)
+    except ValueError as error:
+        raise ValueError(f"{folder / DOCUMENT}: {error}") from error
+    try:
+        return head["ticket"], _tensors(folder / TENSORS, head["bytes"], head["sha256"])
+    except ValueError as error:
+        raise ValueError(f"{folder / TENSORS}: {error}") from error
+
+
+def _head(file: Path) -> dict[str, Any]:
+    with open(file, "rb") as stream:
+        text = stream.read(LIMIT + 1)
+    if len(text) > LIMIT:
+        raise ValueError(f"more than {LIMIT:,} bytes are no ticket")
+    head = plain.require(plain.loads(text), dict, "the document")
+    # First of all, as other versions may have other fields.
+    version = plain.require(head.get("format"), int, "format")
+    if version != FORMAT:
+        writer = head.get("written_by")
+        name = writer.get("graphprune") if isinstance(writer, dict) else None
+        raise ValueError(
+            f"format {version} was written by graphprune {str(name)[:40]!r}; graphprune {__version__} reads "
+            f"format {FORMAT}: install the version that wrote it"
+        )
+    return plain.require_fields(head, _HEAD, "document")
+
+
+def _tensors(file: Path, size: int, sha256: str) -> dict[str, Tensor]:
+    found = file.stat().st_size
+    if found != size:
+        raise ValueError(f"truncated or altered: {found:,} bytes instead of {size:,}")
+    blob = file.read_bytes()
+    if hashlib.sha256(blob).hexdigest() != sha256:
+        raise ValueError(f"altered since it was written: its SHA-256 is not the one in {DOCUMENT}")
+    try:
+        return safetensors.torch.load(blob)
+    except _BROKEN as error:
+        raise ValueError(f"not a valid safetensors file: {error}") from error
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _sync(folder: Path) -> None:
+    """Make a folder's entries durable, where the system can (Windows cannot open folders)."""
+    if os.name != "nt":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,213 @@
+"""`Ticket`: the sparse network and the pruning of graphs that one round found."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torch_geometric.data import Data
+
+from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, edge_units, score_arcs
+from graphprune.masks import MaskSet, rewind_
+from graphprune.ticket import contents, folder, plain
+from graphprune.ticket.scorers import first, misfits
+
+M = TypeVar("M", bound=nn.Module)
+
+# A run may be taken further, so how many rounds were planned does not tell runs apart.
+_EXTENSIBLE = ("settings.rounds", "settings.num_rounds")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ticket:
+    """What a method hands out after a round: it prunes unseen graphs and builds the sparse network.
+
+    Attributes:
+        method: name of the method.
+        round: number of the round, counted from 1.
+        masks: which weights are left.
+        edges: how graphs are pruned, by the stages of all rounds.
+        rewind: the complete state of the model before training.
+        trained: its state at the selected epoch of this round's training.
+        last: its state behind the last epoch.
+        row: this round's row of a table of results.
+        history: one entry an epoch.
+        provenance: settings, model, data (with digest) and versions.
+    """
+
+    method: str
+    round: int
+    masks: MaskSet
+    edges: PruneEdges
+    rewind: dict[str, Tensor]
+    trained: dict[str, Tensor]
+    last: dict[str, Tensor]
+    row: dict[str, Any]
+    history: tuple[Mapping[str, Any], ...]
+    provenance: dict[str, Any]
+
+    def __repr__(self) -> str:
+        stages = len(self.edges.stages)
+        return f"Ticket(method={self.method!r}, round={self.round}, masks={self.masks}, edge stages={stages})"
+
+    def summary(self) -> str:
+        """One line for people; a second one names layers that have no weight left."""
+        row, masks = self.row, self.masks
+        label = "" if row["protocol"] == "clean" else f" [{row['protocol']}]"
+        line = (
+            f"{self.method}{label} round {self.round}: edge sparsity "
+            f"{row['edge_sparsity_train']:.2%} (train), {row['edge_sparsity_test']:.2%} (test); "
+            f"weight sparsity {masks.sparsity:.2%} ({masks.kept:,} of {masks.total:,} kept); "
+            f"{row['metric']} {row['val_metric']:.4f} (val), {row['test_metric']:.4f} (test) "
+            f"at epoch {row['epoch']}; {row['seconds']:.1f} s"
+        )
+        if masks.collapsed:
+            line += f"\n  COLLAPSED: no weight left in {', '.join(masks.collapsed)}"
+        return line
+
+    # ------------------------------------------------------------------ graphs
+
+    def score_edges(self, data: Data) -> Tensor:
+        """Scores of the last stage on a graph as it is; the lowest would go first.
+
+        Args:
+            data: a graph or a batch, as the method was given them (not pruned before).
+
+        Returns:
+            The sigmoid of each arc's logit (of the mean logit of both arcs where undirected edges are
+            pruned), 1 at self-loops; shape ``(num_edges,)``, float32, in the order of ``data.edge_index``.
+
+        Raises:
+            ValueError: the ticket prunes no edges, or the graph lacks ``x`` or ``edge_index``.
+        """
+        if not self.edges.stages:
+            raise ValueError(f"this ticket of {self.method} prunes no edges, so it has no edge scores")
+        if data.edge_index is None:
+            raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
+        logits = score_arcs(self.edges.stages[-1].scorer, data).double()
+        units = edge_units(data.edge_index, int(data.num_nodes or 0), self.edges.rule.unit)
+        return units.spread(units.mean(logits).sigmoid(), 1.0).float()
+
+    def prune_graph(self, data: Data) -> Data:
+        """A graph without the edges that the stages of all rounds, in turn, remove.
+
+        Returns:
+            A shallow copy; all other attributes are kept.
+
+        Raises:
+            ValueError: a batch, a graph without ``edge_index`` or ``x``, or scores that are no numbers.
+        """
+        return self.edges(data)
+
+    def prune(self, dataset: Sequence[Data] | Dataset[Data]) -> PackedGraphs:
+        """`prune_graph` for a whole data set at once. This is what transfers to any other backbone.
+
+        Raises:
+            ValueError: graphs that cannot be packed (the text names the first), or as `prune_graph`.
+        """
+        return self.edges.prune(PackedGraphs.of(dataset))
+
+    def edge_mask(self, dataset: Sequence[Data] | Dataset[Data]) -> EdgeMask:
+        """Which arcs of a data set `prune` keeps; raises as it does."""
+        return self.edges.mask(PackedGraphs.of(dataset))
+
+    # ------------------------------------------------------------------ the network
+
+    def build(self, model: M) -> M:
+        """A copy of the model with the trained weights; pruned ones are exactly zero.
+
+        Raises:
+            ValueError: the model is of another architecture; the text names what differs.
+        """
+        return self._loaded(model, self.trained)
+
+    def rewound(self, model: M) -> M:
+        """A copy of the model with the rewind weights, bit for bit; pruned ones are exactly zero.
+
+        Raises:
+            ValueError: the model is of another architecture; the text names what differs.
+        """
+        return self._loaded(model, self.rewind)
+
+    def _loaded(self, model: M, state: Mapping[str, Tensor]) -> M:
+        problems = misfits(state, model.state_dict())
+        if problems:
+            raise ValueError(
+                f"the ticket's weights are of another architecture than this {type(model).__name__}, in "
+                f"which {problems}. To another backbone only the edges transfer: use ticket.prune(dataset)"
+            )
+        made = copy.deepcopy(model)
+        rewind_(made, state, self.masks)
+        self.masks.verify(made)
+        return made
+
+    # ------------------------------------------------------------------ where it comes from
+
+    def check(self, *, method: str, settings: Mapping[str, Any], data_digest: str) -> None:
+        """Make sure that a run with these settings can go on behind this ticket.
+
+        The number of rounds may differ: a run may be extended.
+
+        Raises:
+            ValueError: the ticket comes from another method, other settings or other data; the text names
+                everything that differs, with both values.
+        """
+        mine = _origin(self.method, self._recorded("settings"), self._recorded("data").get("digest"))
+        wanted = _origin(method, settings, data_digest)
+        differ = [
+            f"{name}: {mine.get(name, 'nothing')!r} in the ticket, {wanted.get(name, 'nothing')!r} now"
+            for name in {**wanted, **mine}
+            if name not in _EXTENSIBLE and mine.get(name, "nothing") != wanted.get(name, "nothing")
+        ]
+        if differ:
+            raise ValueError(f"cannot continue behind round {self.round}, which differs: {first(differ, 10)}")
+
+    def _recorded(self, name: str) -> Mapping[str, Any]:
+        part = self.provenance.get(name)
+        return part if isinstance(part, Mapping) else {}
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a new folder with ``ticket.safetensors`` and ``ticket.json``, whole or not at all.
+
+        Args:
+            path: the folder; it must not exist, its parents are made.
+
+        Raises:
+            FileExistsError: the folder exists.
+            OSError: it cannot be written (a full disk); nothing is left of it, other folders are untouched.
+            TypeError: an edge scorer of an unregistered class (see `graphprune.ticket.SCORERS`), or something
+                in row, history or provenance that is no plain data.
+            ValueError: a ticket that :meth:`load` would refuse.
+        """
+        document, tensors = contents.pack(self)
+        contents.unpack(plain.loads(plain.dumps(document)), tensors)
+        folder.write(Path(path), document, tensors)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read the folder that :meth:`save` wrote, be it from a stranger: no code in it runs.
+
+        Raises:
+            FileNotFoundError: the folder or a file of it is missing.
+            ValueError: files that are damaged, contradictory or of another version; the text names the folder
+                and the field.
+        """
+        document, tensors = folder.read(Path(path))
+        try:
+            return cls(**contents.unpack(document, tensors))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _origin(method: str, settings: Mapping[str, Any], digest: object) -> dict[str, Any]:
+    """What has to agree, by name; settings as a file gives them back, so that tuples equal lists."""
+    plain_settings = plain.flat(plain.encode(settings, "settings"), "settings")
+    return {"method": method, "data digest": digest, **plain_settings}

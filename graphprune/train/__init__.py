@@ -1,0 +1,6 @@
+"""The reference training loop on Lightning Fabric, with losses and evaluation for each kind of task."""
+
+from graphprune.train.loop import Fit
+from graphprune.train.tasks import evaluate, predict, task_loss
+
+__all__ = ["Fit", "evaluate", "predict", "task_loss"]

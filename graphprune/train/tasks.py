@@ -1,0 +1,92 @@
+"""What a graph-level task asks of a training: its loss, a model's predictions and their metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from graphprune.data import GraphData
+from graphprune.data.base import Task
+from graphprune.graphs import PackedGraphs
+
+Terms = Callable[[Tensor, Tensor], Tensor]
+
+# One loss a label; the labels of a regression are taken as they are.
+_TERMS: dict[Task, Terms] = {
+    "multiclass": lambda out, y: functional.cross_entropy(out, y, reduction="none"),
+    "binary": lambda out, y: functional.binary_cross_entropy_with_logits(out, y, reduction="none"),
+    "regression": lambda out, y: functional.mse_loss(out, y, reduction="none"),
+}
+
+
+def task_loss(task: Task, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy (multiclass), binary cross entropy or squared error, summed over the labels that are known.
+
+    Sum and number come apart so that the mean over several processes is the mean over all labels.
+
+    Args:
+        task: kind of labels.
+        out: logits or values, shape ``(B, C)`` for multiclass, else ``(B, T)``.
+        y: labels, ``(B,)`` int64 for multiclass, else ``(B, T)`` with NaN where a label is missing.
+
+    Returns:
+        The sum of the losses and the number of labels (int64), both 0-dimensional; 0 and 0 where none is known.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    expected = (len(y), *out.shape[1:2]) if task == "multiclass" else tuple(y.shape)
+    if out.dim() != 2 or tuple(out.shape) != expected:
+        shape = "(B, classes)" if task == "multiclass" else f"{expected}, one column a task"
+        raise ValueError(f"the model returned shape {tuple(out.shape)} for {len(y)} graphs, expected {shape}")
+    if task == "multiclass":
+        return _TERMS[task](out, y).sum(), y.new_full((), len(y))
+    known = ~y.isnan()
+    terms = _TERMS[task](out, y.nan_to_num(0.0).to(out.dtype))
+    return torch.where(known, terms, 0.0).sum(), known.sum()
+
+
+@torch.no_grad()
+def predict(model: nn.Module, graphs: PackedGraphs, batch_size: int = 512) -> Tensor:
+    """The model's outputs for every graph, in ``eval()`` mode and on the model's device.
+
+    Args:
+        model: ``model(batch)`` gives shape ``(B, outputs)``; its modes are given back to it.
+        graphs: of one split.
+        batch_size: graphs a batch; bounds the memory, and changes a result by rounding only.
+
+    Returns:
+        Shape ``(G, outputs)``, on the CPU.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    device = next((parameter.device for parameter in model.parameters()), graphs.device)
+    model.eval()
+    try:
+        return torch.cat([model(batch.to(device)) for batch in graphs.loader(batch_size)]).cpu()
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def evaluate(
+    model: nn.Module, graphs: PackedGraphs, data: GraphData, *, split: str = "given", batch_size: int = 512
+) -> float:
+    """The data set's metric of a model on some of its graphs.
+
+    Args:
+        model: see :func:`predict`.
+        graphs: with labels ``y``.
+        data: whose task and metric.
+        split: named in errors.
+        batch_size: graphs a batch.
+
+    Returns:
+        The metric; NaN if an output is not finite.
+
+    Raises:
+        ValueError: the outputs do not fit the task, or the metric is not defined on these labels.
+    """
+    return data.evaluate(graphs.graph["y"], predict(model, graphs, batch_size), split=split)

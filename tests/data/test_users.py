@@ -1,0 +1,167 @@
+"""A user's own graphs: what fits is kept untouched, what does not is named by split and number."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from graphprune.data import from_graphs
+
+
+def graph(label=0, nodes=3, **changes):
+    values = {
+        "x": torch.arange(2.0 * nodes).reshape(nodes, 2),
+        "edge_index": torch.tensor([[0, 1], [1, 0]]) if nodes > 1 else torch.empty(2, 0, dtype=torch.long),
+        "y": torch.tensor(label),
+    }
+    return Data(**{key: value for key, value in (values | changes).items() if value is not None})
+
+
+def build(train=None, val=None, test=None, task="multiclass", **options):
+    default = [graph(0), graph(1)]
+    parts = [default if part is None else part for part in (train, val, test)]
+    return from_graphs(*parts, name="mine", task=task, **options)
+
+
+def test_graphs_come_back_as_they_were():
+    mine = [graph(0), graph(1, nodes=1), graph(1, nodes=5)]
+    before = copy.deepcopy(mine)
+    loaded = build(train=mine)
+    assert (loaded.num_classes, loaded.num_features, loaded.num_outputs, loaded.metric) == (
+        2,
+        2,
+        2,
+        "accuracy",
+    )
+    assert loaded.edge_features is None and loaded.ogb_name == ""
+    for old, new, same in zip(before, loaded.train, mine, strict=True):
+        assert torch.equal(new.x, old.x) and torch.equal(new.edge_index, old.edge_index)
+        assert int(new.y) == int(old.y) and new.y.shape == (1,)
+        assert same.y.shape == old.y.shape
+
+
+def test_graphs_without_edges_or_nodes_are_kept_and_counted():
+    nothing = graph(1, nodes=0)
+    loaded = build(train=[graph(), graph(1, nodes=1), nothing], test=[nothing])
+    assert loaded.empty["train"] == {"no_nodes": 1, "no_edges": 2}
+    assert loaded.empty["test"] == {"no_nodes": 1, "no_edges": 1}
+    assert loaded.train[2].num_nodes == 0
+
+
+@pytest.mark.parametrize("y", [1, 1.0, torch.tensor([1]), torch.tensor([[1.0]]), torch.tensor(True)])
+def test_binary_labels_of_any_shape(y):
+    loaded = build(
+        train=[graph(y=y), graph(y=torch.tensor([0.0]))], val=[graph(y=y)], test=[graph(y=y)], task="binary"
+    )
+    assert loaded.train.graph["y"].tolist() == [[1], [0]] and loaded.metric == "rocauc"
+    assert loaded.num_outputs == loaded.num_tasks == 1
+
+
+def test_several_tasks_with_missing_labels():
+    many = [graph(y=torch.tensor([1, float("nan"), 0]))]
+    loaded = build(many, many, many, task="binary", metric="ap")
+    assert loaded.num_outputs == 3 and math.isnan(loaded.test.graph["y"][0, 1])
+    with pytest.raises(ValueError, match="different numbers of labels"):
+        build(many, many, [graph(y=torch.tensor([1.0, 0]))], task="binary")
+
+
+def test_edge_attributes_are_used_where_all_graphs_have_them():
+    with_edges = [graph(y=y, edge_attr=torch.ones(2, 4)) for y in (torch.tensor(0), torch.tensor(1))]
+    loaded = build(with_edges, with_edges, with_edges)
+    assert loaded.edge_features == 4 and loaded.edge_encoder(6)(loaded.train[0].edge_attr).shape == (2, 6)
+
+
+def test_ogb_features():
+    x, bonds = torch.zeros(3, 9, dtype=torch.long), torch.zeros(2, 3, dtype=torch.long)
+    molecules = [graph(x=x, edge_attr=bonds)]
+    loaded = build(molecules, molecules, molecules, features="ogb-mol", num_classes=2)
+    assert loaded.encoder(8)(x).shape == (3, 8) and loaded.edge_encoder(8)(bonds).shape == (2, 8)
+    with pytest.raises(
+        ValueError, match="mine, train graph 0: x has a value in row 1 that is outside its categories"
+    ):
+        bad = x.clone()
+        bad[1, 0] = 119
+        build([graph(x=bad, edge_attr=bonds)], molecules, molecules, features="ogb-mol")
+    with pytest.raises(TypeError, match="val graph 0: x must be int64"):
+        build(molecules, [graph(x=x.float(), edge_attr=bonds)], molecules, features="ogb-mol")
+
+
+INF, NAN = float("inf"), float("nan")
+FAULTS = {
+    "out of range": (
+        {"edge_index": torch.tensor([[0, 1], [1, 3]])},
+        ValueError,
+        r"edge_index\[:, 1\] = \[1, 3\] is out",
+    ),
+    "negative": ({"edge_index": torch.tensor([[0], [-1]])}, ValueError, "out of range for 3 nodes"),
+    "edge dtype": (
+        {"edge_index": torch.zeros(2, 1)},
+        TypeError,
+        "edge_index must be int64, got torch.float32",
+    ),
+    "edge shape": (
+        {"edge_index": torch.zeros(3, 2, dtype=torch.long)},
+        ValueError,
+        r"shape \(3, 2\), expected \(2, E\)",
+    ),
+    "no edge_index": ({"edge_index": None}, ValueError, "has no edge_index"),
+    "NaN": ({"x": torch.tensor([[0.0, 1], [NAN, 0], [0, 0]])}, ValueError, "row 1 that is NaN or infinite"),
+    "infinite": (
+        {"x": torch.tensor([[0.0, 1], [0, 0], [0, INF]])},
+        ValueError,
+        "row 2 that is NaN or infinite",
+    ),
+    "integer x": ({"x": torch.zeros(3, 2, dtype=torch.long)}, TypeError, "x must be float, got torch.int64"),
+    "flat x": ({"x": torch.zeros(3)}, ValueError, r"x has shape \(3,\)"),
+    "width": (
+        {"x": torch.zeros(3, 5)},
+        ValueError,
+        r"x has shape \(3, 5\), expected \(rows, 2\) as in train graph 0",
+    ),
+    "no x": ({"x": None}, ValueError, "has no node features x"),
+    "rows": ({"num_nodes": 7}, ValueError, "x has 3 rows for 7 nodes"),
+    "no y": ({"y": None}, ValueError, "has no label y"),
+    "float class": ({"y": torch.tensor(1.0)}, TypeError, "y of a multiclass task must be int64"),
+    "negative class": ({"y": torch.tensor(-1)}, ValueError, "y is -1, expected one class number"),
+    "two classes": ({"y": torch.tensor([0, 1])}, ValueError, r"y is \[0, 1\], expected one class number"),
+    "edge_attr": ({"edge_attr": torch.zeros(2, 1)}, ValueError, "has edge_attr .* unlike train graph 0"),
+}
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_graph_that_does_not_fit_is_named(fault, split):
+    changes, kind, message = FAULTS[fault]
+    with pytest.raises(kind, match=f"mine, {split} graph 1.*{message}"):
+        build(**{split: [graph(), graph(**changes), graph()]})
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "message"),
+    [
+        ("binary", 2.0, "a binary label must be 0, 1 or NaN"),
+        ("regression", INF, "expected finite numbers or NaN"),
+        ("regression", torch.empty(0), "expected finite numbers or NaN"),
+    ],
+)
+def test_labels_that_do_not_fit_the_task(task, y, message):
+    good = [graph(y=torch.tensor([1.0]))]
+    with pytest.raises(ValueError, match=f"mine, test graph 0: .*{message}"):
+        build(good, good, [graph(y=torch.as_tensor(y))], task=task)
+
+
+def test_arguments_that_do_not_fit():
+    with pytest.raises(ValueError, match="the val split has no graphs"):
+        build(val=[])
+    with pytest.raises(TypeError, match="train graph 0 is a dict"):
+        build(train=[{}])
+    with pytest.raises(ValueError, match="task must be one of multiclass, binary, regression, got 'classes'"):
+        build(task="classes")
+    with pytest.raises(ValueError, match="metric of a multiclass task must be accuracy, got 'rocauc'"):
+        build(metric="rocauc")
+    with pytest.raises(ValueError, match="y is 1, expected one class number from 0 to 0"):
+        build(num_classes=1)
+    with pytest.raises(ValueError, match="mine, val split: graph 1 has no attribute 'tag'"):
+        build(val=[graph(tag=torch.tensor([1])), graph()])

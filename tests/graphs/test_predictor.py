@@ -1,0 +1,165 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.data import Batch, Data
+
+from graphprune.graphs import EdgePredictor, PackedGraphs, score_arcs
+from tests.graphs.samples import arcs, molecule, random_graph, shake, to_index
+
+ENCODERS = ["gcn", "gin", "gat", "mlp"]
+SCORES = ["concat_mlp", "inner_product"]
+ALL = [(encoder, score) for encoder in ENCODERS for score in SCORES]
+
+
+def predictor(encoder="gcn", score="concat_mlp", features=4, **options):
+    return shake(EdgePredictor(features, 8, score, encoder, **options))
+
+
+@pytest.mark.parametrize(("encoder", "score"), ALL)
+@pytest.mark.parametrize("features", [4, "ogb-mol"])
+def test_every_predictor_trains_and_scores_each_arc(encoder, score, features):
+    graphs = [molecule(i) if features == "ogb-mol" else random_graph(i, loops=True) for i in range(4)]
+    batch, model = Batch.from_data_list(graphs), EdgePredictor(features, 8, score, encoder)
+    logits = model.train()(batch)
+    assert logits.shape == (batch.num_edges,)
+    logits.sigmoid().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    again = EdgePredictor(**model.config())
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.eval()(batch), model.eval()(batch))
+
+
+@pytest.mark.parametrize(("encoder", "score"), ALL)
+@settings(max_examples=20)
+@given(graph=arcs(min_nodes=1), data=st.data())
+def test_relabelling_nodes_relabels_the_scores(encoder, score, graph, data):
+    nodes, found = graph
+    place = torch.tensor(data.draw(st.permutations(range(nodes))))
+    x = torch.randn(nodes, 4, generator=torch.Generator().manual_seed(len(found)))
+    model = predictor(encoder, score)
+    scores = score_arcs(model, Data(x=x, edge_index=to_index(found)))
+    renamed = torch.empty_like(x)
+    renamed[place] = x
+    again = score_arcs(model, Data(x=renamed, edge_index=place[to_index(found)].reshape(2, -1)))
+    torch.testing.assert_close(again, scores, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_concat_mlp_is_a_linear_map_of_both_ends(encoder):
+    model, data = predictor(encoder).double(), random_graph(3, loops=True)
+    vectors = {}
+    last = model.convs[-1]
+    last.register_forward_hook(lambda _module, _args, out: vectors.update(z=out))
+    logits = model(data)
+    source, target = data.edge_index
+    z = vectors["z"]
+    torch.testing.assert_close(logits, model.head(torch.cat([z[source], z[target]], 1)).squeeze(1))
+    product = predictor(encoder, "inner_product").double()
+    product.load_state_dict({name: value for name, value in model.state_dict().items() if "head" not in name})
+    torch.testing.assert_close(product(data), (z[source] * z[target]).sum(1))
+
+
+def test_concat_mlp_knows_directions_and_inner_products_do_not():
+    data = random_graph(0)
+    back = Data(x=data.x, edge_index=data.edge_index)
+    place = {tuple(arc): i for i, arc in enumerate(data.edge_index.t().tolist())}
+    other = torch.tensor([place[v, u] for u, v in data.edge_index.t().tolist()])
+    product, concat = (score_arcs(predictor(score=score), back) for score in SCORES[::-1])
+    assert torch.equal(product, product[other])
+    assert not torch.allclose(concat, concat[other])
+
+
+def test_scoring_changes_nothing_and_needs_no_evaluation_mode():
+    model, data = EdgePredictor(4, 8, encoder="gat"), random_graph(1)
+    for _ in range(3):
+        model.train()(data)
+    before = copy.deepcopy(model.state_dict())
+    scores = score_arcs(model, data)
+    assert torch.equal(scores, score_arcs(model, data))
+    assert model.training
+    assert not scores.requires_grad
+    assert scores.dtype == torch.float64
+    torch.testing.assert_close(scores.float(), model.eval()(data).detach(), rtol=1e-4, atol=1e-5)
+    for name, value in model.state_dict().items():
+        assert value.dtype == before[name].dtype
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(("encoder", "score"), ALL)
+@pytest.mark.parametrize("features", [4, "ogb-mol"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_folded_predictor_gives_the_same_scores(encoder, score, features, layers):
+    graphs = [molecule(i) if features == "ogb-mol" else random_graph(i, loops=True) for i in range(4)]
+    batch, model = Batch.from_data_list(graphs), predictor(encoder, score, features, layers=layers).double()
+    before = copy.deepcopy(model.state_dict())
+    torch.testing.assert_close(model.folded()(batch), model(batch), rtol=0, atol=1e-9)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_graph_scores_alike_alone_and_in_a_batch(encoder):
+    graphs = [random_graph(seed, nodes=2 + seed % 5) for seed in range(12)]
+    model = predictor(encoder)
+    whole = score_arcs(model, PackedGraphs.of(graphs).batch(torch.arange(12)))
+    alone = torch.cat([score_arcs(model, graph) for graph in graphs])
+    torch.testing.assert_close(whole, alone, rtol=0, atol=1e-12)
+
+
+def test_all_but_mlp_look_at_neighbours():
+    data = random_graph(5)
+    less = Data(x=data.x, edge_index=data.edge_index[:, data.edge_index.sum(0) != 3])
+    kept = data.edge_index.sum(0) != 3
+    for encoder in ENCODERS:
+        model = predictor(encoder)
+        same = torch.allclose(score_arcs(model, data)[kept], score_arcs(model, less))
+        assert same == (encoder == "mlp"), encoder
+
+
+def test_graphs_without_edges_or_nodes():
+    model = predictor()
+    assert model(Data(x=torch.ones(3, 4), edge_index=to_index([]))).shape == (0,)
+    assert model(Data(x=torch.ones(0, 4), edge_index=to_index([]))).shape == (0,)
+
+
+def test_edge_weights_reach_the_gcn():
+    data = random_graph(2)
+    plain = score_arcs(predictor(), data)
+    data.edge_weight = torch.ones(data.num_edges)
+    assert torch.equal(score_arcs(predictor(), data), plain)
+    data.edge_weight[0] = 9.0
+    assert not torch.equal(score_arcs(predictor(), data), plain)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"score": "mlp"}, "score must be"),
+        ({"encoder": "transformer"}, "encoder must be"),
+        ({"encoder": "gat", "hidden": 6}, "multiple of the 4 attention heads"),
+        ({"hidden": 0}, "at least 1"),
+        ({"layers": 0}, "at least 1"),
+        ({"features": "ogb"}, "features must be"),
+    ],
+)
+def test_nonsense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EdgePredictor(**({"features": 4} | arguments))
+
+
+@pytest.mark.parametrize("data", [Data(edge_index=to_index([]), num_nodes=2), Data(x=torch.ones(2, 4))])
+def test_bare_graphs_are_refused(data):
+    with pytest.raises(ValueError, match="node features x and edge_index"):
+        predictor()(data)
+
+
+def test_for_data_reads_the_features():
+    class Known:
+        features = "ogb-mol"
+
+    model = EdgePredictor.for_data(Known(), hidden=12, score="inner_product", encoder="gin", layers=2)
+    assert model(Batch.from_data_list([molecule(0), molecule(1)])).isfinite().all()
+    assert model.config()["features"] == "ogb-mol"
+    assert model.head is None

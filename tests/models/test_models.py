@@ -1,0 +1,204 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.data import Batch, Data
+
+from graphprune.graphs import PackedGraphs, SoftEdges, drop_arcs, edge_units
+from graphprune.models import GAT, GCN, GIN, MODELS, SAGE, PaperGCN
+from graphprune.models.gnn import pool
+from tests.graphs.samples import molecule, random_graph, shake, to_index
+
+# Every reference model on real-valued features and on molecules.
+KINDS = {
+    "gcn": lambda features: GCN(features, 3, hidden=8),
+    "gin": lambda features: GIN(features, 3, hidden=8),
+    "gine": lambda features: GIN(features, 3, hidden=8, bonds=True),
+    "sage": lambda features: SAGE(features, 3, hidden=8),
+    "gat": lambda features: GAT(features, 3, hidden=8),
+    "paper": lambda features: PaperGCN(features, 3, hidden=8),
+    "jk": lambda features: GIN(features, 3, hidden=8, jk="cat", readout="sum", dropout=0.5),
+}
+
+
+def graphs(kind, count=4):
+    made = [
+        molecule(i, nodes=3 + i) if kind == "gine" else random_graph(i, nodes=3 + i, loops=True) for i in range(count)
+    ]
+    return Batch.from_data_list(made)
+
+
+def model(kind, seed=0):
+    return shake(KINDS[kind]("ogb-mol" if kind == "gine" else 4), seed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10**6), share=st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+def test_gates_of_zero_and_one_remove_edges(kind, seed, share):
+    network, batch = model(kind), graphs(kind)
+    rng = torch.Generator().manual_seed(seed)
+    keep = torch.rand(batch.num_edges, generator=rng) < share
+    gate = keep.float().requires_grad_()
+    gated = network(batch, edge_gate=gate)
+    torch.testing.assert_close(gated, network(drop_arcs(batch, keep)), rtol=1e-5, atol=1e-5)
+    gated.pow(2).sum().backward()
+    assert gate.grad.isfinite().all()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gates_train_through_soft_edges(kind):
+    network, batch = model(kind), graphs(kind)
+    gate = torch.rand(batch.num_edges, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with SoftEdges(network) as soft:
+        out = soft(gate, batch)
+    assert torch.equal(out, network(batch, edge_gate=gate))
+    out.sum().backward()
+    proper = batch.edge_index[0] != batch.edge_index[1]
+    assert (gate.grad[proper] != 0).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_right(kind):
+    network, batch = model(kind).double(), graphs(kind, count=2)
+    gate = torch.rand(batch.num_edges, generator=torch.Generator().manual_seed(0), dtype=torch.double) * 0.8 + 0.1
+    assert torch.autograd.gradcheck(lambda gate: network(batch, edge_gate=gate), gate.requires_grad_())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_graph_gets_the_same_logits_in_any_batch(kind):
+    network, batch = model(kind), graphs(kind)
+    expected = network(batch)
+    assert expected.shape == (4, 3)
+    for number, graph in enumerate(batch.to_data_list()):
+        torch.testing.assert_close(network(graph), expected[number : number + 1])
+    packed = PackedGraphs.of(batch.to_data_list())
+    torch.testing.assert_close(network(packed.batch([2, 0])), expected[[2, 0]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_renaming_nodes_changes_nothing(kind):
+    network = model(kind)
+    for data in graphs(kind).to_data_list():
+        place = torch.randperm(data.num_nodes, generator=torch.Generator().manual_seed(3))
+        x = torch.empty_like(data.x)
+        x[place] = data.x
+        renamed = Data(x=x, edge_index=place[data.edge_index], edge_attr=data.edge_attr)
+        torch.testing.assert_close(network(renamed), network(data))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_step_moves_every_parameter(kind):
+    network, batch = KINDS[kind]("ogb-mol" if kind == "gine" else 4).train(), graphs(kind)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    network(batch)[:, :2].pow(2).sum().backward()
+    optimizer.step()
+    still = [name for name, value in network.named_parameters() if torch.equal(value, before[name])]
+    assert still == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_is_rebuilt_from_its_config(kind):
+    network, batch = model(kind), graphs(kind)
+    again = type(network)(**network.config())
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.eval()(batch), network(batch))
+    assert torch.equal(copy.deepcopy(network)(batch), network(batch))
+    wider = network.resized(12)
+    assert wider.config() == network.config() | {"hidden": 12}
+    assert wider.eval()(batch).shape == (4, 3)
+
+
+@pytest.mark.parametrize("kind", ["gcn", "gin", "sage", "gat", "paper"])
+def test_graphs_without_edges_or_nodes(kind):
+    network = model(kind)
+    batch = Batch.from_data_list([Data(x=torch.ones(n, 4), edge_index=to_index([])) for n in (2, 0, 1)])
+    out = network(batch, edge_gate=torch.ones(0))
+    assert out.shape == (3, 3)
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "gine"])  # whose bond features belong to arcs
+def test_with_one_gate_a_pair_directions_do_not_matter(kind):
+    network, batch = model(kind), graphs(kind)
+    units = edge_units(batch.edge_index, batch.num_nodes)
+    gates = units.spread(torch.linspace(0, 1, units.first.numel()), 1.0)
+    turned = batch.clone()
+    turned.edge_index = batch.edge_index.flip(0)
+    torch.testing.assert_close(network(turned, edge_gate=gates), network(batch, edge_gate=gates), rtol=1e-4, atol=1e-5)
+
+
+def test_the_paper_s_network_by_hand():
+    network, batch = model("paper"), graphs("paper")
+    state = network.state_dict()
+
+    def norm(name, x):
+        mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+        return (x - mean) / (var + 1e-5).sqrt() * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    x = (norm("node_encoder.norm", batch.x) @ state["node_encoder.lin.weight"].t()).relu()
+    arcs = [(u, v) for u, v in batch.edge_index.t().tolist() if u != v] + [(u, u) for u in range(batch.num_nodes)]
+    degree = [sum(u == node for u, _ in arcs) for node in range(batch.num_nodes)]
+    for layer in range(3):
+        z = norm(f"norms.{layer}", x) @ state[f"convs.{layer}.lin.weight"].t()
+        x = torch.zeros_like(z)
+        for u, v in arcs:
+            x[v] += z[u] * (degree[u] * degree[v]) ** -0.5
+        x = (x + state[f"convs.{layer}.bias"]).relu()
+    x = torch.stack([x[batch.batch == graph].sum(0) for graph in range(4)])
+    x = (norm("head.0", x) @ state["head.1.weight"].t() + state["head.1.bias"]).relu()
+    x = norm("head.3", x) @ state["head.4.weight"].t() + state["head.4.bias"]
+    torch.testing.assert_close(network(batch), x, rtol=1e-4, atol=1e-5)
+    fresh = [module for module in PaperGCN(4, 2).modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    assert len(fresh) == 6
+    assert all(bool((module.bias == 1e-4).all() and (module.weight == 1).all()) for module in fresh)
+
+
+def test_pooling():
+    x = torch.tensor([[1.0], [2.0], [6.0]])
+    batch = Batch.from_data_list([Data(x=x[:2]), Data(x=x[:0]), Data(x=x[2:])])
+    assert pool(x, batch, "sum").flatten().tolist() == [3, 0, 6]
+    assert pool(x, batch, "mean").flatten().tolist() == [1.5, 0, 6]
+    assert pool(x, Data(x=x), "mean").flatten().tolist() == [3]
+    assert pool(x, Data(x=x, batch=torch.tensor([0, 1, 1])), "sum").flatten().tolist() == [1, 8]
+
+
+def test_for_data_reads_features_and_task():
+    class Molecules:
+        features, num_outputs, edge_features = "ogb-mol", 2, "ogb-mol"
+
+    class Bare(Molecules):
+        edge_features = None
+
+    batch = graphs("gine")
+    for kind, cls in MODELS.items():
+        network = cls.for_data(Molecules(), hidden=8, layers=2)
+        assert network(batch).shape == (4, 2), kind
+    assert GIN.for_data(Molecules(), hidden=8).config()["bonds"]
+    assert not GIN.for_data(Molecules(), hidden=8, bonds=False).config()["bonds"]
+    assert not GIN.for_data(Bare(), hidden=8).config()["bonds"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GCN(4, 2, hidden=0), "hidden=0"),
+        (lambda: GCN(4, 0), "num_outputs=0"),
+        (lambda: GCN(4, 2, dropout=1.0), "dropout=1.0"),
+        (lambda: GCN(4, 2, readout="max"), "readout must be"),
+        (lambda: GCN(4, 2, jk="lstm"), "jk 'last' or 'cat'"),
+        (lambda: GAT(4, 2, hidden=6), "multiple of the 4"),
+        (lambda: PaperGCN(4, 2, layers=0), "layers=0"),
+        (lambda: PaperGCN(4, 2)(Data(edge_index=to_index([]), num_nodes=1)), "needs node features"),
+        (lambda: SAGE(4, 2)(Data(x=torch.ones(2, 4))), "needs node features x and edge_index"),
+        (lambda: GIN("ogb-mol", 2, bonds=True)(Data(x=molecule(0).x, edge_index=to_index([]))), "bonds=False"),
+        (lambda: GCN(4, 2)(random_graph(0), edge_gate=torch.ones(3)), "gate has shape"),
+    ],
+)
+def test_nonsense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

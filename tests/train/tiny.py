@@ -1,0 +1,61 @@
+"""Tiny labelled graphs and small models, so that a training takes a moment."""
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+import graphprune as gp
+from graphprune.data import GraphData
+from graphprune.data.base import Task
+
+
+def ring(generator: torch.Generator, task: Task, dtype: torch.dtype = torch.float32) -> Data:
+    """A ring with a few chords; the label depends on the first feature column, which the second hides partly."""
+    size = int(torch.randint(3, 8, (), generator=generator))
+    nodes = torch.arange(size)
+    chords = torch.randint(size, (2, 2), generator=generator)
+    ends = torch.cat([torch.stack([nodes, nodes.roll(1)]), chords[:, chords[0] != chords[1]]], 1)
+    index = torch.unique(torch.cat([ends, ends.flip(0)], 1), dim=1)
+    x = torch.randn(size, 4, generator=generator, dtype=dtype)
+    signal = torch.randn((), generator=generator, dtype=dtype)
+    x[:, 0] += 2 * signal
+    label = {
+        "multiclass": (signal > 0).long().view(1),
+        "binary": torch.stack([signal > 0, signal < 0.5]).float().view(1, 2),
+        "regression": torch.stack([signal, -signal]).float().view(1, 2),
+    }[task]
+    if task != "multiclass" and size == 5:
+        label[0, 1] = torch.nan
+    return Data(x=x, edge_index=index, y=label)
+
+
+def tiny(task: Task = "multiclass", train: int = 24, dtype: torch.dtype = torch.float32, seed: int = 0) -> GraphData:
+    """A data set of ``train`` + 12 + 12 rings."""
+    generator = torch.Generator().manual_seed(seed)
+    graphs = [ring(generator, task, dtype) for _ in range(train + 24)]
+    return gp.data.from_graphs(
+        graphs[:train], graphs[train : train + 12], graphs[train + 12 :], name="rings", task=task
+    )
+
+
+class Smooth(nn.Module):
+    """One hop of sums and a mean readout, without batch norm: the same function of a graph in any batch."""
+
+    def __init__(self, outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, outputs)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, data: Data) -> Tensor:
+        x = self.first(data.x).tanh()
+        x = x.index_add(0, data.edge_index[1], x[data.edge_index[0]])
+        graphs = data.ptr.diff().to(x.dtype)[:, None]
+        pooled = x.new_zeros(len(graphs), x.size(1)).index_add(0, data.batch, x) / graphs
+        return self.second(self.dropout(pooled))
+
+
+def smooth(data: GraphData, dropout: float = 0.0) -> nn.Module:
+    """The small model with the same initial weights each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return Smooth(data.num_outputs, dropout)
