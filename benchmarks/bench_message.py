@@ -3,8 +3,9 @@
 python benchmarks/bench_message.py --json benchmarks/results/message.json
 
 Three steps on one batch of ogbg-molhiv, as in a network of three layers, without the dense products (the linear maps
-are replaced by the identity). Both sides get gradients on node vectors and on the edges' gates; ours includes sorting
-the arcs once a batch. PyG's side runs its own layers, GCN with ``edge_weight``, the others under ``SoftEdges``.
+are replaced by the identity). Both sides get gradients on node vectors, on the edges' gates and (GINE) on one vector
+for each kind of bond; ours includes sorting the arcs and bonds once a batch. PyG's side runs its own layers, GCN with
+``edge_weight``, the others under ``SoftEdges``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torch_geometric.data import Batch, Data
 
 from graphprune import SoftEdges, data
 from graphprune.graphs.adjacency import Adjacency
+from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
+from graphprune.graphs.encoders import BOND_FEATURES, Kinds
 
 STEPS = 3
 
@@ -34,37 +37,48 @@ class Stack(nn.Module):
 
     def forward(self, batch: Data) -> Tensor:
         """Node vectors."""
-        x, extra = batch.x, [batch.edge_attr] if isinstance(self.conv, pyg.GINEConv) else []
+        x, extra = batch.x, []
         for _ in range(STEPS):
+            if isinstance(self.conv, pyg.GINEConv):
+                extra = [batch.bond_table.index_select(0, batch.bond_kind)]
             x = self.conv(x, batch.edge_index, *extra)
         return x
 
 
-def ours(kind: str, x: Tensor, bond: Tensor, attention: Tensor, gate: Tensor, edge_index: Tensor) -> Tensor:
-    """Three message steps over one adjacency."""
-    adjacency = Adjacency(edge_index, x.size(0), gate)
-    heads = attention.size(1)
-    bond = bond[adjacency.arcs.order]
-    for _ in range(STEPS):
-        if kind == "gcn":
-            x = adjacency.gcn(x)
-        elif kind == "gin":
-            x = x + adjacency.sum(x)
-        elif kind == "gine":
-            x = x + adjacency.sum_messages(x, bond)
-        elif kind == "sage":
-            x = x + adjacency.mean(x)
-        else:
-            z = x.view(-1, heads, x.size(1) // heads)
-            logit = (z * attention).sum(-1)
-            x = adjacency.attend(z, logit, logit, 0.2, 0.0).flatten(1)
-    return x
+class Ours(nn.Module):
+    """Our layer of the same kind three times over, on one adjacency."""
+
+    def __init__(self, kind: str, width: int, heads: int) -> None:
+        super().__init__()
+        makers: dict[str, Callable[[], nn.Module]] = {
+            "gcn": lambda: GCNLayer(width, width),
+            "gin": lambda: GINLayer(nn.Identity()),
+            "gine": lambda: GINELayer(nn.Identity()),
+            "sage": lambda: SAGELayer(width, width),
+            "gat": lambda: GATLayer(width, width // heads, heads),
+        }
+        self.conv = makers[kind]()
+        for name in ("lin", "lin_l", "lin_r"):
+            if hasattr(self.conv, name):
+                setattr(self.conv, name, nn.Identity())
+
+    def forward(self, gate: Tensor, batch: Batch) -> Tensor:
+        """Node vectors."""
+        x = batch.x
+        adjacency = Adjacency(batch.edge_index, x.size(0), gate)
+        extra = []
+        if isinstance(self.conv, GINELayer):
+            kinds = Kinds.of(batch.bond_features[adjacency.arcs.order], BOND_FEATURES)
+            extra = [batch.bond_table[: len(kinds.rows)], kinds]
+        for _ in range(STEPS):
+            x = self.conv(x, adjacency, *extra)
+        return x
 
 
 def theirs(kind: str, width: int, heads: int) -> Callable[[Tensor, Batch], Tensor]:
     """The same with PyG's layers."""
     if kind == "gcn":
-        conv = pyg.GCNConv(width, width, bias=False)
+        conv = pyg.GCNConv(width, width)
         conv.lin = nn.Identity()
 
         def plain(gate: Tensor, batch: Batch) -> Tensor:
@@ -75,10 +89,10 @@ def theirs(kind: str, width: int, heads: int) -> Callable[[Tensor, Batch], Tenso
 
         return plain
     stack = {
-        "gin": lambda: Stack(pyg.GINConv(nn.Identity())),
-        "gine": lambda: Stack(pyg.GINEConv(nn.Identity())),
+        "gin": lambda: Stack(pyg.GINConv(nn.Identity(), train_eps=True)),
+        "gine": lambda: Stack(pyg.GINEConv(nn.Identity(), train_eps=True)),
         "sage": lambda: Stack(pyg.SAGEConv(width, width), "lin_l", "lin_r"),
-        "gat": lambda: Stack(pyg.GATConv(width, width // heads, heads=heads, bias=False), "lin"),
+        "gat": lambda: Stack(pyg.GATConv(width, width // heads, heads=heads), "lin"),
     }[kind]()
     soft = SoftEdges(stack)
     soft.__enter__()
@@ -97,10 +111,10 @@ def main() -> None:
     batch = molhiv.train.batch(torch.randperm(len(molhiv.train))[: args.batch])
     x = torch.randn(batch.num_nodes, args.width, requires_grad=True)
     gate = torch.rand(batch.num_edges, requires_grad=True)
-    bond = torch.randn(batch.num_edges, args.width, requires_grad=True)
-    attention = torch.randn(1, 4, args.width // 4)
+    kinds = Kinds.of(batch.edge_attr, BOND_FEATURES)
+    bond = torch.randn(len(kinds.rows), args.width, requires_grad=True)
     grad = torch.randn(batch.num_nodes, args.width)
-    batch.x, batch.edge_attr = x, bond
+    batch.x, batch.bond_table, batch.bond_kind, batch.bond_features = x, bond, kinds.which, batch.edge_attr
 
     def both(run: Callable[[], Tensor]) -> Callable[[], None]:
         def step() -> None:
@@ -111,11 +125,11 @@ def main() -> None:
 
     rows: dict[str, object] = {"nodes": batch.num_nodes, "arcs": batch.num_edges}
     for kind in ("gcn", "gin", "gine", "sage", "gat"):
-        other = theirs(kind, args.width, 4)
+        other, mine = theirs(kind, args.width, 4), Ours(kind, args.width, 4)
         seconds = take_turns(
             {
                 "pyg": both(lambda other=other: other(gate, batch)),
-                "ours": both(lambda kind=kind: ours(kind, x, bond, attention, gate, batch.edge_index)),
+                "ours": both(lambda mine=mine: mine(gate, batch)),
             },
             args.repeats,
         )

@@ -47,7 +47,9 @@ def main() -> None:
     seconds = take_turns(jobs, args.repeats, warmup=1)
     rows = {f"{name}_s": value for name, value in seconds.items()}
     rows |= {f"{name}_over_forward": seconds[name] / seconds["forward"] for name in list(seconds)[1:]}
-    report("scoring", args, {"graphs": sum(map(len, splits)), "arcs": sum(graphs.num_edges for graphs in splits)} | rows)
+    report(
+        "scoring", args, {"graphs": sum(map(len, splits)), "arcs": sum(graphs.num_edges for graphs in splits)} | rows
+    )
 
 
 if __name__ == "__main__":

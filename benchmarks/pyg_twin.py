@@ -24,7 +24,8 @@ class PlainPyG(nn.Module):
         self.convs = nn.ModuleList(layer(twin, width, self.bonds) for _ in range(config["layers"]))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(config["layers"]))
         self.bond_tables = nn.ModuleList(
-            nn.ModuleList(nn.Embedding(size, width) for size in BOND_FEATURES) for _ in range(config["layers"] * self.bonds)
+            nn.ModuleList(nn.Embedding(size, width) for size in BOND_FEATURES)
+            for _ in range(config["layers"] * self.bonds)
         )
         self.head = nn.Linear(width, config["num_outputs"])
 

@@ -45,17 +45,12 @@ def base_graph(rng: np.random.Generator) -> tuple[int, set[tuple[int, int]]]:
     return nodes, edges
 
 
-def planted(
-    rng: np.random.Generator, nodes: int, base: set[tuple[int, int]], anchor: int, label: int
-) -> np.ndarray:
+def planted(rng: np.random.Generator, nodes: int, base: set[tuple[int, int]], anchor: int, label: int) -> np.ndarray:
     """Rows (u, v, truth) of one graph: the base, one motif, the edge between them; numbering shuffled."""
     truth = {(nodes + u, nodes + v): 1 for u, v in MOTIFS[label]}
     bridge = {(anchor, nodes + int(rng.integers(MOTIF_NODES))): 0}
     name = rng.permutation(nodes + MOTIF_NODES)
-    rows = [
-        (*sorted((name[u], name[v])), flag)
-        for (u, v), flag in (dict.fromkeys(base, 0) | bridge | truth).items()
-    ]
+    rows = [(*sorted((name[u], name[v])), flag) for (u, v), flag in (dict.fromkeys(base, 0) | bridge | truth).items()]
     return np.array(sorted(rows), dtype=np.uint8)
 
 

@@ -174,6 +174,4 @@ class GraphData:
 
     def digest(self) -> str:
         """SHA-256 over the graphs of all three splits."""
-        return hashlib.sha256(
-            "".join(graphs.digest() for graphs in self.splits.values()).encode()
-        ).hexdigest()
+        return hashlib.sha256("".join(graphs.digest() for graphs in self.splits.values()).encode()).hexdigest()

@@ -20,9 +20,7 @@ from graphprune.graphs.packed import PackedGraphs
 
 Arrays = dict[str, NDArray[Any]]
 
-_MOLECULENET = (
-    "MoleculeNet (Wu et al., 2018), SMILES as in PyPI chemprop 1.6.1.dev0, features of ogb.utils.features"
-)
+_MOLECULENET = "MoleculeNet (Wu et al., 2018), SMILES as in PyPI chemprop 1.6.1.dev0, features of ogb.utils.features"
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,7 @@ CARDS = {
             "41,127 molecules: does it inhibit HIV replication? ROC-AUC",
             "OGB's scaffold split",
         ),
-        _molecules(
-            "ogbg-molbace", "1,513 molecules: does it inhibit BACE-1? ROC-AUC", "OGB's scaffold split"
-        ),
+        _molecules("ogbg-molbace", "1,513 molecules: does it inhibit BACE-1? ROC-AUC", "OGB's scaffold split"),
         _molecules(
             "ogbg-molbbbp",
             "2,039 molecules: does it pass the blood-brain barrier? ROC-AUC",
@@ -98,9 +94,7 @@ def path_of(file: str) -> Path:
     for folder in (here / "embedded", here.parents[1] / "datasets"):
         if (folder / file).is_file():
             return folder / file
-    raise FileNotFoundError(
-        f"the embedded file {file} is missing from this installation of graphprune; reinstall it"
-    )
+    raise FileNotFoundError(f"the embedded file {file} is missing from this installation of graphprune; reinstall it")
 
 
 def load(name: str) -> GraphData:

@@ -67,9 +67,7 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
     """
     about = catalogue()[name]
     if about["task type"] not in _TASKS:
-        raise ValueError(
-            f"{name} is not supported: its task is {about['task type']}, not a class or number a graph"
-        )
+        raise ValueError(f"{name} is not supported: its task is {about['task type']}, not a class or number a graph")
     archive = about["download_name"]
     if root is None:
         expected = f"{_MARKER}, raw/num-node-list.csv.gz, split/{about['split']}/train.csv.gz, ..."
@@ -96,9 +94,7 @@ def _read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:
             torch.from_numpy(pairs) * (2 if both else 1),
             both_ways(edges) if both else torch.from_numpy(np.ascontiguousarray(edges.T)),
             node={"x": torch.ones(int(nodes.sum()), 1) if x is None else x},
-            edge={}
-            if edge_attr is None
-            else {"edge_attr": edge_attr.repeat_interleave(2 if both else 1, dim=0)},
+            edge={} if edge_attr is None else {"edge_attr": edge_attr.repeat_interleave(2 if both else 1, dim=0)},
             graph={"y": _labels(files, task, tasks, len(nodes))},
         )
     except ValueError as error:
@@ -136,9 +132,7 @@ def _rows(files: RawFiles, name: str, rows: int, sizes: tuple[int, ...] | None) 
     """Features of nodes or edges: with ``sizes`` categorical and required, else float32 or None."""
     if sizes is None and not files.has(name):
         return None
-    values = files.table(
-        name, np.float32 if sizes is None else np.int64, None if sizes is None else len(sizes)
-    )
+    values = files.table(name, np.float32 if sizes is None else np.int64, None if sizes is None else len(sizes))
     _check_lines(files, name, len(values), rows)
     wrong = ~np.isfinite(values) if sizes is None else (values < 0) | (values >= np.array(sizes))
     if wrong.any():

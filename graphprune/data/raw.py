@@ -144,6 +144,4 @@ def archive_files(path: Path, marker: str) -> RawFiles:
         raise ValueError(f"{path} is not a readable zip archive (truncated?): {error}") from error
     tops = [name.removesuffix(marker) for name in members if name == marker or name.endswith(f"/{marker}")]
     top = min(tops, key=len, default="")
-    return RawFiles(
-        path, {name.removeprefix(top): full for name, full in members.items() if name.startswith(top)}
-    )
+    return RawFiles(path, {name.removeprefix(top): full for name, full in members.items() if name.startswith(top)})

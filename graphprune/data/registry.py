@@ -73,9 +73,7 @@ def load(
     if not fixed and (root is not None or name in TU_NAMES):
         return tu.load(name, root=root, fold=fold, split_seed=split_seed, features=features)
     if fixed and (fold, split_seed, features) != (0, SEED, None):
-        raise ValueError(
-            f"{name} has one fixed split and fixed features: leave out fold, split_seed and features"
-        )
+        raise ValueError(f"{name} has one fixed split and fixed features: leave out fold, split_seed and features")
     if name in bundled.CARDS and root is None:
         return bundled.load(name)
     if name.startswith("ogbg-") and name in ogbg.catalogue():
@@ -90,6 +88,4 @@ def _unknown(name: str) -> str:
     by_lower = {other.lower(): other for other in known}
     near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"embedded are {', '.join(names())};"
-    return (
-        f"unknown data set {name!r}: {hint} TU files of any name can be read from a folder with root=FOLDER"
-    )
+    return f"unknown data set {name!r}: {hint} TU files of any name can be read from a folder with root=FOLDER"

@@ -44,9 +44,7 @@ class TUGraphs:
     removed: Mapping[str, int]
 
 
-def load(
-    name: str, *, root: str | Path | None, fold: int, split_seed: int, features: str | None
-) -> GraphData:
+def load(name: str, *, root: str | Path | None, fold: int, split_seed: int, features: str | None) -> GraphData:
     """A TU set from the raw files in ``root``, else from where PyG's ``TUDataset`` downloads them.
 
     Args:
@@ -73,9 +71,7 @@ def load(
         url = str(root)
         files = find(root, marker, (f"{name}/raw", name, "raw", ".", f"{name}.zip"))
     provenance = {"source": url, "licence": "not stated by the source", "split": SPLIT_RECIPE}
-    return graph_data(
-        name, read(files, name), provenance, fold=fold, split_seed=split_seed, features=features
-    )
+    return graph_data(name, read(files, name), provenance, fold=fold, split_seed=split_seed, features=features)
 
 
 def graph_data(

@@ -132,9 +132,7 @@ class _Check:
         if self.categorical and values.dtype != torch.int64:
             raise TypeError(f"{where} must be int64 for features='ogb-mol', got {values.dtype}")
         if not self.categorical and not values.is_floating_point():
-            raise TypeError(
-                f"{where} must be float, got {values.dtype}; convert it (.float()) or one-hot encode it"
-            )
+            raise TypeError(f"{where} must be float, got {values.dtype}; convert it (.float()) or one-hot encode it")
         width = len(sizes) if self.categorical else width
         if values.dim() != 2 or values.size(1) != width:
             expected = f"(rows, {'columns' if width is None else width})"
@@ -149,9 +147,7 @@ class _Check:
     def _edges(self, graph: Data, where: str) -> None:
         index = graph.get("edge_index")
         if not isinstance(index, Tensor):
-            raise ValueError(
-                f"{where} has no edge_index; without edges it is torch.empty(2, 0, dtype=torch.long)"
-            )
+            raise ValueError(f"{where} has no edge_index; without edges it is torch.empty(2, 0, dtype=torch.long)")
         if index.dtype != torch.int64:
             raise TypeError(f"{where}: edge_index must be int64, got {index.dtype}")
         if index.dim() != 2 or index.size(0) != 2:
@@ -160,9 +156,7 @@ class _Check:
         if bool(bad.any()):
             arc = int(bad.nonzero()[0])
             ends = index[:, arc].tolist()
-            raise ValueError(
-                f"{where}: edge_index[:, {arc}] = {ends} is out of range for {graph.x.size(0)} nodes"
-            )
+            raise ValueError(f"{where}: edge_index[:, {arc}] = {ends} is out of range for {graph.x.size(0)} nodes")
         values = graph.get("edge_attr")
         if (values is None) != (self.edge_width is None):
             has = "lacks" if values is None else "has"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -72,10 +72,19 @@ class _WeightedSum(torch.autograd.Function):
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             order, rows, ptr = arcs.transposed
-            grad_x = _bags(rows, grad, ptr, None if weight is None else weight[order])
+            grad_x = _bags(rows, grad, ptr, None if weight is None else weight.index_select(0, order))
         if weight is not None and ctx.needs_input_grad[1]:
             grad_weight = _dots(grad, x, arcs.ptr, arcs.target, arcs.source)
         return grad_x, grad_weight, None
+
+
+class GroupedRows(Protocol):
+    """Which of a few rows each of many places has."""
+
+    @property
+    def which(self) -> Tensor: ...  # noqa: D102
+    @property
+    def grouped(self) -> tuple[Tensor, Tensor]: ...  # noqa: D102
 
 
 class _SegmentSum(torch.autograd.Function):
@@ -92,34 +101,42 @@ class _SegmentSum(torch.autograd.Function):
 
 
 class _MessageSum(torch.autograd.Function):
-    """Sum of ``weight * relu(x[source] + bond)`` over each node's arcs, without keeping two copies of the messages.
+    """Sum of ``weight * relu(x[source] + table[kind])`` over each node's arcs; vectors of bonds are never spread out.
 
-    Differentiable once: second derivatives would need both copies.
+    Differentiable once: second derivatives would need more than the messages.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bond: Tensor, weight: Tensor | None, arcs: SortedArcs) -> Tensor:
-        message = x.index_select(0, arcs.source).add_(bond).relu_()
-        ctx.arcs = arcs
+    def forward(
+        ctx: Any, x: Tensor, table: Tensor, weight: Tensor | None, arcs: SortedArcs, kinds: GroupedRows
+    ) -> Tensor:
+        # Each arc is a bag of two rows.
+        rows = torch.stack([arcs.source, kinds.which + x.size(0)], 1).flatten()
+        message = _bags(rows, torch.cat([x, table]), 2 * arcs.each, None).relu_()
+        ctx.arcs, ctx.kinds = arcs, kinds
         ctx.save_for_backward(message, weight)
         return _bags(arcs.position, message, arcs.ptr, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         arcs: SortedArcs = ctx.arcs
         if torch.is_grad_enabled():  # create_graph=True
             raise RuntimeError("messages with edge features have no second derivatives")
         message, weight = ctx.saved_tensors
         grad = grad.contiguous()
-        grad_weight = None
+        grad_x = grad_table = grad_weight = None
         if weight is not None and ctx.needs_input_grad[2]:
             grad_weight = _dots(grad, message, arcs.ptr, arcs.target, arcs.position)
         # Gather and multiply in one pass: each arc is a bag of its own.
         spread = _bags(arcs.target, grad, arcs.each, weight)
         torch.ops.aten.threshold_backward.grad_input(spread, message, 0.0, grad_input=spread)
-        order, _, ptr = arcs.transposed
-        grad_x = _bags(order, spread, ptr, None) if ctx.needs_input_grad[0] else None
-        return grad_x, spread if ctx.needs_input_grad[1] else None, grad_weight, None
+        if ctx.needs_input_grad[0]:
+            order, _, ptr = arcs.transposed
+            grad_x = _bags(order, spread, ptr, None)
+        if ctx.needs_input_grad[1]:
+            order, ptr = ctx.kinds.grouped
+            grad_table = _bags(order, spread, ptr, None)
+        return grad_x, grad_table, grad_weight, None, None
 
 
 def _weighted_sum(x: Tensor, weight: Tensor | None, arcs: SortedArcs) -> Tensor:
@@ -130,17 +147,33 @@ def _weighted_sum(x: Tensor, weight: Tensor | None, arcs: SortedArcs) -> Tensor:
 
 
 class SortedArcs:
-    """Arcs sorted by target: ``source``, ``target`` and row pointers ``ptr`` over targets.
+    """Arcs sorted by target.
 
-    Attributes:
-        order: position of each sorted arc in the original order.
+    Args:
+        source: first node of each arc, shape ``(E,)``.
+        target: second node of each arc, ascending.
+        ptr: where the arcs of each target start, shape ``(N + 1,)``.
+        order: position of each arc in what it was sorted from.
     """
 
-    def __init__(self, source: Tensor, target: Tensor, num_nodes: int) -> None:
-        self.num_nodes = num_nodes
-        self.target, self.order = torch.sort(target, stable=True)
-        self.source = source[self.order]
-        self.ptr = pointers(torch.bincount(self.target, minlength=num_nodes))
+    def __init__(self, source: Tensor, target: Tensor, ptr: Tensor, order: Tensor) -> None:
+        self.source, self.target, self.ptr, self.order = source, target, ptr, order
+
+    @classmethod
+    def of(cls, edge_index: Tensor, num_nodes: int) -> SortedArcs:
+        """Sort the arcs of a graph or batch; equals keep their order."""
+        target, order = torch.sort(edge_index[1], stable=True)
+        ptr = pointers(torch.bincount(target, minlength=num_nodes))
+        return cls(edge_index[0].index_select(0, order), target, ptr, order)
+
+    def with_loops(self) -> SortedArcs:
+        """One more arc at every node, to itself, behind its others; ``order`` points into arcs, then nodes."""
+        arcs, nodes = self.position, torch.arange(self.ptr.numel() - 1, device=self.ptr.device)
+        order = arcs.new_empty(arcs.numel() + nodes.numel())
+        order[arcs + self.target] = arcs
+        order[self.ptr[1:] + nodes] = arcs.numel() + nodes
+        source, target = (torch.cat([ends, nodes]).index_select(0, order) for ends in (self.source, self.target))
+        return SortedArcs(source, target, self.ptr + torch.arange(self.ptr.numel(), device=self.ptr.device), order)
 
     @cached_property
     def each(self) -> Tensor:
@@ -156,7 +189,8 @@ class SortedArcs:
     def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same arcs by source: their places among the sorted arcs, their targets, and row pointers."""
         source, order = torch.sort(self.source, stable=True)
-        return order, self.target[order], pointers(torch.bincount(source, minlength=self.num_nodes))
+        ptr = pointers(torch.bincount(source, minlength=self.ptr.numel() - 1))
+        return order, self.target.index_select(0, order), ptr
 
 
 class Adjacency:
@@ -186,25 +220,33 @@ class Adjacency:
             if values is not None and values.shape != edge_index.shape[1:]:
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, but there are {edge_index.size(1)} arcs")
         dtype = torch.promote_types(dtype, torch.float32)
-        self.arcs = SortedArcs(edge_index[0], edge_index[1], num_nodes)
-        self.gate = None if gate is None else gate[self.arcs.order].to(dtype)
+        self.arcs = SortedArcs.of(edge_index, num_nodes)
+        self.gate = None if gate is None else gate.index_select(0, self.arcs.order).to(dtype)
         self.dtype = dtype
-        self._edge_weight = None if edge_weight is None else edge_weight[self.arcs.order].to(dtype)
-        self._gcn: dict[Degree, tuple[Tensor, Tensor]] = {}
+        self._edge_weight = None if edge_weight is None else edge_weight.index_select(0, self.arcs.order).to(dtype)
+        self._gcn: dict[Degree, Tensor] = {}
 
     def sum(self, x: Tensor) -> Tensor:
         """Gated sum over each node's in-neighbours of ``x``, shape ``(N, F)``."""
         return _weighted_sum(x, self.gate, self.arcs)
 
-    def sum_messages(self, x: Tensor, bond: Tensor) -> Tensor:
-        """Gated sum of ``relu(x[source] + bond)``; ``bond`` has shape ``(E, F)`` in the order of ``arcs``."""
+    def sum_messages(self, x: Tensor, table: Tensor, kinds: GroupedRows) -> Tensor:
+        """Gated sum of ``relu(x[source] + table[kinds.which])``.
+
+        Args:
+            x: shape ``(N, F)``.
+            table: one vector for each kind of arc, shape ``(K, F)``.
+            kinds: ``which`` of them each arc is, shape ``(E,)``, in the order of ``arcs``.
+        """
         gate = None if self.gate is None else self.gate.to(x.dtype)
-        summed: Tensor = _MessageSum.apply(x.contiguous(), bond, gate, self.arcs)  # type: ignore[no-untyped-call]
+        summed: Tensor = _MessageSum.apply(  # type: ignore[no-untyped-call]
+            x.contiguous(), table.to(x.dtype), gate, self.arcs, kinds
+        )
         return summed
 
     def mean(self, x: Tensor) -> Tensor:
         """Gated mean over in-neighbours; 0 for a node without any."""
-        return self.sum(x) * self._inverse_count.to(x.dtype)[:, None]
+        return _weighted_sum(x, self._mean_weight, self.arcs)
 
     def gcn(self, x: Tensor, degree: Degree = "target") -> Tensor:
         """Symmetrically normalised sum with a self-loop at every node (Kipf & Welling 2017).
@@ -214,9 +256,8 @@ class Adjacency:
             degree: over which end of the arcs degrees are summed; they differ only on asymmetric arcs.
         """
         if degree not in self._gcn:
-            self._gcn[degree] = self._gcn_weights(degree)
-        weight, own = self._gcn[degree]
-        return _weighted_sum(x, weight, self.arcs).addcmul_(own.to(x.dtype)[:, None], x)
+            self._gcn[degree] = self._gcn_weight(degree)
+        return _weighted_sum(x, self._gcn[degree], self._looped)
 
     def attend(self, x: Tensor, at_source: Tensor, at_target: Tensor, slope: float, dropout: float) -> Tensor:
         """Softmax-weighted sum with a self-loop at every node (Veličković et al. 2018).
@@ -228,23 +269,26 @@ class Adjacency:
             slope: negative slope of the leaky ReLU.
             dropout: probability with which an attention coefficient is dropped; 0 in evaluation.
         """
-        arcs = self.arcs
+        arcs = self._looped
         logit = at_source.index_select(0, arcs.source) + at_target.index_select(0, arcs.target)
         logit = functional.leaky_relu(logit, slope).to(self.dtype)
-        own = functional.leaky_relu(at_source + at_target, slope).to(self.dtype)
-        present = self._present[:, None]
+        present = self._with_loops(self._present, self._present.new_ones(x.size(0)))[:, None]
         # A removed arc must not set the scale: however large its logit, what is left would vanish beside it.
         rival = logit.detach().masked_fill(present == 0, -torch.inf)
-        top = torch.maximum(own.detach(), torch.segment_reduce(rival, "max", offsets=arcs.ptr, axis=0, unsafe=True))
+        top = torch.segment_reduce(rival, "max", offsets=arcs.ptr, axis=0, unsafe=True)
         share = (logit - top.index_select(0, arcs.target)).clamp(max=_EXPONENT).exp() * present
-        own = (own - top).exp()
-        total = own + _SegmentSum.apply(share, arcs)  # type: ignore[no-untyped-call]
-        share, own = share / total.index_select(0, arcs.target), own / total
-        if dropout:
-            share, own = functional.dropout(share, dropout), functional.dropout(own, dropout)
-        pairs = zip(x.unbind(1), share.unbind(1), strict=True)
-        summed = torch.stack([_weighted_sum(head, weight, arcs) for head, weight in pairs], 1)
-        return summed.addcmul_(own.to(x.dtype)[:, :, None], x)
+        total: Tensor = _SegmentSum.apply(share, arcs)  # type: ignore[no-untyped-call]
+        share = functional.dropout(share / total.index_select(0, arcs.target), dropout, dropout > 0)
+        heads = zip(x.transpose(0, 1).contiguous(), share.t().contiguous(), strict=True)
+        return torch.stack([_weighted_sum(head, weight, arcs) for head, weight in heads], 1)
+
+    @cached_property
+    def _looped(self) -> SortedArcs:
+        return self.arcs.with_loops()
+
+    def _with_loops(self, of_arcs: Tensor, of_nodes: Tensor) -> Tensor:
+        """Values of arcs and of nodes' loops in the order of ``_looped``."""
+        return torch.cat([of_arcs, of_nodes]).index_select(0, self._looped.order)
 
     @cached_property
     def _present(self) -> Tensor:
@@ -253,30 +297,31 @@ class Adjacency:
         return proper if self.gate is None else self.gate * proper
 
     @cached_property
-    def _inverse_count(self) -> Tensor:
-        if self.gate is None:
-            count = self.arcs.ptr.diff().to(self.dtype)
-        else:
-            count = self.gate.new_zeros(self.arcs.num_nodes).index_add(0, self.arcs.target, self.gate)
+    def _mean_weight(self) -> Tensor:
+        """Each arc's share in its target's mean."""
+        target = self.arcs.target
+        gate = self.gate
+        if gate is None:
+            return self.arcs.ptr.diff().to(self.dtype).reciprocal().index_select(0, target)
+        count = gate.new_zeros(self.arcs.ptr.numel() - 1).index_add(0, target, gate)
         there = count > _EMPTY
-        return torch.where(there, count, 1).reciprocal() * there
+        return gate * (torch.where(there, count, 1).reciprocal() * there).index_select(0, target)
 
-    def _gcn_weights(self, degree: Degree) -> tuple[Tensor, Tensor]:
-        """Weight of each sorted arc and of each node's self-loop; a loop in the data replaces the added one."""
-        arcs = self.arcs
+    def _gcn_weight(self, degree: Degree) -> Tensor:
+        """Weight of each arc of ``_looped``; a loop in the data replaces the added one."""
         weight = self._present
-        own = weight.new_ones(arcs.num_nodes)
+        own = weight.new_ones(self.arcs.ptr.numel() - 1)
         if self._edge_weight is not None:
-            loop = arcs.source == arcs.target
-            own_weight, at = self._edge_weight[loop], arcs.source[loop]
+            loop = self.arcs.source == self.arcs.target
+            own_weight, at = self._edge_weight[loop], self.arcs.source[loop]
             if at.unique().numel() < at.numel():
                 raise ValueError("edge_index has several weighted self-loops at one node; merge them (coalesce)")
             if self.gate is not None:
                 own_weight = torch.lerp(torch.ones_like(own_weight), own_weight, self.gate[loop])
             own = own.index_put((at,), own_weight)
             weight = weight * self._edge_weight
-        total = own.index_add(0, arcs.target if degree == "target" else arcs.source, weight)
+        arcs, weight = self._looped, self._with_loops(weight, own)
+        total = torch.zeros_like(own).index_add(0, arcs.target if degree == "target" else arcs.source, weight)
         there = total > _EMPTY
         scale = torch.where(there, total, 1).rsqrt() * there
-        weight = scale.index_select(0, arcs.source) * weight * scale.index_select(0, arcs.target)
-        return weight, scale * own * scale
+        return scale.index_select(0, arcs.source) * weight * scale.index_select(0, arcs.target)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from graphprune.graphs.adjacency import Adjacency, Degree
+from graphprune.graphs.adjacency import Adjacency, Degree, GroupedRows
 
 
 class GCNLayer(nn.Module):
@@ -31,6 +31,25 @@ class GCNLayer(nn.Module):
         return adjacency.gcn(self.lin(x), self.degree).add_(self.bias)
 
 
+class _AddScaled(torch.autograd.Function):
+    """``near + scale * x`` with a scale of one element, whose gradient is a dot product and not a matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, near: Tensor, scale: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(scale, x)
+        return torch.addcmul(near, scale, x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scale, x = ctx.saved_tensors
+        return grad, torch.dot(grad.flatten(), x.flatten()).reshape(scale.shape), grad * scale
+
+
+def _add_scaled(near: Tensor, scale: Tensor, x: Tensor) -> Tensor:
+    out: Tensor = _AddScaled.apply(near, scale.to(x.dtype), x)  # type: ignore[no-untyped-call]
+    return out
+
+
 class GINLayer(nn.Module):
     """Graph isomorphism layer of Xu et al. (ICLR 2019), as :class:`torch_geometric.nn.GINConv` with ``train_eps``."""
 
@@ -41,7 +60,7 @@ class GINLayer(nn.Module):
 
     def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
         """``(N, F)`` to what ``net`` makes of it."""
-        return self.nn(torch.addcmul(adjacency.sum(x), 1 + self.eps, x))  # type: ignore[no-any-return]
+        return self.nn(_add_scaled(adjacency.sum(x), 1 + self.eps, x))  # type: ignore[no-any-return]
 
 
 class GINELayer(nn.Module):
@@ -52,9 +71,10 @@ class GINELayer(nn.Module):
         self.nn = net
         self.eps = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, adjacency: Adjacency, bond: Tensor) -> Tensor:
-        """``x`` has shape ``(N, F)``, ``bond`` ``(E, F)`` in the order of ``adjacency.arcs``."""
-        return self.nn(torch.addcmul(adjacency.sum_messages(x, bond), 1 + self.eps, x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, adjacency: Adjacency, table: Tensor, kinds: GroupedRows) -> Tensor:
+        """``x`` has shape ``(N, F)``; an arc's features are a row of ``table``, see :meth:`Adjacency.sum_messages`."""
+        near = adjacency.sum_messages(x, table, kinds)
+        return self.nn(_add_scaled(near, 1 + self.eps, x))  # type: ignore[no-any-return]
 
 
 class SAGELayer(nn.Module):
@@ -97,9 +117,9 @@ class GATLayer(nn.Module):
     def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
         """``(N, in_channels)`` to ``(N, heads * out_channels)``."""
         z = self.lin(x).view(-1, self.heads, self.out_channels)
+        at_source, at_target = (z * self.att_src).sum(-1), (z * self.att_dst).sum(-1)
         dropout = self.dropout if self.training else 0.0
-        out = adjacency.attend(z, (z * self.att_src).sum(-1), (z * self.att_dst).sum(-1), 0.2, dropout)
-        return out.flatten(1) + self.bias
+        return adjacency.attend(z, at_source, at_target, 0.2, dropout).flatten(1) + self.bias
 
 
 class DenseLayer(nn.Module):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
+
+from graphprune.graphs.segments import pointers
 
 # Sizes of OGB's categorical atom and bond features (ogb.utils.features, ogb 1.3.6).
 ATOM_FEATURES = (119, 5, 12, 12, 10, 6, 6, 2, 2)
@@ -28,6 +32,51 @@ def node_inputs(data: Data) -> tuple[Tensor, Tensor]:
     return x, edge_index
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """The distinct rows of categorical features, and which row has which: ``rows[which]`` are the features.
+
+    Attributes:
+        rows: shape ``(K, features)``, int64.
+        which: shape ``(R,)``, int64.
+    """
+
+    rows: Tensor
+    which: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, sizes: Sequence[int]) -> Self:
+        """Sort integer features of shape ``(R, len(sizes))`` into kinds.
+
+        Raises:
+            TypeError: features that are no integers.
+            ValueError: another number of features, or one outside its categories.
+        """
+        if features.is_floating_point():
+            raise TypeError(f"categorical features must be integers, got {features.dtype}")
+        if features.dim() != 2 or features.size(1) != len(sizes):
+            raise ValueError(f"expected {len(sizes)} categorical features a row, got shape {tuple(features.shape)}")
+        features = features.long()
+        if features.numel() == 0:
+            return cls(features, features.new_zeros(0))
+        limits = features.new_tensor(sizes)
+        low, high = features.aminmax(dim=0)
+        if bool(((low < 0) | (high >= limits)).any()):
+            raise ValueError(
+                f"categorical features must lie below {list(sizes)}, got maxima {high.tolist()} and minima "
+                f"{low.tolist()}"
+            )
+        place = torch.cat([limits.new_ones(1), limits[:-1]]).cumprod(0)
+        numbers, which = torch.unique((features * place).sum(1), return_inverse=True)
+        return cls(numbers[:, None] // place % limits, which)
+
+    @cached_property
+    def grouped(self) -> tuple[Tensor, Tensor]:
+        """The places of each kind, one kind behind the other, and where each begins, shape ``(K + 1,)``."""
+        order = torch.argsort(self.which, stable=True)
+        return order, pointers(torch.bincount(self.which, minlength=self.rows.size(0)))
+
+
 class CategoricalEncoder(nn.Module):
     """The sum of one embedding a feature, as OGB's ``AtomEncoder`` and ``BondEncoder``.
 
@@ -38,47 +87,30 @@ class CategoricalEncoder(nn.Module):
         dim: width of the vectors.
     """
 
-    sizes: Tensor
     offset: Tensor
-    place: Tensor
 
     def __init__(self, sizes: Sequence[int], dim: int) -> None:
         super().__init__()
+        self.sizes = tuple(sizes)
         self.table = nn.EmbeddingBag(sum(sizes), dim, mode="sum")
         self.then: nn.Module = nn.Identity()  # what else is done with each distinct row, see EdgePredictor.folded
         for part in self.table.weight.detach().split(list(sizes)):
             nn.init.xavier_uniform_(part)
-        steps = torch.tensor([0, *sizes]).cumsum(0)
-        places = torch.tensor([1, *sizes]).cumprod(0)
-        self.register_buffer("offset", steps[:-1], persistent=False)
-        self.register_buffer("place", places[:-1], persistent=False)
-        self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
+        self.register_buffer("offset", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
+
+    def kinds(self, features: Tensor) -> Kinds:
+        """The distinct rows of integer features; raises as :meth:`Kinds.of` does."""
+        return Kinds.of(features, self.sizes)
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Vectors of distinct rows, ``(K, len(sizes))`` to ``(K, dim)``."""
+        empty = self.table.weight.new_zeros(0, self.table.embedding_dim)
+        return self.then(self.table(rows + self.offset) if rows.numel() else empty)  # type: ignore[no-any-return]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Integer features ``(rows, len(sizes))`` to ``(rows, dim)``.
-
-        Raises:
-            TypeError: features that are no integers.
-            ValueError: another number of features, or one outside its categories.
-        """
-        if features.is_floating_point():
-            raise TypeError(f"categorical features must be integers, got {features.dtype}")
-        if features.dim() != 2 or features.size(1) != self.sizes.numel():
-            raise ValueError(
-                f"expected {self.sizes.numel()} categorical features a row, got shape {tuple(features.shape)}"
-            )
-        features = features.long()
-        if features.numel() == 0:
-            return self.then(self.table.weight.new_zeros(features.size(0), self.table.embedding_dim))  # type: ignore[no-any-return]
-        low, high = features.aminmax(dim=0)
-        if bool(((low < 0) | (high >= self.sizes)).any()):
-            raise ValueError(
-                f"categorical features must lie below {self.sizes.tolist()}, got maxima {high.tolist()} and minima "
-                f"{low.tolist()}"
-            )
-        kinds, which = torch.unique((features * self.place).sum(1), return_inverse=True)
-        distinct = kinds[:, None] // self.place % self.sizes
-        return self.then(self.table(distinct + self.offset)).index_select(0, which)  # type: ignore[no-any-return]
+        """Integer features ``(R, len(sizes))`` to ``(R, dim)``; raises as :meth:`Kinds.of` does."""
+        kinds = self.kinds(features)
+        return self.encode(kinds.rows).index_select(0, kinds.which)
 
 
 class AtomEncoder(CategoricalEncoder):

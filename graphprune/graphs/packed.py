@@ -239,17 +239,15 @@ class PackedGraphs(Dataset[Data]):
         *,
         shuffle: bool = False,
         generator: torch.Generator | None = None,
-        shard: tuple[int, int] = (0, 1),
     ) -> PackedLoader:
         """Batches of ``batch_size`` graphs.
 
         Args:
-            batch_size: graphs a batch, over all ranks.
+            batch_size: graphs a batch.
             shuffle: a new order every pass.
-            generator: where the order comes from (the same on all ranks).
-            shard: ``(rank, world size)``; each rank gets every ``world``-th graph of each batch.
+            generator: where the order comes from.
         """
-        return PackedLoader(self, batch_size, shuffle, generator, shard)
+        return PackedLoader(self, batch_size, shuffle, generator)
 
     def digest(self) -> str:
         """SHA-256 over every tensor, its name, dtype and shape."""
@@ -272,14 +270,10 @@ class PackedLoader:
         batch_size: int,
         shuffle: bool,
         generator: torch.Generator | None,
-        shard: tuple[int, int],
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.graphs, self.batch_size, self.shuffle, self.generator = graphs, batch_size, shuffle, generator
-        self.rank, self.world = shard
-        if not 0 <= self.rank < self.world:
-            raise ValueError(f"shard must be (rank, world size) with 0 <= rank < world size, got {shard}")
 
     def __len__(self) -> int:
         return -(-len(self.graphs) // self.batch_size)
@@ -288,7 +282,4 @@ class PackedLoader:
         size = len(self.graphs)
         order = torch.randperm(size, generator=self.generator) if self.shuffle else torch.arange(size)
         for start in range(0, size, self.batch_size):
-            part = order[start : start + self.batch_size]
-            own = part[self.rank :: self.world]
-            # A rank without a graph would leave the others waiting in the gradient exchange: it repeats the first.
-            yield self.graphs.batch(own if own.numel() else part[:1])
+            yield self.graphs.batch(order[start : start + self.batch_size])

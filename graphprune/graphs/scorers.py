@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphprune.graphs.pairs import EdgeUnit
 from graphprune.graphs.segments import graph_of_nodes
 
 
@@ -18,15 +19,17 @@ class RandomEdges(nn.Module):
 
     Args:
         seed: another seed, another order of the edges.
+        unit: with ``"pair"`` both arcs of an undirected edge draw the same number (a mean of two draws would spare
+            pairs beside arcs without a partner), with ``"arc"`` each arc its own.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, unit: EdgeUnit = "pair") -> None:
         super().__init__()
-        self.seed = seed
+        self.seed, self.unit = seed, unit
 
     def config(self) -> dict[str, Any]:
         """What the scorer is made from."""
-        return {"seed": self.seed}
+        return {"seed": self.seed, "unit": self.unit}
 
     def forward(self, data: Data) -> Tensor:
         """Scores in [0, 1), shape ``(E,)``, float64."""
@@ -36,6 +39,8 @@ class RandomEdges(nn.Module):
         of_node, ptr = graph_of_nodes(data, int(data.num_nodes or 0), edge_index.device)
         graph = of_node[edge_index[0]]
         local = edge_index - ptr[graph]
+        if self.unit == "pair":
+            local = local.sort(dim=0).values
         arc = _mix(_mix(local[0]) + 3 * local[1])
         # The sum over a graph's arcs tells graphs apart and does not know their order.
         total = arc.new_zeros(ptr.numel() - 1).index_add(0, graph, arc)

@@ -54,7 +54,9 @@ class RandomPruning(IterativeMethod):
         scores = random(derive_seed(self.seed, number, "weights"))(
             weights(here.model.state_dict(), here.masks), {}, here.masks
         )
-        edges = RandomEdges(derive_seed(self.seed, number, "edges")) if self.edge_rate else None
+        edges = (
+            RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit) if self.edge_rate else None
+        )
         return Found(edges, scores if self.weight_rate else None)
 
 
@@ -102,9 +104,7 @@ class SmallDense(Dense):
     params: int
     name = "small-dense"
 
-    def rounds(
-        self, model: nn.Module, data: GraphData, fit: Fit, *, after: Ticket | None = None
-    ) -> Iterator[Ticket]:
+    def rounds(self, model: nn.Module, data: GraphData, fit: Fit, *, after: Ticket | None = None) -> Iterator[Ticket]:
         """Train the small network; see :meth:`IterativeMethod.rounds`.
 
         Raises:
@@ -129,5 +129,3 @@ class SmallDense(Dense):
 
 def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-

@@ -77,9 +77,7 @@ class ICPG(IterativeMethod):
         if self._learns_edges:
             scorer, prefix = self._initial_predictor(number), "model."
             stage = Stage(scorer, self.edge_rate, self.edge_density(number))
-            model = JointNetwork(
-                model, scorer, stage, self.protocol.rule, here.data.train, self.predictor_lr
-            )
+            model = JointNetwork(model, scorer, stage, self.protocol.rule, here.data.train, self.predictor_lr)
         result = fit(here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select))
         if scorer is not None:
             prefix_length = len("predictor.")
@@ -87,7 +85,7 @@ class ICPG(IterativeMethod):
                 {name[prefix_length:]: v for name, v in result.best.items() if name.startswith("predictor.")}
             )
         elif self.edge_rate:
-            scorer = RandomEdges(derive_seed(self.seed, number, "edges"))
+            scorer = RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit)
         score = magnitude if self.weight_scores == "magnitude" else random(derive_seed(self.seed, number, "weights"))
         last = weights(result.last, here.masks, prefix)
         return Found(scorer, score(last, {}, here.masks) if self.weight_rate else None, result.history)

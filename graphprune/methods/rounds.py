@@ -135,9 +135,7 @@ class IterativeMethod:
         if self.degree_features == "recomputed" and data.degrees is None:
             raise ValueError(f"{data.name} has no degree features to recompute; use degree_features='full'")
 
-    def rounds(
-        self, model: nn.Module, data: GraphData, fit: Fit, *, after: Ticket | None = None
-    ) -> Iterator[Ticket]:
+    def rounds(self, model: nn.Module, data: GraphData, fit: Fit, *, after: Ticket | None = None) -> Iterator[Ticket]:
         """Run the method, one ticket a finished round.
 
         Args:
@@ -206,6 +204,7 @@ class IterativeMethod:
     def _prune_edges(self, here: Position, stage: Stage) -> Position:
         """Prune all splits by one more stage; the training graphs come first, a global budget is counted there."""
         rule, splits = self.protocol.rule, {}
+        stage = replace(stage, threshold=None)  # of a finished round: ties are to be counted out again, as they were
         for split in SPLITS:
             graphs: PackedGraphs = getattr(here.data, split)
             keep, lowest = keep_arcs(in_chunks(graphs, rule), stage, rule, graphs.graph[ORIGINAL_UNITS])

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency
 from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
-from graphprune.graphs.encoders import BondEncoder, Features, node_encoder, node_inputs
+from graphprune.graphs.encoders import BOND_FEATURES, BondEncoder, Features, Kinds, node_encoder, node_inputs
 from graphprune.graphs.segments import graph_of_nodes
 
 Readout = Literal["mean", "sum"]
@@ -96,7 +96,11 @@ class GraphClassifier(nn.Module, ABC):
     def conv(self, hidden: int) -> nn.Module:
         """One convolution of this width."""
 
-    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, data: Data) -> Tensor:
+    def bonds_of(self, data: Data, adjacency: Adjacency) -> Kinds | None:
+        """The kinds of bonds that the layers read, None where they read none."""
+        return None
+
+    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
         """Layer ``depth`` on node vectors of shape ``(N, hidden)``."""
         return self.convs[depth](x, adjacency)  # type: ignore[no-any-return]
 
@@ -114,9 +118,9 @@ class GraphClassifier(nn.Module, ABC):
         x = self.node_encoder(features)
         dtype = self.head.weight.dtype
         adjacency = Adjacency(edge_index, x.size(0), edge_gate, data.get("edge_weight"), dtype)
-        vectors = [x]
+        bonds, vectors = self.bonds_of(data, adjacency), [x]
         for depth, norm in enumerate(self.norms):
-            x = functional.relu(norm(self.convolve(depth, x, adjacency, data)))
+            x = functional.relu(norm(self.convolve(depth, x, adjacency, bonds)))
             x = functional.dropout(x, self.dropout, self.training)
             vectors.append(x)
         return self.head(pool(torch.cat(vectors, 1) if self.jk == "cat" else x, data, self.readout))  # type: ignore[no-any-return]
@@ -192,11 +196,17 @@ class GIN(GraphClassifier):
         net = nn.Sequential(nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, hidden))
         return GINELayer(net) if self._bonds else GINLayer(net)
 
-    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, data: Data) -> Tensor:
-        """Layer ``depth``, with its bond vectors where the model reads bonds."""
+    def bonds_of(self, data: Data, adjacency: Adjacency) -> Kinds | None:
+        """The kinds of bonds, in the order of the sorted arcs, sorted out once for all layers."""
         if not self._bonds:
-            return super().convolve(depth, x, adjacency, data)
+            return None
         if data.edge_attr is None:
             raise ValueError("this GIN reads bond features, but the graphs have no edge_attr; use bonds=False")
-        bond = self.bond_encoders[depth](data.edge_attr[adjacency.arcs.order])
-        return self.convs[depth](x, adjacency, bond)  # type: ignore[no-any-return]
+        return Kinds.of(data.edge_attr[adjacency.arcs.order], BOND_FEATURES)
+
+    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
+        """Layer ``depth``, with its bond vectors where the model reads bonds."""
+        if bonds is None:
+            return super().convolve(depth, x, adjacency, bonds)
+        table = self.bond_encoders[depth].encode(bonds.rows)  # type: ignore[operator]
+        return self.convs[depth](x, adjacency, table, bonds)  # type: ignore[no-any-return]

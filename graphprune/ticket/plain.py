@@ -116,9 +116,7 @@ def require(value: object, hint: Any, where: str) -> Any:
     return value
 
 
-def require_fields(
-    value: object, schema: Mapping[str, Any], where: str, *, more: bool = False
-) -> dict[str, Any]:
+def require_fields(value: object, schema: Mapping[str, Any], where: str, *, more: bool = False) -> dict[str, Any]:
     """The value, if it is a dict with these fields of these types, and no others unless ``more``.
 
     Raises:

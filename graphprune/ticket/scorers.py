@@ -57,7 +57,8 @@ def rebuild(kind: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor])
         )
     cls = SCORERS[kind]
     _check_arguments(cls, config)
-    with torch.random.fork_rng(devices=[]):
+    # Stopped in the middle, an initialiser cannot leave its no_grad() block itself: the outer one does.
+    with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
         try:
             with torch.device("meta"), _Bounded(1000 + 100 * len(tensors)):
                 outline = cls(**config).state_dict()

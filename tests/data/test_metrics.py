@@ -16,11 +16,7 @@ from graphprune.data.metrics import evaluate
 
 def auc_by_pairs(truth, score):
     pairs = [
-        (p, n)
-        for p, t in zip(score, truth, strict=True)
-        if t == 1
-        for n, u in zip(score, truth, strict=True)
-        if u == 0
+        (p, n) for p, t in zip(score, truth, strict=True) if t == 1 for n, u in zip(score, truth, strict=True) if u == 0
     ]
     return sum((p > n) + 0.5 * (p == n) for p, n in pairs) / len(pairs)
 
@@ -107,7 +103,5 @@ def test_a_missing_ogb_is_named_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "ogb.graphproppred", None)
     metrics.ogb_evaluator.cache_clear()
     bace = data.load("ogbg-molbace")
-    with pytest.raises(
-        ImportError, match=r"ogbg-molbace needs the package ogb: pip install 'graphprune\[ogb\]'"
-    ):
+    with pytest.raises(ImportError, match=r"ogbg-molbace needs the package ogb: pip install 'graphprune\[ogb\]'"):
         bace.evaluate(bace.val.graph["y"], torch.rand(len(bace.val), 1))

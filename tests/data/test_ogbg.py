@@ -24,9 +24,7 @@ def write(folder, split="scaffold", **changes):
         f"split/{split}/valid": "2\n",
         f"split/{split}/test": "3\n",
     }
-    for name, text in (
-        files | {key.replace("__", "/").replace("_", "-"): t for key, t in changes.items()}
-    ).items():
+    for name, text in (files | {key.replace("__", "/").replace("_", "-"): t for key, t in changes.items()}).items():
         path = folder / f"{name}.csv.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         if text is not None:
@@ -121,9 +119,7 @@ def test_bad_files_are_named(tmp_path, fault):
         data.load("ogbg-molbace", root=write(tmp_path, **changes))
 
 
-@pytest.mark.parametrize(
-    "name", ["raw/num-node-list", "raw/edge-feat", "raw/graph-label", "split/scaffold/valid"]
-)
+@pytest.mark.parametrize("name", ["raw/num-node-list", "raw/edge-feat", "raw/graph-label", "split/scaffold/valid"])
 def test_missing_and_truncated_files_are_named(tmp_path, name):
     path = write(tmp_path) / f"{name}.csv.gz"
     path.write_bytes(path.read_bytes()[:-9])

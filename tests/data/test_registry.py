@@ -41,9 +41,7 @@ def test_fixed_sets_refuse_the_options_of_folds(name, options):
 
 
 def test_folds_and_seeds_change_the_split():
-    digests = {
-        data.load("MUTAG", fold=fold, split_seed=seed).digest() for fold in (0, 1) for seed in (12345, 1)
-    }
+    digests = {data.load("MUTAG", fold=fold, split_seed=seed).digest() for fold in (0, 1) for seed in (12345, 1)}
     assert len(digests) == 4
     with pytest.raises(ValueError, match="fold must be 0 to 9, got 10"):
         data.load("MUTAG", fold=10)

@@ -61,9 +61,7 @@ def test_the_same_graphs_as_pyg(mutag):
     assert ours.num_features == sizes["num_node_labels"] and ours.edge_features == sizes["num_edge_labels"]
     theirs = {}
     for number in range(188):
-        nodes, arcs = (
-            slice(int(slices[key][number]), int(slices[key][number + 1])) for key in ("x", "edge_index")
-        )
+        nodes, arcs = (slice(int(slices[key][number]), int(slices[key][number + 1])) for key in ("x", "edge_index"))
         label = int(whole.y[number])
         entry = (
             whole.edge_index[:, arcs].tolist(),
@@ -123,10 +121,7 @@ def test_attributes_come_before_labels(tmp_path):
 
 def test_social_networks_get_short_degree_columns(tmp_path):
     assert data.load("REDDIT-X", root=write(tmp_path, "REDDIT-X", **toy())).num_features == 1 + 1 + 11
-    assert (
-        data.load("DD", root=write(tmp_path, "DD", **toy(node_labels="1\n2\n2\n" * 20))).num_features
-        == 2 + 1 + 11
-    )
+    assert data.load("DD", root=write(tmp_path, "DD", **toy(node_labels="1\n2\n2\n" * 20))).num_features == 2 + 1 + 11
 
 
 def test_self_loops_and_repeated_arcs_are_dropped_and_counted(tmp_path):

@@ -52,9 +52,7 @@ def test_graphs_without_edges_or_nodes_are_kept_and_counted():
 
 @pytest.mark.parametrize("y", [1, 1.0, torch.tensor([1]), torch.tensor([[1.0]]), torch.tensor(True)])
 def test_binary_labels_of_any_shape(y):
-    loaded = build(
-        train=[graph(y=y), graph(y=torch.tensor([0.0]))], val=[graph(y=y)], test=[graph(y=y)], task="binary"
-    )
+    loaded = build(train=[graph(y=y), graph(y=torch.tensor([0.0]))], val=[graph(y=y)], test=[graph(y=y)], task="binary")
     assert loaded.train.graph["y"].tolist() == [[1], [0]] and loaded.metric == "rocauc"
     assert loaded.num_outputs == loaded.num_tasks == 1
 
@@ -78,9 +76,7 @@ def test_ogb_features():
     molecules = [graph(x=x, edge_attr=bonds)]
     loaded = build(molecules, molecules, molecules, features="ogb-mol", num_classes=2)
     assert loaded.encoder(8)(x).shape == (3, 8) and loaded.edge_encoder(8)(bonds).shape == (2, 8)
-    with pytest.raises(
-        ValueError, match="mine, train graph 0: x has a value in row 1 that is outside its categories"
-    ):
+    with pytest.raises(ValueError, match="mine, train graph 0: x has a value in row 1 that is outside its categories"):
         bad = x.clone()
         bad[1, 0] = 119
         build([graph(x=bad, edge_attr=bonds)], molecules, molecules, features="ogb-mol")

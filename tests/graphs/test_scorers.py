@@ -13,11 +13,11 @@ def complete(nodes):
 @pytest.mark.parametrize("seed", [0, 1, 2, 17, -1, 2**31, 2**63, 123456789])
 def test_any_seed_will_do_and_each_differs(seed):
     data = Data(edge_index=complete(5), num_nodes=5)
-    scores = RandomEdges(seed)(data)
+    scores = RandomEdges(seed, "arc")(data)
     assert scores.unique().numel() == 20
     assert bool(((scores >= 0) & (scores < 1)).all())
-    assert not torch.equal(scores, RandomEdges(seed + 1)(data))
-    assert torch.equal(scores, RandomEdges(**RandomEdges(seed).config())(data))
+    assert not torch.equal(scores, RandomEdges(seed + 1, "arc")(data))
+    assert torch.equal(scores, RandomEdges(**RandomEdges(seed, "arc").config())(data))
 
 
 def test_random_scores_depend_on_the_graph_alone():
@@ -32,7 +32,7 @@ def test_random_scores_depend_on_the_graph_alone():
 
 
 def test_random_scores_are_uniform_and_know_no_position():
-    many = torch.stack([RandomEdges(seed)(Data(edge_index=complete(8), num_nodes=8)) for seed in range(2000)])
+    many = torch.stack([RandomEdges(seed, "arc")(Data(edge_index=complete(8), num_nodes=8)) for seed in range(2000)])
     assert abs(float(many.mean()) - 0.5) < 0.005
     histogram = torch.histc(many.float(), 10, 0, 1) / many.numel()
     assert float((histogram - 0.1).abs().max()) < 0.005
@@ -44,6 +44,13 @@ def test_random_scores_are_uniform_and_know_no_position():
     assert float((falls - 0.5).abs().max()) < 0.05
     correlation = torch.corrcoef(many.t()) - torch.eye(56)
     assert float(correlation.abs().max()) < 0.12
+
+
+def test_a_pair_draws_once():
+    graph = Data(edge_index=complete(8), num_nodes=8)
+    back = Data(edge_index=complete(8).flip(0), num_nodes=8)
+    assert torch.equal(RandomEdges(3)(graph), RandomEdges(3)(back))
+    assert not torch.equal(RandomEdges(3, "arc")(graph), RandomEdges(3, "arc")(back))
 
 
 def test_graphs_of_different_structure_draw_different_scores():

@@ -91,7 +91,9 @@ def by_hand(model: nn.Module, predictor: nn.Module, data: Any, rounds: int, p_ed
         with torch.no_grad():
             for name in names:
                 parameters[name][~masks[name]] = 0
-        optimizer = torch.optim.Adam([{"params": f.parameters(), "lr": LR}, {"params": g.parameters(), "lr": PREDICTOR_LR}])
+        optimizer = torch.optim.Adam(
+            [{"params": f.parameters(), "lr": LR}, {"params": g.parameters(), "lr": PREDICTOR_LR}]
+        )
         for _ in range(EPOCHS):
             logits = arc_logits(g, splits["train"])
             gates = [pair_mean(graph, own).sigmoid() for graph, own in zip(splits["train"], logits, strict=True)]

@@ -252,7 +252,7 @@ def test_resuming_with_other_settings_data_or_model_is_refused(data: GraphData) 
     method = RandomPruning(rounds=2, **RATES)
     ticket = next(iter(method.rounds(network(data), data, plain_fit(1))))
     for other in (method.replace(edge_rate=0.2), method.replace(seed=3), IMP(rounds=2)):
-        with pytest.raises(ValueError, match="edge_rate|seed|method"):
+        with pytest.raises(ValueError, match=r"edge_rate|seed|method"):
             next(other.rounds(network(data), data, plain_fit(1), after=ticket))
     with pytest.raises(ValueError, match="data"):
         next(method.rounds(network(data), small_data(seed=5), plain_fit(1), after=ticket))
@@ -333,7 +333,9 @@ def test_recomputed_degrees_reach_the_tickets_network_only() -> None:
     full, pruned = search.data.train, final.data.train
     assert torch.equal(full.node["x"], part.train.node["x"])
     degree = torch.zeros(pruned.num_nodes).index_add(
-        0, torch.repeat_interleave(pruned.node_ptr[:-1], pruned.edge_count) + pruned.edge_index[0], torch.ones(pruned.num_edges)
+        0,
+        torch.repeat_interleave(pruned.node_ptr[:-1], pruned.edge_count) + pruned.edge_index[0],
+        torch.ones(pruned.num_edges),
     )
     assert torch.equal(pruned.node["x"][:, 7], degree)
     assert "degrees recomputed" in ticket.row["protocol"]

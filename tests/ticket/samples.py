@@ -132,9 +132,7 @@ def snapshot(model: torch.nn.Module) -> dict[str, Tensor]:
 
 def with_states(sample: Ticket, extra: Mapping[str, Tensor]) -> Ticket:
     """The ticket with further tensors in each of its states."""
-    return replace(
-        sample, rewind=sample.rewind | extra, trained=sample.trained | extra, last=sample.last | extra
-    )
+    return replace(sample, rewind=sample.rewind | extra, trained=sample.trained | extra, last=sample.last | extra)
 
 
 def bits(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...], bytes]:

@@ -162,6 +162,7 @@ def test_a_hostile_document_is_refused(folder: Path, name: str) -> None:
         Ticket.load(folder)
     assert str(folder) in str(error.value)
     assert len(str(error.value)) < 2000
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,7 @@ def test_every_number_and_bit_comes_back(
     original = ticket(scorers, rule=rule, thresholds=thresholds, density=density, row={"test_metric": metric})
     any_bits = torch.tensor(list(junk), dtype=torch.uint8)
     floats = any_bits[: len(junk) // 4 * 4].clone().view(torch.float32)  # NaNs of all kinds among them
-    original = with_states(
-        replace(original, history=tuple(history)), {"extra.junk": any_bits, "extra.f": floats}
-    )
+    original = with_states(replace(original, history=tuple(history)), {"extra.junk": any_bits, "extra.f": floats})
     folder = tmp_path_factory.mktemp("trip") / "ticket"
     assert facts(loaded(original, folder)) == facts(original)
     json.loads((folder / JSON).read_text(), parse_constant=pytest.fail)  # standard JSON holds no NaN
@@ -185,9 +183,7 @@ class Degree(nn.Module):
         return self.scale * degree[data.edge_index].sum(0) ** self.power
 
 
-def test_a_foreign_scorer_is_refused_until_it_is_registered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_foreign_scorer_is_refused_until_it_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = ticket([Degree(2.0, (1, 2))])
     with pytest.raises(
         TypeError, match=r"test_round_trip\.Degree.*graphprune\.ticket\.SCORERS\['my-scorer'\] = Degree"
@@ -198,7 +194,5 @@ def test_a_foreign_scorer_is_refused_until_it_is_registered(
         patch.setitem(SCORERS, "degree", Degree)
         original.save(tmp_path / "t")
         assert facts(Ticket.load(tmp_path / "t")) == facts(original)
-    with pytest.raises(
-        ValueError, match=r"unknown kind of edge scorer 'degree' \(known: predictor, random\)"
-    ):
+    with pytest.raises(ValueError, match=r"unknown kind of edge scorer 'degree' \(known: predictor, random\)"):
         Ticket.load(tmp_path / "t")

@@ -68,9 +68,7 @@ def test_a_full_disk_leaves_nothing_but_what_was_there(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(
-            OSError, match=r"round-2, which takes [\d,]+ bytes: .*rounds saved earlier are untouched"
-        ):
+        with pytest.raises(OSError, match=r"round-2, which takes [\d,]+ bytes: .*rounds saved earlier are untouched"):
             ticket().save(tmp_path / "round-2")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -108,9 +108,7 @@ def test_scores_need_a_stage_and_edges() -> None:
         SAMPLE.score_edges(Data(x=torch.zeros(2, 4)))
 
 
-@pytest.mark.parametrize(
-    "scorers", [predictors(2), random_scorers(2), []], ids=["predictor", "random", "none"]
-)
+@pytest.mark.parametrize("scorers", [predictors(2), random_scorers(2), []], ids=["predictor", "random", "none"])
 def test_one_graph_and_a_data_set_are_pruned_alike(scorers: list[nn.Module]) -> None:
     sample, data = ticket(scorers), graphs()
     one_by_one = [sample.prune_graph(one) for one in data]
@@ -133,9 +131,7 @@ def test_built_network_has_the_trained_weights_and_zeros() -> None:
     built = SAMPLE.build(model)
     SAMPLE.masks.verify(built)
     assert type(built) is type(model)
-    assert {n: bits(t) for n, t in built.state_dict().items()} == {
-        n: bits(t) for n, t in SAMPLE.trained.items()
-    }
+    assert {n: bits(t) for n, t in built.state_dict().items()} == {n: bits(t) for n, t in SAMPLE.trained.items()}
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 

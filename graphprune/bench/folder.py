@@ -1,0 +1,193 @@
+"""The folder of one run: what it computes, what is finished, and how an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graphprune.bench.config import RunConfig
+from graphprune.bench.files import finite, read_json, write_json, write_text, writing
+from graphprune.ticket import Ticket, plain
+from graphprune.ticket.folder import DOCUMENT
+
+Row = dict[str, Any]
+
+CONFIG, METRICS, RESULTS, PROVENANCE = "config.yaml", "metrics.jsonl", "results.json", "provenance.json"
+
+
+class RunFolder:
+    """Config, metrics, results and one ticket a finished round; write inside :meth:`claimed` only.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def claimed(self, config: RunConfig) -> Iterator[None]:
+        """Make the folder, or go on in that of an earlier, perhaps interrupted, run of this configuration.
+
+        Inside the block no other process can claim it. What the earlier run wrote behind its last finished round is
+        cut off.
+
+        Raises:
+            FileExistsError: see :meth:`check`.
+            BlockingIOError: another process runs in this folder.
+            ValueError: a finished round is missing or damaged.
+        """
+        self.check(config)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with _locked(self.path / ".lock"):
+            self.check(config)
+            config.save(self.path / CONFIG)
+            for rest in self.path.glob(".round-*.tmp"):  # a ticket that was being saved when the process died
+                shutil.rmtree(rest)
+            self._cut_metrics()
+            self.write_results()
+            yield
+
+    def check(self, config: RunConfig) -> None:
+        """Make sure that a run of this configuration can begin or go on here.
+
+        Raises:
+            FileExistsError: something else is there, or the run of another configuration (all differences are named).
+        """
+        if not self.path.exists() and not self.path.is_symlink():
+            return
+        if not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is not a folder; choose another --out")
+        if not (self.path / CONFIG).exists():
+            if any(entry.name != ".lock" and not entry.name.endswith(".part") for entry in self.path.iterdir()):
+                raise FileExistsError(f"{self.path} holds other files and no {CONFIG}; choose another --out")
+            return
+        there = RunConfig.load(self.path / CONFIG)
+        if different := there.differences(config):
+            raise FileExistsError(
+                f"{self.path} holds a run of another configuration ({'; '.join(different)}); choose another --out"
+            )
+
+    # ------------------------------------------------------------------ finished rounds
+
+    def round(self, number: int) -> Path:
+        """Folder of a round's ticket."""
+        return self.path / f"round-{number}"
+
+    @property
+    def finished(self) -> int:
+        """How many rounds are finished.
+
+        Raises:
+            ValueError: a round before the last one is missing.
+        """
+        found = {
+            int(match[1])
+            for entry in self.path.glob("round-*")
+            if (match := re.fullmatch(r"round-([1-9]\d*)", entry.name))
+        }
+        last = max(found, default=0)
+        missing = set(range(1, last + 1)) - found
+        if missing:
+            raise ValueError(
+                f"{self.round(min(missing))} is missing although round {last} is there; put it back, or delete "
+                "the rounds behind it to compute them again"
+            )
+        return last
+
+    def last_ticket(self) -> Ticket | None:
+        """The ticket of the last finished round.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if not self.finished:
+            return None
+        folder = self.round(self.finished)
+        try:
+            return Ticket.load(folder)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{error}. Delete {folder} to compute this round again") from error
+
+    def rows(self) -> list[Row]:
+        """One row a finished round, as the tickets have it.
+
+        Raises:
+            ValueError: a ticket's document is damaged.
+        """
+        rows = []
+        for number in range(1, self.finished + 1):
+            file = self.round(number) / DOCUMENT
+            try:
+                rows.append(plain.loads(file.read_bytes())["ticket"]["row"])
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                raise ValueError(
+                    f"{file} is damaged ({error!r}); delete {self.round(number)} and all rounds behind it to compute "
+                    "them again"
+                ) from error
+        return rows
+
+    # ------------------------------------------------------------------ writing
+
+    def save(self, ticket: Ticket) -> None:
+        """Finish a round."""
+        ticket.save(self.round(ticket.round))
+        self.write_results()
+
+    def write_results(self) -> None:
+        """Write the rows of all finished rounds."""
+        write_json(self.path / RESULTS, self.rows())
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Add a line to the metrics."""
+        file = self.path / METRICS
+        with writing(file), file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(finite(dict(entry))) + "\n")
+
+    def sign(self, entry: Mapping[str, Any]) -> list[Any]:
+        """Record where, when and how this sitting computes; returns the entries of earlier ones."""
+        file = self.path / PROVENANCE
+        earlier: list[Any] = read_json(file) if file.exists() else []
+        write_json(file, [*earlier, dict(entry)])
+        return earlier
+
+    def _cut_metrics(self) -> None:
+        file, finished = self.path / METRICS, self.finished
+        if not file.exists():
+            return
+        kept = []
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break  # the line that was being written when the process died
+            if entry["round"] > finished:
+                break
+            kept.append(line + "\n")
+        write_text(file, "".join(kept))
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold a lock that the system drops with the process."""
+    if sys.platform == "win32":  # pragma: no cover
+        yield
+        return
+    import fcntl
+
+    handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, f"another process is running in {file.parent}") from error
+    finally:
+        os.close(handle)

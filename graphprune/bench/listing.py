@@ -1,0 +1,53 @@
+"""What can be run, from the registries."""
+
+from __future__ import annotations
+
+import inspect
+
+from torch import nn
+
+from graphprune import data
+from graphprune.bench.options import has_predictor
+from graphprune.bench.tables import text_table
+from graphprune.graphs import supports
+from graphprune.graphs.adapters import BUILT_IN
+from graphprune.methods import METHODS
+from graphprune.models import MODELS
+
+
+def listing() -> str:
+    """Methods, models, data sets and convolutions, as text."""
+    methods = [
+        (name, "networks with soft edges" if has_predictor(method) else "any network", _about(method))
+        for name, method in METHODS.items()
+    ]
+    models = [(name, _soft_edges(model), _about(model)) for name, model in MODELS.items()]
+    sets = [(card.name, card.about, card.licence) for card in data.cards()]
+    convolutions = ", ".join(sorted(conv.__name__ for conv in BUILT_IN))
+    return "\n".join(
+        [
+            text_table(("method", "prunes", "about"), methods),
+            "",
+            text_table(("model", "soft edges", "about"), models),
+            "",
+            text_table(("data set", "about", "licence"), sets),
+            "",
+            "Also by name: every ogbg-* set and every TU set (NCI1, PROTEINS, ...), downloaded once or read from "
+            "--data-root FOLDER.",
+            f"Convolutions of torch_geometric with soft edges: {convolutions}.",
+            "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
+        ]
+    )
+
+
+def _soft_edges(model: type[nn.Module]) -> str:
+    made = model(features=1, num_outputs=1, hidden=4, layers=1)
+    try:
+        supports(made)
+    except TypeError as error:
+        return f"no: {error}"
+    return "yes"
+
+
+def _about(thing: type) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0].replace("``", "")

@@ -1,0 +1,193 @@
+"""The options of a run: a parser made from the constructors themselves, their types, defaults and docstrings."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import attrs
+import docstring_parser
+from jsonargparse import ArgumentParser, get_loader
+
+from graphprune import data
+from graphprune.graphs import EdgePredictor
+from graphprune.methods import METHODS, IterativeMethod, Protocol
+from graphprune.models import MODELS
+from graphprune.train import Fit
+
+T = TypeVar("T")
+
+SECTIONS = ("method", "data", "model", "fit", "predictor")
+EPILOG = (
+    "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
+    "--data-root is --data.root. Of two options with one name it means the first in this list; so --hidden is the "
+    "model's."
+)
+
+
+def named(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """An entry of a registry.
+
+    Raises:
+        ValueError: no such name; the text has the nearest ones.
+    """
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    raise ValueError(f"unknown {kind} {name!r}: {hint}")
+
+
+def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentParser:
+    """A parser of everything that a run of this method on this model can be told.
+
+    Args:
+        method: its name in the registry.
+        model: its name in the registry.
+        prog: what the usage line begins with.
+
+    Returns:
+        A parser with one section each for method, data, model, fit and (where the method has one) predictor, and the
+        seed. It raises ``argparse.ArgumentError`` on bad input.
+
+    Raises:
+        ValueError: unknown names.
+    """
+    method_class, model_class = named("method", method, METHODS), named("model", model, MODELS)
+    attrs.resolve_types(method_class)
+    about = docstring_parser.parse(method_class.__doc__ or "")
+    parser = ArgumentParser(
+        prog=prog,
+        description="\n\n".join(filter(None, (about.short_description, about.long_description))),
+        epilog=EPILOG,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file of options; the command line goes before it")
+    parser.add_argument("--method.name", type=str, default=method, help=f"one of {', '.join(METHODS)}")
+    parser.add_class_arguments(method_class, "method", skip={"seed", "select", "predictor", "protocol"})
+    parser.add_argument(
+        "--method.protocol",
+        type=Literal["clean", "paper"] | Protocol,
+        default="clean",
+        help="clean, paper (selects on the test set), or in a file a mapping {select: ..., rule: {...}}",
+    )
+    parser.add_function_arguments(data.load, "data")
+    parser.add_argument("--model.name", type=str, default=model, help=f"one of {', '.join(MODELS)}")
+    parser.add_class_arguments(model_class, "model", skip={"features", "num_outputs"})
+    parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch"})
+    if has_predictor(method_class):
+        parser.add_class_arguments(EdgePredictor, "predictor", skip={"features"})
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
+    )
+    if "bonds" in inspect.signature(model_class).parameters:
+        parser.set_defaults({"model.bonds": None})  # the model follows the data unless it is told
+    _tidy(parser, _documented(method_class))
+    return parser
+
+
+def has_predictor(method_class: type[IterativeMethod]) -> bool:
+    """Whether a method learns to score edges."""
+    return "predictor" in attrs.fields_dict(method_class)
+
+
+def canonical(argv: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Command-line arguments with every option's full name.
+
+    Args:
+        argv: as typed.
+        options: full names, such as ``method.rounds``; of two with the same last part the first goes first.
+    """
+    full: dict[str, str] = {}
+    for name in options:
+        section, dot, last = name.partition(".")
+        if dot and last == "name":
+            full[section] = name
+        if dot:
+            full.setdefault(f"{section}_{last}", name)
+    for name in options:
+        if not name.endswith(".name"):
+            full.setdefault(name.rpartition(".")[2], name)
+    out = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--"):
+            plain = flag[2:].replace("-", "_")
+            flag = "--" + full.get(plain, plain)
+        out.append(flag + equals + value)
+    return out
+
+
+def names_in(argv: Sequence[str]) -> tuple[str | None, str | None]:
+    """The method and the model that canonical arguments, or the ``--config`` file among them, ask for.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no YAML mapping.
+    """
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("--config", "--method.name", "--model.name"):
+        peek.add_argument(name, dest=name, nargs="?")
+    given = vars(peek.parse_known_args(argv)[0])
+    file = read_yaml(Path(given["--config"])) if given["--config"] else {}
+    return tuple(  # type: ignore[return-value]
+        given[f"--{section}.name"] or (file.get(section) or {}).get("name") for section in ("method", "model")
+    )
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file of options.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no mapping with a mapping in each section.
+    """
+    try:
+        content = get_loader("yaml")(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {file}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    except Exception as error:  # whatever the YAML reader raises
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold a mapping with the sections {', '.join(SECTIONS)}")
+    wrong = [name for name in SECTIONS if not isinstance(content.get(name, {}), dict)]
+    if wrong:
+        raise ValueError(f"{file}: {wrong[0]} must be a mapping, as {wrong[0]}: {{name: ...}}")
+    return content
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options by dotted name."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return leaves
+
+
+def _documented(method_class: type[IterativeMethod]) -> dict[str, str]:
+    """What the docstrings of a method and its bases say of each argument; jsonargparse reads the first one only."""
+    texts: dict[str, str] = {}
+    for owner in method_class.__mro__:
+        for item in docstring_parser.parse(owner.__doc__ or "").params:
+            texts.setdefault(item.arg_name, item.description or "")
+    return texts
+
+
+def _tidy(parser: ArgumentParser, documented: Mapping[str, str]) -> None:
+    """Hide what is not meant for users, fill in what docstrings say of inherited options, drop their mark-up."""
+    for action in parser._actions:
+        if action.dest in SECTIONS:  # a file for one section: --config does that, and --data means --data.name
+            action.help = argparse.SUPPRESS
+        section, _, name = action.dest.partition(".")
+        if section == "method" and name in documented and name != "protocol":
+            action.help = documented[name].replace("%", "%%")
+        if action.help:
+            action.help = re.sub(r":\w+:`~?([^`]*)`", r"\1", action.help).replace("``", "")

@@ -1,0 +1,159 @@
+"""One run, from its configuration to a folder of tickets and results."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+import graphprune
+from graphprune.bench.build import Built, build
+from graphprune.bench.config import RunConfig
+from graphprune.bench.folder import Row, RunFolder
+from graphprune.methods import FitJob
+from graphprune.ticket import Ticket
+
+_VERSIONED = ("torch", "torch-geometric", "numpy", "ogb", "lightning-fabric", "torchmetrics")
+
+
+class Watch(Protocol):
+    """Follows a run."""
+
+    def started(self, config: RunConfig, finished: int) -> None:
+        """The run begins, or goes on behind ``finished`` rounds."""
+
+    def epoch(self, entry: Mapping[str, Any]) -> None:
+        """An epoch is over: round, phase, epoch, loss, val_metric, seconds."""
+
+    def ticket(self, ticket: Ticket) -> None:
+        """A round is over and saved."""
+
+    def notice(self, text: str) -> None:
+        """Something a user should know."""
+
+
+class Unwatched:
+    """Shows nothing."""
+
+    def started(self, config: RunConfig, finished: int) -> None:
+        """Nothing is shown."""
+
+    def epoch(self, entry: Mapping[str, Any]) -> None:
+        """Nothing is shown."""
+
+    def ticket(self, ticket: Ticket) -> None:
+        """Nothing is shown."""
+
+    def notice(self, text: str) -> None:
+        """Nothing is shown."""
+
+
+def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> list[Row]:
+    """Compute the rounds that are not finished yet.
+
+    Called again after an interruption at any point it gives the tickets that an uninterrupted run gives, bit for bit
+    (on the same machine with as many threads; the recorded seconds differ, of course).
+
+    Args:
+        config: what to compute.
+        out: the run's folder, see :class:`graphprune.bench.folder.RunFolder`.
+        watch: follows the run; None: nobody does.
+
+    Returns:
+        The rows of all rounds.
+
+    Raises:
+        FileExistsError: ``out`` holds something else.
+        ValueError: bad options or data, or a damaged finished round.
+        graphprune.methods.TrainingDiverged: a training broke down; finished rounds stand.
+        OSError: nothing more can be written; finished rounds stand.
+    """
+    watch = watch or Unwatched()
+    folder = RunFolder(Path(out))
+
+    def on_epoch(job: FitJob, numbers: Mapping[str, Any]) -> None:
+        entry = {"round": job.round, "phase": job.phase, **numbers}
+        folder.log(entry)
+        watch.epoch(entry)
+
+    folder.check(config)
+    complete = folder.finished >= config.method.get("rounds", 1)
+    built = None if complete else build(config, on_epoch)  # before anything is written: it finds most mistakes
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0:
+        # Under torchrun the first process keeps the folder, the others only compute.
+        for _ in _rounds(built, folder):
+            pass
+        return folder.rows()
+    with folder.claimed(config):
+        watch.started(config, folder.finished)
+        if built is not None:
+            _sign(built, folder, watch)
+        for ticket in _rounds(built, folder):
+            folder.save(ticket)
+            watch.ticket(ticket)
+        return folder.rows()
+
+
+def _rounds(built: Built | None, folder: RunFolder) -> Iterator[Ticket]:
+    if built is not None:
+        yield from built.method.rounds(built.model, built.data, built.fit, after=folder.last_ticket())
+
+
+def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:
+    earlier = folder.sign(circumstances(built))
+    threads = {entry["threads"] for entry in earlier} - {torch.get_num_threads()}
+    if folder.finished and threads:
+        watch.notice(
+            f"earlier rounds ran with {min(threads)} threads, the next ones with {torch.get_num_threads()}: "
+            "the last bits of the results may differ from an uninterrupted run's"
+        )
+
+
+def circumstances(built: Built) -> dict[str, Any]:
+    """Where, when and from what a run is computed."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "threads": torch.get_num_threads(),
+        "machine": machine(),
+        "versions": versions(),
+        "data": {
+            "name": built.data.name,
+            "digest": built.data.digest(),
+            "graphs": {name: len(graphs) for name, graphs in built.data.splits.items()},
+            "empty": built.data.empty,
+            **built.data.provenance,
+        },
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What a computation's time depends on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"system": platform.platform(), "processor": _processor(), "cpus": os.cpu_count(), "gpu": gpu}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides over numbers."""
+    found = {"graphprune": graphprune.__version__, "python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,209 @@
+"""The command line: ``graphprune run | demo | list | prune-graphs | report``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import graphprune
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+# What the user can mend, and what broke on the way.
+BAD_INPUT = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ImportError,
+    argparse.ArgumentError,
+    BlockingIOError,
+    ConnectionError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+BROKEN = (ArithmeticError, OSError)
+
+RUN_USAGE = """usage: graphprune run METHOD --data NAME --out FOLDER [--model NAME] [--seed N] [options]
+       graphprune run --config FILE.yaml --out FOLDER [options]
+       graphprune run METHOD --help
+
+Runs a method round by round. FOLDER gets the configuration, metrics.jsonl, results.json and one ticket a round; the
+same command goes on where an interrupted run stopped. METHOD is one of
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one method on one data set and save a ticket every round."""
+    from graphprune.bench.config import RunConfig
+    from graphprune.bench.options import canonical, names_in, run_parser
+    from graphprune.bench.progress import watching
+    from graphprune.bench.run import run_one
+    from graphprune.methods import METHODS
+
+    if argv and not argv[0].startswith("-"):
+        argv = ["--method", *argv]
+    argv = canonical(argv, ("method.name", "data.name", "model.name"))
+    method, model = names_in(argv)
+    if method is None:
+        about = "".join(f"  {name:12} {_first_line(METHODS[name])}\n" for name in METHODS)
+        if not {"-h", "--help"} & set(argv):
+            raise ValueError(f"name a method (graphprune run METHOD ...): {', '.join(METHODS)}")
+        print(RUN_USAGE + about, end="")
+        return 0
+    parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
+    parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")
+    given = _parse(parser, canonical(argv, [action.dest for action in parser._actions]))
+    config, out = RunConfig.parsed(parser, given), Path(given.out)
+    with watching() as watch:
+        run_one(config, out, watch)
+    print(f"results: {out / 'results.json'}; for a page with figures: graphprune report {out}")
+    return 0
+
+
+def demo(argv: Sequence[str]) -> int:
+    """Compare ICPG with its controls on an embedded OGB set and write a report."""
+    from graphprune.bench.demo import run_demo
+
+    parser = argparse.ArgumentParser(prog="graphprune demo", description=inspect.getdoc(run_demo), exit_on_error=False)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of runs and report (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes side by side (%(default)s)")
+    given = parser.parse_args(argv)
+    return run_demo(given.out, given.workers)
+
+
+def prune_graphs(argv: Sequence[str]) -> int:
+    """Apply a ticket's edge pruning to every graph of a data set, seen or unseen."""
+    from jsonargparse import ArgumentParser
+
+    from graphprune import data
+    from graphprune.bench.apply import prune_data
+    from graphprune.bench.options import canonical
+    from graphprune.ticket import Ticket
+
+    parser = ArgumentParser(prog="graphprune prune-graphs", description=inspect.getdoc(prune_data), exit_on_error=False)
+    parser.add_argument("ticket", type=str, help="folder of a finished round")
+    parser.add_function_arguments(data.load, "data")
+    parser.add_argument("--out", type=str, required=True, help="new folder for the masks and summary.json")
+    given = _parse(parser, canonical(argv, [action.dest for action in parser._actions]))
+    out = Path(given.out)
+    prune_data(Ticket.load(given.ticket), data.load(**given.data.as_dict()), out, given.ticket)
+    return 0
+
+
+def report(argv: Sequence[str]) -> int:
+    """Write report.md, report.html and figures for one or more finished or unfinished runs."""
+    from graphprune.bench.report import write_report
+
+    parser = argparse.ArgumentParser(prog="graphprune report", exit_on_error=False)
+    parser.add_argument("folders", nargs="+", type=Path, help="run folders, or folders that hold any number of them")
+    parser.add_argument("--out", type=Path, help="where to write; default: the folder, if one is given")
+    given = parser.parse_args(argv)
+    if given.out is None and len(given.folders) > 1:
+        raise ValueError("say with --out where the report on several folders goes")
+    written = write_report(given.folders, given.out or given.folders[0])
+    print(written.summary)
+    print(f"report: {written.markdown}\n        {written.html}")
+    return 0
+
+
+def list_(argv: Sequence[str]) -> int:
+    """List methods, models, data sets and convolutions, and what each supports."""
+    from graphprune.bench.listing import listing
+
+    argparse.ArgumentParser(prog="graphprune list", exit_on_error=False).parse_args(argv)
+    print(listing())
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "run": run,
+    "demo": demo,
+    "report": report,
+    "prune-graphs": prune_graphs,
+    "list": list_,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The entry point; returns 0, 1 where a run broke down, 2 for bad input.
+
+    A ``--debug`` anywhere, or the environment variable GRAPHPRUNE_DEBUG, shows the traceback of an error.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words or bool(os.environ.get("GRAPHPRUNE_DEBUG"))
+    words = [word for word in words if word != "--debug"]
+    name = words[0] if words else "--help"
+    if name in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if name == "--version":
+        print(f"graphprune {graphprune.__version__}")
+        return 0
+    try:
+        if name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+            raise ValueError(f"unknown command {name!r}: {hint}")
+        return COMMANDS[name](words[1:])
+    except (*BAD_INPUT, *BROKEN) as error:
+        if debug:
+            raise
+        where = f"graphprune {name}" if name in COMMANDS else "graphprune"
+        print(f"{where}: error: {_one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, BAD_INPUT) else 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on behind the last finished round", file=sys.stderr)
+        return 130
+
+
+def _parse(parser: ArgumentParser, argv: list[str]):  # type: ignore[no-untyped-def]  # a jsonargparse Namespace
+    """Parse; an unknown option's error names the nearest ones."""
+    try:
+        return parser.parse_args(argv)
+    except argparse.ArgumentError as error:
+        unknown = [word for word in argv if word.startswith("--")]
+        unknown = [word for word in unknown if f"unrecognized arguments: {word.split('=')[0]}" in str(error)]
+        options = {"--" + action.dest.rpartition(".")[2]: None for action in parser._actions}
+        near = difflib.get_close_matches(unknown[0].split("=")[0], options, n=2) if unknown else []
+        if not near:
+            raise
+        raise ValueError(f"{error}; did you mean {' or '.join(near)}?") from error
+
+
+def _one_line(error: Exception) -> str:
+    # An OSError's own text, without "[Errno 28]", where there is no file name to add.
+    text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
+    return " ".join(text.split())
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _usage() -> str:
+    lines = [f"  {name:13} {_first_line(command)}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: graphprune COMMAND ...",
+            "",
+            "Finds sparse graph neural networks: fewer edges in the graphs, fewer weights in the network.",
+            "",
+            *lines,
+            "",
+            "graphprune COMMAND --help says more; --debug shows the traceback of an error.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The command line, as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import graphprune
+from graphprune import data
+from graphprune.cli import COMMANDS, main
+from graphprune.graphs.adapters import BUILT_IN
+from graphprune.methods import METHODS
+from graphprune.models import MODELS
+from tests.bench.samples import NAME, tiny_set
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_set(tmp_path_factory.mktemp("raw"))
+
+
+def tiny(method: str, root: Path, out: Path, *more: str) -> list[str]:
+    words = ["run", method, "--data", NAME, "--data-root", str(root), "--features", "deg+odeg10", "--model", "gcn"]
+    words += ["--hidden", "8", "--layers", "2", "--epochs", "2", "--batch-size", "16", "--out", str(out)]
+    return [*words, *more]
+
+
+def refused(words: list[str], capsys: Capture, code: int = 2) -> str:
+    """The one line on stderr."""
+    assert main(words) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    return line
+
+
+def test_from_a_run_to_a_report_and_pruned_graphs(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "icpg"
+    words = tiny("icpg", root, out, "--rounds", "2", "--predictor.hidden", "8", "--edge-rate", "0.2", "--seed", "3")
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    first, second, last = captured.out.splitlines()
+    assert first.startswith("icpg round 1: edge sparsity")
+    assert second.startswith("icpg round 2: edge sparsity")
+    assert str(out / "results.json") in last
+    assert [row["seed"] for row in json.loads((out / "results.json").read_text())] == [3, 3]
+
+    assert main(words) == 0
+    assert "2 finished rounds found" in capsys.readouterr().err
+
+    pruned = ["prune-graphs", str(out / "round-2"), "--data", NAME, "--data-root", str(root)]
+    assert main([*pruned, "--features", "deg+odeg10", "--out", str(tmp_path / "pruned")]) == 0
+    assert "edge sparsity" in capsys.readouterr().out
+    assert (tmp_path / "pruned/train.npy").exists()
+
+    assert main(["report", str(out)]) == 0
+    assert "report.html" in capsys.readouterr().out
+    assert (out / "report.html").exists()
+
+
+def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = tiny("random", root, tmp_path / "x", "--rounds", "2", "--seed", "4")
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--print_config"])
+    assert stop.value.code == 0
+    file = tmp_path / "random.yaml"
+    file.write_text(capsys.readouterr().out)
+    assert main(["run", "--config", str(file), "--rounds", "1", "--out", str(tmp_path / "run")]) == 0
+    (row,) = json.loads((tmp_path / "run/results.json").read_text())
+    assert (row["method"], row["seed"]) == ("random", 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rum"], "unknown command 'rum': did you mean run?"),
+        (["run"], "name a method"),
+        (["run", "ipcg", "--data", "MUTAG"], "unknown method 'ipcg': did you mean icpg"),
+        (["run", "icpg", "--data", "MUTTAG"], "unknown data set 'MUTTAG': did you mean MUTAG"),
+        (["run", "icpg", "--data", "MUTAG", "--model", "ginn"], "unknown model 'ginn': did you mean gin"),
+        (["run", "icpg"], "data.name"),
+        (["run", "icpg", "--data", "MUTAG", "--rounds", "x"], "method.rounds"),
+        (["run", "icpg", "--data", "MUTAG", "--roundz", "3"], "did you mean --rounds"),
+        (["run", "icpg", "--data", "MUTAG", "--edge-rate", "1"], "edge_rate must lie in [0, 1), got 1.0"),
+        (["run", "icpg", "--data", "MUTAG", "--fold", "11"], "fold"),
+        (["run", "gat", "--data", "MUTAG"], "unknown method 'gat'"),
+        (["run", "icpg", "--data", "MUTAG", "--model", "gat", "--hidden", "6"], "multiple of the 4"),
+        (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["run", "icpg", "--data", "TOY", "--data-root", "nowhere"], "nowhere"),
+        (["prune-graphs", "nowhere", "--data", "MUTAG"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+        (["report", "a", "b"], "--out"),
+    ],
+)
+def test_mistakes_cost_one_clear_line(words: list[str], message: str, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    line = refused([*words, "--out", str(out)] if words[0] in ("run", "prune-graphs") else words, capsys)
+    assert message in line
+    assert line.startswith("graphprune")
+    assert not out.exists()
+
+
+def test_another_configuration_is_refused(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(tiny("dense", root, tmp_path)) == 0
+    capsys.readouterr()
+    assert "fit.lr: 0.001 -> 0.1" in refused(tiny("dense", root, tmp_path, "--lr", "0.1"), capsys)
+
+
+def test_a_diverged_training_ends_with_code_1(
+    root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nan = torch.tensor(torch.nan, requires_grad=True)
+    monkeypatch.setattr("graphprune.train.loop.task_loss", lambda *_: (nan, nan))
+    assert "loss is nan" in refused(tiny("dense", root, tmp_path), capsys, code=1)
+    assert json.loads((tmp_path / "results.json").read_text()) == []
+
+
+def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="unknown method"):
+        main(["run", "ipcg", "--debug"])
+    monkeypatch.setenv("GRAPHPRUNE_DEBUG", "1")
+    with pytest.raises(ValueError, match="unknown method"):
+        main(["run", "ipcg"])
+
+
+def test_the_list_is_that_of_the_registries(capsys: Capture) -> None:
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    sections = [section.splitlines() for section in text.split("\n\n")]
+    firsts = [[line.split()[0] for line in section[2:]] for section in sections[:3]]
+    assert firsts == [list(METHODS), list(MODELS), list(data.names())]
+    assert all(conv.__name__ in text for conv in BUILT_IN)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_names_every_command(words: list[str], capsys: Capture) -> None:
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_help(command: str, capsys: Capture) -> None:
+    try:
+        assert main([command, "--help"]) == 0
+    except SystemExit as stop:
+        assert stop.code == 0
+    assert "usage: graphprune" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_method_documents_its_options(method: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", method, "--help"])
+    text = capsys.readouterr().out
+    about = (METHODS[method].__doc__ or "").split()[:4]
+    assert " ".join(about) in " ".join(text.split())
+    assert ("--method.weight_rate" in text) == (method in ("icpg", "imp", "random"))
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert graphprune.__version__ in capsys.readouterr().out
+
+
+def test_help_comes_without_torch() -> None:
+    program = "import sys; from graphprune.cli import main; main([]); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=dict(os.environ))
