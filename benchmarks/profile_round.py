@@ -21,7 +21,7 @@ from graphprune.train import Fit
 GROUPS = {
     "dense products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::matmul"),
     "message passing": (
-        "embedding_bag", "sampled_addmm", "index_select", "index_add", "segment_reduce", "scatter_add", "Sum", "AddScaled",
+        "AddScaled", "embedding_bag", "sampled_addmm", "index_select", "index_add", "segment_reduce", "scatter_add", "Sum",
     ),
     "batch norm": ("batch_norm",),
     "optimiser": ("_fused_adam", "Optimizer", "masked_fill"),

@@ -120,7 +120,7 @@ def circumstances(built: Built) -> dict[str, Any]:
     """Where, when and from what a run is computed."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "threads": torch.get_num_threads(),
         "machine": machine(),
         "versions": versions(),
