@@ -3,16 +3,10 @@
 python benchmarks/bench_select.py --json benchmarks/results/select.json
 """
 
-import argparse
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from __future__ import annotations
 
-import numpy as np
 import torch
+from common import parser, report, take_turns
 from torch import Tensor
 
 from graphprune.masks import keep_top
@@ -28,67 +22,27 @@ def problem(scores: int, segments: int, seed: int) -> tuple[Tensor, Tensor, Tens
     return torch.randn(scores, generator=generator), ptr, keep
 
 
-def run(scores: int = 10_000_000, segments: int = 10_000, repeats: int = 7, seed: int = 0) -> dict[str, float]:
-    """Median seconds of each job and ratios to the flat sort; the jobs take turns, so drift is shared."""
-    values, ptr, keep = problem(scores, segments, seed)
+def main() -> None:
+    """Measure and report."""
+    options = parser(__doc__, repeats=7)
+    options.add_argument("--scores", type=int, default=10_000_000)
+    options.add_argument("--segments", type=int, default=10_000)
+    args = options.parse_args()
+    torch.set_num_threads(args.threads)
+    values, ptr, keep = problem(args.scores, args.segments, args.seed)
     coarse = values.mul(4).round()  # some 40 distinct values: almost every threshold is tied
-    jobs: dict[str, Callable[[], object]] = {
+    kept = torch.cat([torch.zeros(1, dtype=torch.long), keep_top(values, ptr, keep).cumsum(0)])
+    if not torch.equal(kept[ptr].diff(), keep):
+        raise AssertionError("keep_top did not keep the counts it was asked for")
+    jobs = {
         "torch_sort": lambda: torch.sort(values),
         "keep_top": lambda: keep_top(values, ptr, keep),
         "keep_top_ties": lambda: keep_top(coarse, ptr, keep),
-        "keep_top_one_segment": lambda: keep_top(values, None, scores // 5),
+        "keep_top_one_segment": lambda: keep_top(values, None, args.scores // 5),
     }
-    kept = keep_top(values, ptr, keep)
-    sums = torch.cat([torch.zeros(1, dtype=torch.long), kept.cumsum(0)])
-    if not torch.equal(sums[ptr].diff(), keep):
-        raise AssertionError("keep_top did not keep the counts it was asked for")
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(repeats):
-        for name, job in jobs.items():
-            begin = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - begin)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    ratios = {f"{name}_to_sort": medians[name] / medians["torch_sort"] for name in jobs if name != "torch_sort"}
-    return {f"{name}_s": value for name, value in medians.items()} | ratios
-
-
-def environment() -> dict[str, object]:
-    """What the numbers depend on besides the code."""
-    return {
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "system": platform.platform(),
-    }
-
-
-def main() -> dict[str, float]:
-    """Parse the command line, measure, print, and write the file that was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scores", type=int, default=10_000_000)
-    parser.add_argument("--segments", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers, with versions, here")
-    options = parser.parse_args()
-    size = {
-        "scores": options.scores,
-        "segments": options.segments,
-        "repeats": options.repeats,
-        "seed": options.seed,
-    }
-    result = run(**size)
-    for name, value in result.items():
-        print(f"{name:32s} {value:8.3f}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        report = {"benchmark": "select", **size, "result": result, "environment": environment()}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-    return result
+    seconds = take_turns(jobs, args.repeats, warmup=1)
+    ratios = {f"{name}_over_sort": seconds[name] / seconds["torch_sort"] for name in list(jobs)[1:]}
+    report("select", args, {f"{name}_s": value for name, value in seconds.items()} | ratios)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from graphprune.train import Fit
 GROUPS = {
     "dense products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::matmul"),
     "message passing": (
-        "AddScaled", "embedding_bag", "sampled_addmm", "index_select", "index_add", "segment_reduce", "scatter_add", "Sum",
+        "AddScaled", "embedding_bag", "sampled_addmm", "index_select", "index_add", "segment_reduce", "scatter_add",
+        "Sum",
     ),
     "batch norm": ("batch_norm",),
     "optimiser": ("_fused_adam", "Optimizer", "masked_fill"),

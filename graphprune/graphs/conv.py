@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from graphprune.graphs.adjacency import Adjacency, Degree, GroupedRows
+from graphprune.graphs.adjacency import Adjacency, Degree
+from graphprune.graphs.sums import GroupedRows
 
 
 class GCNLayer(nn.Module):
