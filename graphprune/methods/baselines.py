@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import attrs
+import torch
 from torch import Tensor, nn
 
 from graphprune.data import GraphData
@@ -108,7 +109,7 @@ class SmallDense(Dense):
         """Train the small network; see :meth:`IterativeMethod.rounds`.
 
         Raises:
-            ValueError: the model has no method ``resized(hidden)`` that builds it at another width.
+            ValueError: ``params`` is more than the model has, or the model has no method ``resized(hidden)`` that builds it at another width.
         """
         return super().rounds(self.small(model), data, fit, after=after)
 
@@ -117,13 +118,16 @@ class SmallDense(Dense):
         resized = getattr(model, "resized", None)
         if resized is None:
             raise ValueError(f"{type(model).__name__} has no method resized(hidden): build the small network yourself")
-        low, high = 1, 1 + math.isqrt(max(self.params, 1))
-        while low < high:
-            width = (low + high + 1) // 2
-            if _size(resized(width)) <= self.params:
-                low = width
-            else:
-                high = width - 1
+        if not 1 <= self.params <= _size(model):
+            raise ValueError(f"params must lie between 1 and the model's own {_size(model)}, got {self.params}")
+        low, high = 1, 1 + math.isqrt(self.params)
+        with torch.random.fork_rng(devices=[]):  # looking at sizes draws no random numbers
+            while low < high:
+                width = (low + high + 1) // 2
+                if _size(resized(width)) <= self.params:
+                    low = width
+                else:
+                    high = width - 1
         return resized(low)  # type: ignore[no-any-return]
 
 

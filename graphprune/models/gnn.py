@@ -158,6 +158,10 @@ class GAT(GraphClassifier):
             raise ValueError(f"hidden must be a multiple of the 4 attention heads, got {hidden}")
         return GATLayer(hidden, hidden // 4, heads=4)
 
+    def resized(self, hidden: int) -> Self:
+        """A freshly initialised model of about this width: the next lower multiple of the 4 heads, at least 4."""
+        return super().resized(max(4, hidden - hidden % 4))
+
 
 class GIN(GraphClassifier):
     """Graph isomorphism network, Xu et al. (ICLR 2019); with ``bonds`` the OGB standard, GINE (Hu et al., ICLR 2020).

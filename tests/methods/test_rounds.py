@@ -309,6 +309,9 @@ def test_controls_are_what_they_say(data: GraphData) -> None:
         (small,) = SmallDense(params=budget).rounds(network(data), data, plain_fit(1))
         wider = sum(p.numel() for p in network(data).resized(_width(small) + 1).parameters())  # type: ignore[operator]
         assert small.row["params_total"] <= budget < wider
+    with pytest.raises(ValueError, match="model's own"):
+        list(SmallDense(params=total + 1).rounds(network(data), data, plain_fit(1)))
+    assert SmallDense(params=total // 2).small(network(data, GAT)).config()["hidden"] == 4  # type: ignore[operator]
     with pytest.raises(ValueError, match="resized"):
         list(SmallDense(params=60).rounds(Own(GCNConv), data, plain_fit(1)))
 
