@@ -109,7 +109,8 @@ class SmallDense(Dense):
         """Train the small network; see :meth:`IterativeMethod.rounds`.
 
         Raises:
-            ValueError: ``params`` is more than the model has, or the model has no method ``resized(hidden)`` that builds it at another width.
+            ValueError: ``params`` is more than the model has, or the model has no method ``resized(hidden)`` that
+                builds it at another width.
         """
         return super().rounds(self.small(model), data, fit, after=after)
 
