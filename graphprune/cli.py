@@ -90,7 +90,7 @@ def prune_graphs(argv: Sequence[str]) -> int:
     from graphprune.bench.options import canonical
     from graphprune.ticket import Ticket
 
-    parser = ArgumentParser(prog="graphprune prune-graphs", description=inspect.getdoc(prune_data), exit_on_error=False)
+    parser = ArgumentParser(prog="graphprune prune-graphs", description=prune_graphs.__doc__, exit_on_error=False)
     parser.add_argument("ticket", type=str, help="folder of a finished round")
     parser.add_function_arguments(data.load, "data")
     parser.add_argument("--out", type=str, required=True, help="new folder for the masks and summary.json")

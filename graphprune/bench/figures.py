@@ -53,6 +53,7 @@ def tradeoff(group: Group, column: str) -> Figure | None:
             _small_dense(axes, group, series)
     what = "edges removed from the test graphs" if column.startswith("edge") else "weights removed"
     axes.set_xlabel(f"{what} (%)")
+    axes.set_xlim(left=0)
     axes.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
     axes.margins(x=0.03)
     handles, labels = axes.get_legend_handles_labels()

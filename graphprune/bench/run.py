@@ -83,6 +83,8 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
         folder.log(entry)
         watch.epoch(entry)
 
+    if config.method.get("rounds", 1) < 1:
+        raise ValueError(f"method.rounds must be at least 1, got {config.method['rounds']}")
     folder.check(config)
     complete = folder.finished >= config.method.get("rounds", 1)
     built = None if complete else build(config, on_epoch)  # before anything is written: it finds most mistakes

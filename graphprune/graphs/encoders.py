@@ -137,12 +137,19 @@ class FeatureEncoder(nn.Module):
 
     def __init__(self, in_dim: int, dim: int) -> None:
         super().__init__()
+        self.in_dim = in_dim
         self.norm: nn.Module = nn.BatchNorm1d(in_dim)
         self.lin = nn.Linear(in_dim, dim, bias=False)
         nn.init.xavier_uniform_(self.lin.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, in_dim)`` to ``(N, dim)``."""
+        """``(N, in_dim)`` to ``(N, dim)``.
+
+        Raises:
+            ValueError: another number of columns.
+        """
+        if x.dim() != 2 or x.size(1) != self.in_dim:
+            raise ValueError(f"expected node features x of shape (nodes, {self.in_dim}), got {tuple(x.shape)}")
         return self.lin(self.norm(x.to(self.lin.weight.dtype)))  # type: ignore[no-any-return]
 
 

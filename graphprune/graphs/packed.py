@@ -188,6 +188,9 @@ class PackedGraphs(Dataset[Data]):
     def __len__(self) -> int:
         return self.node_count.numel()
 
+    def __repr__(self) -> str:
+        return f"PackedGraphs({len(self)} graphs, {self.num_nodes} nodes, {self.num_edges} arcs)"
+
     def __iter__(self) -> Iterator[Data]:
         return (self[i] for i in range(len(self)))
 

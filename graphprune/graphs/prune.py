@@ -13,6 +13,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from graphprune.graphs.edges import EdgeMask, drop_arcs
+from graphprune.graphs.flatten import check_edge_index
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EdgeUnit, Units, edge_units
 from graphprune.graphs.segments import graph_of_nodes, pointers
@@ -234,6 +235,10 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         """
         if isinstance(data, Batch):
             raise ValueError("prune graphs before they are collated: PruneEdges takes one Data, or use prune(dataset)")
+        edge_index, num_nodes = _index(data)
+        check_edge_index(edge_index)
+        if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
+            raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
         original = unit_counts(data, self.rule.unit)
         for stage in self.stages:
             keep, _ = keep_arcs([data], stage, self.rule, original)

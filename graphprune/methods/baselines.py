@@ -35,7 +35,7 @@ class IMP(IterativeMethod):
         """Magnitudes behind the last training."""
         if here.last is not None:
             return Found(None, self._scores(here, here.last))
-        dense = fit(here.job(here.rewound(), here.masks, "search", self.protocol.select))
+        dense = here.job(here.rewound(), here.masks, "search", self.protocol.select).run(fit)
         return Found(None, self._scores(here, dense.last), dense.history)
 
     @staticmethod

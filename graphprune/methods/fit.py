@@ -57,6 +57,17 @@ class FitJob:
         """A seed of this job's own, so that a resumed run draws what an uninterrupted one draws."""
         return derive_seed(base, self.round, self.phase)
 
+    def run(self, fit: Fit) -> FitResult:
+        """Do this training with a training function.
+
+        Raises:
+            TypeError: the function returned something else than a :class:`FitResult`.
+        """
+        result = fit(self)
+        if not isinstance(result, FitResult):
+            raise TypeError(f"fit must return a FitResult, such as job.track().result(), got {type(result).__name__}")
+        return result
+
     def track(self) -> Track:
         """A record of the training that keeps the best and the last state."""
         return Track(self.model, self.data.higher_is_better)

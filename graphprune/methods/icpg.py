@@ -78,7 +78,7 @@ class ICPG(IterativeMethod):
             scorer, prefix = self._initial_predictor(number), "model."
             stage = Stage(scorer, self.edge_rate, self.edge_density(number))
             model = JointNetwork(model, scorer, stage, self.protocol.rule, here.data.train, self.predictor_lr)
-        result = fit(here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select))
+        result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
         if scorer is not None:
             prefix_length = len("predictor.")
             scorer.load_state_dict(

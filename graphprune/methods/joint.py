@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from graphprune.graphs import EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs, edge_units
 from graphprune.graphs.encoders import node_inputs
 from graphprune.graphs.prune import in_chunks, keep_arcs
+from graphprune.methods.fit import TrainingDiverged
 
 # Graph attribute that travels with the batches: units of the graph before any pruning.
 ORIGINAL_UNITS = "original_units"
@@ -72,13 +73,23 @@ class JointNetwork(nn.Module):
         """The sigmoid of each unit's mean logit, 1 at self-loops; shape ``(E,)``."""
         _, edge_index = node_inputs(batch)
         units = edge_units(edge_index, int(batch.num_nodes or 0), self._rule.unit)
-        return units.spread(units.mean(self.predictor(batch)).sigmoid(), 1.0)
+        gates = units.spread(units.mean(self.predictor(batch)).sigmoid(), 1.0)
+        self._check(bool(gates.isfinite().all()))
+        return gates
+
+    @staticmethod
+    def _check(finite: bool) -> None:
+        if not finite:
+            raise TrainingDiverged(
+                "the edge predictor's scores are not finite; lower its learning rate or check the data"
+            )
 
     @torch.no_grad()
     def _keep(self, batch: Data) -> Tensor:
         original = batch.get(ORIGINAL_UNITS)
         if original is None:
             raise ValueError(f"the graphs have lost their attribute {ORIGINAL_UNITS!r}: evaluate on job.data.val")
+        self._check(all(bool(value.isfinite().all()) for value in self.predictor.state_dict().values()))
         stage = self._stage
         if self._rule.budget == "global":
             if self._threshold is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import platform
 import time
 from abc import abstractmethod
@@ -142,7 +143,8 @@ class IterativeMethod:
             model: any network over PyG batches; its present weights are the rewind weights. It is not changed.
             data: full graphs; see :func:`graphprune.data.from_graphs` for your own.
             fit: the training, for example :class:`graphprune.train.Fit`.
-            after: the last finished round, to go on behind it; the result is the same as without the interruption.
+            after: the last finished round, to go on behind it. With the same ``fit`` the result is the same as without
+                the interruption; the rewind weights are the ticket's, whatever those of ``model`` are.
 
         Yields:
             The ticket of each round, trained and evaluated.
@@ -192,7 +194,7 @@ class IterativeMethod:
         if self.degree_features == "recomputed":
             splits = {split: job.data.recompute_degrees(getattr(job.data, split)) for split in SPLITS}
             job = replace(job, data=job.data.with_splits(**splits))
-        result = fit(job)
+        result = job.run(fit)
         here.masks.verify(job.model)
         ticket = self._ticket(here, result, found, time.perf_counter() - started)
         return ticket, replace(here, round=number, last=result.last)
@@ -232,7 +234,8 @@ class IterativeMethod:
             "params_kept": total - (masks.total - masks.kept),
             "params_total": total,
             "metric": data.metric,
-            "val_metric": result.val_metric,
+            # A metric that the test split selected is no validation metric.
+            "val_metric": result.val_metric if self.protocol.select == "val" else math.nan,
             "test_metric": result.test_metric,
             "epoch": result.epoch,
             "epochs_trained": len(found.history) + len(result.history),

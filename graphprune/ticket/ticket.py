@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -60,11 +61,13 @@ class Ticket:
         """One line for people; a second one names layers that have no weight left."""
         row, masks = self.row, self.masks
         label = "" if row["protocol"] == "clean" else f" [{row['protocol']}]"
+        # Not a number where no validation split selected, as in the paper protocol.
+        val = "" if math.isnan(row["val_metric"]) else f"{row['val_metric']:.4f} (val), "
         line = (
             f"{self.method}{label} round {self.round}: edge sparsity "
             f"{row['edge_sparsity_train']:.2%} (train), {row['edge_sparsity_test']:.2%} (test); "
             f"weight sparsity {masks.sparsity:.2%} ({masks.kept:,} of {masks.total:,} kept); "
-            f"{row['metric']} {row['val_metric']:.4f} (val), {row['test_metric']:.4f} (test) "
+            f"{row['metric']} {val}{row['test_metric']:.4f} (test) "
             f"at epoch {row['epoch']}; {row['seconds']:.1f} s"
         )
         if masks.collapsed:
@@ -97,6 +100,9 @@ class Ticket:
     def prune_graph(self, data: Data) -> Data:
         """A graph without the edges that the stages of all rounds, in turn, remove.
 
+        A function of this graph alone, but under ``scoring="batch"`` (the paper protocol), where batch statistics
+        are then those of one graph.
+
         Returns:
             A shallow copy; all other attributes are kept.
 
@@ -106,7 +112,10 @@ class Ticket:
         return self.edges(data)
 
     def prune(self, dataset: Sequence[Data] | Dataset[Data]) -> PackedGraphs:
-        """`prune_graph` for a whole data set at once. This is what transfers to any other backbone.
+        """A data set, pruned graph by graph as `prune_graph` does. This is what transfers to any other backbone.
+
+        Under ``scoring="batch"`` (the paper protocol) batches of 128 graphs are scored together, which gives other
+        edges than graph by graph.
 
         Raises:
             ValueError: graphs that cannot be packed (the text names the first), or as `prune_graph`.

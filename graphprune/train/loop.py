@@ -163,6 +163,8 @@ class Fit:
     def _fabric(self) -> Fabric:
         from lightning_fabric import Fabric  # takes seconds, which a command that only checks settings need not wait
 
+        if self._accelerator == "cuda" and not torch.cuda.is_available():
+            raise ValueError("accelerator='cuda', but torch finds no GPU here; use 'cpu' or 'auto'")
         wanted, started = self.devices * self.num_nodes, int(os.environ.get("WORLD_SIZE", 1))
         with _quiet():
             fabric = Fabric(

@@ -194,6 +194,12 @@ def test_only_one_process_runs_in_a_folder(root: Path, tmp_path: Path) -> None:
     run_one(config, tmp_path)
 
 
+def test_no_rounds_are_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rounds must be at least 1"):
+        run_one(tiny_run(root, rounds=0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_diverged_training_leaves_the_finished_rounds(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

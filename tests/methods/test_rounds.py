@@ -248,6 +248,35 @@ def test_divergence_keeps_the_rounds_before(data: GraphData) -> None:
     assert [ticket.round for ticket in tickets] == [1]
 
 
+def test_an_edge_predictor_that_blows_up_is_a_divergence(data: GraphData) -> None:
+    method = ICPG(rounds=1, predictor=predictor(data), predictor_lr=1e30, **RATES)
+    with pytest.raises(TrainingDiverged, match="predictor"):
+        list(method.rounds(network(data), data, plain_fit(5)))
+
+
+def test_a_fit_that_returns_nothing_is_named(data: GraphData) -> None:
+    with pytest.raises(TypeError, match="FitResult"):
+        list(Dense().rounds(network(data), data, lambda job: None))  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"edge_index": torch.tensor([[0], [99]])}, "99|nodes"),
+        ({"edge_index": torch.tensor([[0.0], [1.0]])}, "int64"),
+        ({"x": torch.ones(6, 8)}, "shape"),
+        ({"x": None}, "x"),
+    ],
+)
+def test_a_ticket_refuses_broken_graphs(change: dict[str, Any], named: str, data: GraphData) -> None:
+    (ticket,) = methods(data, 1)["icpg"].rounds(network(data), data, plain_fit(1))
+    graph = copy.copy(data.test[3])
+    for name, value in change.items():
+        graph[name] = value
+    with pytest.raises(ValueError, match=named):
+        ticket.prune_graph(graph)
+
+
 def test_resuming_with_other_settings_data_or_model_is_refused(data: GraphData) -> None:
     method = RandomPruning(rounds=2, **RATES)
     ticket = next(iter(method.rounds(network(data), data, plain_fit(1))))
@@ -292,6 +321,7 @@ def test_the_paper_protocol_selects_on_test_and_says_so(data: GraphData) -> None
     assert seen == [True, True]
     assert "paper" in ticket.row["protocol"] and "test" in ticket.row["protocol"]
     assert "paper" in ticket.summary()
+    assert math.isnan(ticket.row["val_metric"]) and "val" not in ticket.summary()
     (clean,) = methods(data, 1)["icpg"].rounds(network(data), data, plain_fit(1))
     assert clean.row["protocol"] == "clean"
     assert Protocol(rule=EdgeRule(unit="arc")).label == "unit=arc"

@@ -259,3 +259,9 @@ def test_several_processes_need_a_launcher(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="but 2 were started"):
         Fit()(job_for(tiny()))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_named():
+    with pytest.raises(ValueError, match="finds no GPU"):
+        Fit(epochs=1, accelerator="cuda")(job_for(tiny("multiclass")))
