@@ -257,7 +257,8 @@ def _origins(groups: Sequence[Group]) -> Iterator[tuple[str, list[str]]]:
     yield "Data", _every(f"{part['name']}: SHA-256 {part['digest']}" for part in _parts(entries, "data"))
     yield "Started", _every([min(str(e.get("started")) for e in entries), max(str(e.get("started")) for e in entries)])
     yield "Commands", _every(" ".join(map(str, entry.get("command", []))) for entry in entries)
-    below = Path(os.path.commonpath([run.folder for run in runs]))
+    # As seen from here: a report is passed on, and where this machine keeps its files is nobody's business.
+    below = Path(os.path.relpath(os.path.commonpath([run.folder for run in runs])))
     each = f"each of the {len(runs)} folders of runs below " if len(runs) > 1 else ""
     yield "Configurations", [f"config.yaml in {each}{below}"]
 

@@ -19,7 +19,7 @@ from graphprune.graphs.pairs import EdgeUnit, Units, edge_units
 from graphprune.graphs.segments import graph_of_nodes, pointers
 from graphprune.masks import keep_top
 
-CHUNK = 20_000  # nodes and arcs scored at once: bounds the memory, does not change a result
+CHUNK = 80_000  # nodes and arcs scored at once: bounds the memory, does not change a result
 
 
 @dataclass(frozen=True)
