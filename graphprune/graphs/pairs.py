@@ -66,6 +66,9 @@ def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair") -> U
 
 def _reverse(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     """Position of each arc's reverse arc, -1 where there is none (multi-edges pair up in order)."""
+    # As OGB stores bonds, and as pruning pairs leaves them: each arc beside its reverse arc, nothing to sort.
+    if torch.equal(source[::2], target[1::2]) and torch.equal(target[::2], source[1::2]):
+        return torch.arange(source.numel(), device=source.device) ^ 1
     by_arc = torch.argsort(source * num_nodes + target, stable=True)
     by_reverse = torch.argsort(target * num_nodes + source, stable=True)
     partner = torch.empty_like(source)

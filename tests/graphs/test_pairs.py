@@ -18,6 +18,15 @@ def test_units_are_those_of_a_plain_loop(unit, graph):
     assert units.unit.tolist() == [number.get(position, -1) for position in range(len(found))]
 
 
+@given(arcs(max_nodes=4, max_arcs=10))
+def test_arcs_beside_their_reverse_pair_as_anywhere(graph):
+    nodes, found = graph
+    beside = [arc for u, v in found for arc in ((u, v), (v, u))]
+    units = edge_units(to_index(beside), nodes)
+    number = {position: i for i, each in enumerate(units_by_hand(beside, "pair")) for position in each}
+    assert units.unit.tolist() == [number.get(position, -1) for position in range(len(beside))]
+
+
 @pytest.mark.parametrize("unit", ["pair", "arc"])
 @given(arcs(max_nodes=4))
 def test_means_and_spread(unit, graph):
