@@ -80,10 +80,8 @@ class ICPG(IterativeMethod):
             model = JointNetwork(model, scorer, stage, self.protocol.rule, here.data.train, self.predictor_lr)
         result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
         if scorer is not None:
-            prefix_length = len("predictor.")
-            scorer.load_state_dict(
-                {name[prefix_length:]: v for name, v in result.best.items() if name.startswith("predictor.")}
-            )
+            best = {name: value for name, value in result.best.items() if name.startswith("predictor.")}
+            scorer.load_state_dict({name.removeprefix("predictor."): value for name, value in best.items()})
         elif self.edge_rate:
             scorer = RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit)
         score = magnitude if self.weight_scores == "magnitude" else random(derive_seed(self.seed, number, "weights"))

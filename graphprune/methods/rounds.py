@@ -6,7 +6,7 @@ import copy
 import math
 import platform
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -92,7 +92,7 @@ class Position:
 
 
 @attrs.frozen(kw_only=True)
-class IterativeMethod:
+class IterativeMethod(ABC):
     """A method of several trainings. A subclass says in :meth:`search` what goes; the rest is shared.
 
     Args:
@@ -131,7 +131,7 @@ class IterativeMethod:
             ValueError: nothing prunable in the model, lazy parameters, or no edge in the training graphs.
         """
         self.select(model)
-        if self.edge_rate and not int(original_units(data.train, self.protocol.rule).sum()):
+        if self.edge_rate and not _proper(data.train):
             raise ValueError(f"{data.name}: the training graphs have no edges to prune; set edge_rate=0")
         if self.degree_features == "recomputed" and data.degrees is None:
             raise ValueError(f"{data.name} has no degree features to recompute; use degree_features='full'")
@@ -165,15 +165,15 @@ class IterativeMethod:
         full, splits = {}, {}
         for split in SPLITS:
             graphs: PackedGraphs = getattr(data, split)
-            full[split] = int((graphs.edge_index[0] != graphs.edge_index[1]).sum())
+            full[split] = _proper(graphs)
             splits[split] = graphs.with_graph(**{ORIGINAL_UNITS: original_units(graphs, self.protocol.rule)})
         masks = MaskSet.dense(model, self.select)
         edges = PruneEdges((), self.protocol.rule)
         return Position(0, copy.deepcopy(model), masks, edges, data.with_splits(**splits), full, data.digest())
 
     def _resume(self, model: nn.Module, data: GraphData, after: Ticket) -> Position:
-        after.check(method=self.name, settings=self.settings(), data_digest=data.digest())
         here = self._start(after.rewound(model), data)
+        after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
         here.model.load_state_dict(after.rewind)
         for stage in after.edges.stages:
             here = self._prune_edges(here, stage)
@@ -218,7 +218,7 @@ class IterativeMethod:
     def _ticket(self, here: Position, result: FitResult, found: Found, seconds: float) -> Ticket:
         data, masks = here.data, here.masks
         total = sum(parameter.numel() for parameter in here.model.parameters())
-        left = {split: int(_proper(getattr(data, split))) for split in SPLITS}
+        left = {split: _proper(getattr(data, split)) for split in SPLITS}
         row = {
             "method": self.name,
             "data": data.name,
@@ -295,8 +295,9 @@ class IterativeMethod:
         return attrs.evolve(self, **changes)
 
 
-def _proper(graphs: PackedGraphs) -> Tensor:
-    return (graphs.edge_index[0] != graphs.edge_index[1]).sum()
+def _proper(graphs: PackedGraphs) -> int:
+    """Arcs that are no self-loops: those that can be pruned."""
+    return int((graphs.edge_index[0] != graphs.edge_index[1]).sum())
 
 
 def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> dict[str, Tensor]:

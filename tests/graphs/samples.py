@@ -4,7 +4,7 @@ import math
 
 import torch
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
@@ -108,3 +108,14 @@ def prune_by_hand(found, score, rates, unit="pair", count="cumulative"):
         left = sorted(loops + [i for number in kept for i in units[number]])
         rounds.append(left)
     return rounds
+
+
+class Net(nn.Module):
+    """Any callable of (x, edge_index) inside a module that takes a graph."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, data: Data) -> Tensor:
+        return self.body(data.x, data.edge_index)

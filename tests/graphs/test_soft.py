@@ -22,19 +22,9 @@ from torch_geometric.nn import (
 from torch_geometric.nn.pool import global_mean_pool
 
 from graphprune.graphs.soft import SoftEdges, supports
+from tests.graphs.samples import Net
 
 WIDTH = 4
-
-
-class Net(nn.Module):
-    """Any callable of (x, edge_index) inside a module that takes a graph."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, data: Data) -> Tensor:
-        return self.body(data.x, data.edge_index)
 
 
 class Stack(nn.Module):

@@ -22,14 +22,6 @@ from tests.ticket.samples import facts, ticket
 JSON, TENSORS = "ticket.json", "ticket.safetensors"
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One ticket on disk, not to be changed."""
-    folder = tmp_path_factory.mktemp("saved") / "round-2"
-    ticket().save(folder)
-    return folder
-
-
 @pytest.fixture
 def folder(saved: Path, tmp_path: Path) -> Path:
     """A copy to be damaged."""

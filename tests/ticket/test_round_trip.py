@@ -24,14 +24,6 @@ from tests.ticket.samples import facts, graphs, predictors, random_scorers, tick
 JSON, TENSORS = "ticket.json", "ticket.safetensors"
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One ticket on disk, not to be changed."""
-    folder = tmp_path_factory.mktemp("saved") / "round-2"
-    ticket().save(folder)
-    return folder
-
-
 def loaded(sample: Ticket, folder: Path) -> Ticket:
     shutil.rmtree(folder, ignore_errors=True)
     sample.save(folder)
