@@ -62,3 +62,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     work(Path(sys.argv[1]))
     torch.distributed.destroy_process_group()
+    # The wrapper's reference cycles keep gloo's threads alive, which has aborted an interpreter that was shutting down.
+    os._exit(0)
