@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ICPG",
     "IMP",
+    "UGS",
     "Dense",
     "EdgeMask",
     "EdgePredictor",
@@ -26,6 +27,7 @@ __all__ = [
     "RandomPruning",
     "SmallDense",
     "SoftEdges",
+    "Sparsifier",
     "Ticket",
     "__version__",
     "bench",
@@ -51,14 +53,26 @@ if TYPE_CHECKING:
         register_soft_edges,
     )
     from graphprune.masks import MaskSet, prunable
-    from graphprune.methods import ICPG, IMP, Dense, FitJob, FitResult, NoEdges, Protocol, RandomPruning, SmallDense
+    from graphprune.methods import (
+        ICPG,
+        IMP,
+        UGS,
+        Dense,
+        FitJob,
+        FitResult,
+        NoEdges,
+        Protocol,
+        RandomPruning,
+        SmallDense,
+        Sparsifier,
+    )
     from graphprune.ticket import Ticket
 else:
     _FLOORS = ("bench", "data", "graphs", "masks", "methods", "models", "train")
     _HOLDS = {
         "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
         "masks": "MaskSet prunable",
-        "methods": "ICPG IMP Dense FitJob FitResult NoEdges Protocol RandomPruning SmallDense",
+        "methods": "ICPG IMP UGS Dense FitJob FitResult NoEdges Protocol RandomPruning SmallDense Sparsifier",
         "ticket": "Ticket",
     }
     _HOME = {name: module for module, names in _HOLDS.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""Runs read back from their folders, grouped by what they have in common, with means and spreads over seeds."""
+"""Runs grouped by what they have in common, with means and spreads over their repetitions."""
 
 from __future__ import annotations
 
@@ -11,46 +11,18 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from graphprune.bench.files import read_json
-from graphprune.bench.folder import CONFIG, PROVENANCE, RESULTS
-from graphprune.bench.options import flat, read_yaml
+from graphprune.bench import labels
+from graphprune.bench.records import NUMBERS, Run, read_runs
+from graphprune.bench.stats import Curve, Interval, interval
 
-NUMBERS = (
-    "edge_sparsity_train",
-    "edge_sparsity_test",
-    "weight_sparsity",
-    "params_kept",
-    "params_total",
-    "val_metric",
-    "test_metric",
-    "epochs_trained",
-    "seconds",
-)
-NEEDED = frozenset({"method", "data", "model", "protocol", "seed", "round", "metric", "collapsed", *NUMBERS})
-# Options that tell repetitions apart, and those that change nothing about what is compared.
-REPEATED, IGNORED = ("seed", "data.fold"), ("data.root", "method.rounds")
+COLUMNS = (*NUMBERS, "epochs_search", "predictor_passes")
+SUMMED = ("epochs_trained", "epochs_search", "seconds")
+SINGLE = ("dense", "no-edges", "small-dense")
+LOWER_IS_BETTER = frozenset({"rmse"})
+# What protocols that choose by the test metric are called.
+LEAKING = ("selects on test", "select=test")
 
-
-@dataclass(frozen=True)
-class Run:
-    """One results file.
-
-    Attributes:
-        folder: where it lies.
-        rows: one a round, NaN where the file has null.
-        config: flat options, empty where there is no configuration beside it.
-        provenance: entries of where and when it was computed.
-    """
-
-    folder: Path
-    rows: tuple[Mapping[str, Any], ...]
-    config: Mapping[str, Any]
-    provenance: tuple[Mapping[str, Any], ...]
-
-    @property
-    def repetition(self) -> tuple[Any, ...]:
-        """Seed and fold."""
-        return self.rows[0]["seed"], self.config.get("data.fold", 0)
+Repetition = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -77,18 +49,25 @@ class Point:
 
     Attributes:
         round: its number.
-        values: statistics by column of the results; ``epochs_trained`` and ``seconds`` are summed up to the round.
+        values: statistics by column of the results; epochs and seconds are summed up to the round.
+        tests: the test metric by repetition.
         runs: number of runs that have finished it.
         collapsed: names of layers without weights, with the seed.
     """
 
     round: int
     values: Mapping[str, Stat]
+    tests: Mapping[Repetition, float]
     runs: int
     collapsed: tuple[str, ...]
 
     def __getitem__(self, column: str) -> Stat:
         return self.values[column]
+
+    @property
+    def interval(self) -> Interval:
+        """Confidence interval of the mean test metric."""
+        return interval(self.tests.values())
 
 
 @dataclass(frozen=True)
@@ -101,6 +80,7 @@ class Series:
         protocol: as the results have it.
         runs: the repetitions.
         points: one a round.
+        joint: the grid of edge rates times weight rates that it is part of; empty: none.
     """
 
     label: str
@@ -108,30 +88,78 @@ class Series:
     protocol: str
     runs: tuple[Run, ...]
     points: tuple[Point, ...]
+    joint: str = ""
+
+    @property
+    def last(self) -> Point:
+        """The last round that any run has reached."""
+        return self.points[-1]
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether epochs were chosen by the test metric, which then is too good."""
+        return leaking(self.protocol)
+
+    def removes(self, column: str) -> bool:
+        """Whether any round has removed something of this kind."""
+        return any(point[column].mean > 0 for point in self.points)
+
+    def curves(self, column: str, metric: str = "test_metric") -> dict[Repetition, Curve]:
+        """By repetition, sparsity and metric of each round."""
+        return {run.repetition: [(row[column], row[metric]) for row in run.rows] for run in self.runs}
 
 
 @dataclass(frozen=True)
 class Group:
-    """Series on one data set with one kind of model.
+    """Series on one data set with one model: a setting in which methods can be compared.
 
     Attributes:
+        title: data set and model, and what tells the group from others on the same two.
         data: name of the data set.
         model: class of the model.
         metric: what is measured.
         series: baselines first.
     """
 
+    title: str
     data: str
     model: str
     metric: str
     series: tuple[Series, ...]
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger metric is the better one."""
+        return self.metric not in LOWER_IS_BETTER
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs."""
+        return [run for series in self.series for run in series.runs]
+
+    @property
+    def folded(self) -> bool:
+        """Whether the repetitions are folds of a cross-validation."""
+        return len({run.repetition[1] for run in self.runs}) > 1
+
+    @property
+    def caveat(self) -> str:
+        """What intervals over these repetitions leave out."""
+        if self.folded:
+            return (
+                " The runs are folds of a cross-validation: their training sets overlap, so that their metrics are not "
+                "independent and the intervals too narrow."
+            )
+        return " The runs share their split: intervals tell of training, not of the choice of test graphs."
 
     def find(self, *methods: str) -> list[Series]:
         """The series of these methods."""
         return [series for series in self.series if series.method in methods]
 
 
-SINGLE = ("dense", "no-edges", "small-dense")
+def leaking(text: str) -> bool:
+    """Whether a protocol, or a label that names it, stands for selection on the test set."""
+    return any(word in text for word in LEAKING)
 
 
 def collect(folders: Sequence[Path]) -> tuple[Group, ...]:
@@ -139,41 +167,19 @@ def collect(folders: Sequence[Path]) -> tuple[Group, ...]:
 
     Raises:
         FileNotFoundError: there is none, or a folder is missing.
-        ValueError: a file is damaged or has no results of runs; the text names it.
+        ValueError: a file is damaged or has no results of runs, the same run is there twice, or different data go by
+            one name; the text names the folders.
     """
-    files: dict[Path, None] = {}
-    for folder in folders:
-        if not folder.exists():
-            raise FileNotFoundError(f"there is no folder {folder}")
-        found = sorted(folder.rglob(RESULTS))
-        if not found:
-            raise FileNotFoundError(f"{folder} holds no {RESULTS}: name the folder of a run, or one that holds runs")
-        files |= dict.fromkeys(file.resolve() for file in found)
-    runs = [run for run in map(read_run, files) if run.rows]
-    if not runs:
-        raise ValueError(f"no run in {', '.join(map(str, folders))} has finished a round yet")
-    groups = _split(runs, lambda run: (run.rows[0]["data"], run.rows[0]["model"], run.rows[0]["metric"]))
-    return tuple(
-        Group(data, model, metric, _series(members)) for (data, model, metric), members in sorted(groups.items())
+    groups = _split(
+        read_runs(folders),
+        lambda run: (run.rows[0]["data"], run.rows[0]["model"], run.rows[0]["metric"], _key(labels.setting(run))),
     )
-
-
-def read_run(file: Path) -> Run:
-    """One results file with what lies beside it.
-
-    Raises:
-        ValueError: it is damaged or holds something else.
-    """
-    rows = read_json(file)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= NEEDED for row in rows):
-        raise ValueError(f"{file} is no list of rows with the columns {', '.join(sorted(NEEDED))}")
-    config, provenance = file.with_name(CONFIG), file.with_name(PROVENANCE)
-    return Run(
-        file.parent,
-        tuple({name: math.nan if value is None else value for name, value in row.items()} for row in rows),
-        flat(read_yaml(config)) if config.exists() else {},
-        tuple(read_json(provenance)) if provenance.exists() else (),
-    )
+    made = []
+    for (data, model, metric, key), members in sorted(groups.items()):
+        others = [json.loads(other[3]) for other in groups if other[:2] == (data, model)]
+        title = labels.title(data, model, json.loads(key), others)
+        made.append(Group(title, data, model, metric, _series(members)))
+    return tuple(made)
 
 
 def _split(runs: Iterable[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run]]:
@@ -183,12 +189,12 @@ def _split(runs: Iterable[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run
     return groups
 
 
-def _series(runs: list[Run]) -> tuple[Series, ...]:
-    def identity(run: Run) -> str:
-        options = {name: value for name, value in run.config.items() if name not in (*REPEATED, *IGNORED)}
-        return json.dumps([run.rows[0]["method"], run.rows[0]["protocol"], options], sort_keys=True, default=str)
+def _key(*parts: Any) -> str:
+    return json.dumps(parts[0] if len(parts) == 1 else parts, sort_keys=True, default=str)
 
-    alike = _split(runs, identity)
+
+def _series(runs: list[Run]) -> tuple[Series, ...]:
+    alike = _split(runs, lambda run: _key(run.rows[0]["method"], run.rows[0]["protocol"], labels.options(run)))
     made = []
     for members in alike.values():
         first = members[0].rows[0]
@@ -197,7 +203,8 @@ def _series(runs: list[Run]) -> tuple[Series, ...]:
         for one, other in pairwise(ordered):
             if one.repetition == other.repetition:
                 raise ValueError(f"{one.folder} and {other.folder} hold the same run: leave one of them out")
-        made.append(Series(_label(members[0], rivals), first["method"], first["protocol"], ordered, _points(ordered)))
+        label, joint = labels.label(ordered[0], rivals), labels.joint(ordered[0], rivals)
+        made.append(Series(label, first["method"], first["protocol"], ordered, _points(ordered), joint))
     return tuple(sorted(made, key=lambda series: (_rank(series.method), series.label)))
 
 
@@ -205,23 +212,24 @@ def _rank(method: str) -> int:
     return SINGLE.index(method) if method in SINGLE else len(SINGLE)
 
 
-def _label(run: Run, rivals: Sequence[Run]) -> str:
-    names = sorted({name for rival in rivals for name in rival.config} - {*REPEATED, *IGNORED})
-    differ = [name for name in names if len({str(rival.config.get(name)) for rival in rivals}) > 1]
-    told = [f"{name.rpartition('.')[2]}={run.config.get(name)}" for name in differ]
-    if len({rival.rows[0]["protocol"] for rival in rivals}) > 1 and not any("protocol" in name for name in differ):
-        told.append(run.rows[0]["protocol"])
-    return f"{run.rows[0]['method']} ({', '.join(told)})" if told else str(run.rows[0]["method"])
-
-
 def _points(runs: Sequence[Run]) -> tuple[Point, ...]:
     points = []
     for number in sorted({row["round"] for run in runs for row in run.rows}):
-        reached = [run for run in runs if any(row["round"] == number for row in run.rows)]
-        rows = [next(row for row in run.rows if row["round"] == number) for run in reached]
-        values = {name: Stat.of(float(row[name]) for row in rows) for name in NUMBERS}
-        for name in ("epochs_trained", "seconds"):
-            values[name] = Stat.of(sum(row[name] for row in run.rows if row["round"] <= number) for run in reached)
-        collapsed = tuple(f"seed {row['seed']}: {', '.join(row['collapsed'])}" for row in rows if row["collapsed"])
-        points.append(Point(number, values, len(rows), collapsed))
+        reached = {run.repetition: run for run in runs if any(row["round"] == number for row in run.rows)}
+        rows = {key: next(row for row in run.rows if row["round"] == number) for key, run in reached.items()}
+        values = {name: Stat.of(float(row[name]) for row in rows.values()) for name in COLUMNS}
+        for name in SUMMED:
+            values[name] = Stat.of(
+                sum(row[name] for row in run.rows if row["round"] <= number) for run in reached.values()
+            )
+        tests = {key: float(row["test_metric"]) for key, row in rows.items()}
+        collapsed = tuple(
+            f"{_repetition(key, runs)}: {', '.join(row['collapsed'])}" for key, row in rows.items() if row["collapsed"]
+        )
+        points.append(Point(number, values, tests, len(rows), collapsed))
     return tuple(points)
+
+
+def _repetition(repetition: Repetition, runs: Sequence[Run]) -> str:
+    folded = len({run.repetition[1] for run in runs}) > 1
+    return f"seed {repetition[0]}" + (f", fold {repetition[1]}" if folded else "")

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from torch_geometric.data import Data
 
-from graphprune.bench.figures import COLOURS, INK
+from graphprune.bench.canvas import COLOURS, INK
 from graphprune.graphs import PackedGraphs
 
 SMALLEST, LARGEST = 8, 30  # nodes: fewer show nothing, more cannot be read at this size

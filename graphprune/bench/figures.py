@@ -1,64 +1,146 @@
-"""Figures of a report: metric against sparsity with the spread over seeds, and the density of each layer."""
+"""Figures of a report: metric against sparsity, against cost, over a joint grid, and the density of each layer."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from graphprune.bench.collect import Group, Point, Series
+from graphprune.bench.canvas import BASELINES, INK, METRIC, SMALL, WIDTH, End, Style, height_for, label_ends, panels
+from graphprune.bench.collect import SINGLE, Group, Point, Series
+from graphprune.bench.compare import WEIGHTS, Axis
+from graphprune.bench.stats import WORSE, Comparison
 
-METRIC = {"rocauc": "ROC-AUC", "ap": "average precision", "accuracy": "accuracy", "rmse": "RMSE"}
-INK, FAINT = "#222222", "#dddddd"
-# Okabe & Ito's palette, which colour-blind readers can tell apart; every series has its own marker too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-BASELINES = {"dense": ("#222222", "-"), "no-edges": ("#8a8a8a", "--")}
+WIDE = 4  # costs that differ by more than this factor are spread by a logarithmic axis
 
 Ledger = Mapping[str, Sequence[float]]
+Styles = Mapping[str, Style]
 
 
-def tradeoff(group: Group, column: str) -> Figure | None:
-    """Test metric against a sparsity, one line a method, its spread as a band, dense and no edges as levels.
+def tradeoff(group: Group, axis: Axis, styles: Styles) -> Figure | None:
+    """Test metric against a sparsity, one line a method, its confidence interval as a band, baselines as levels.
 
     Args:
-        group: what to draw.
-        column: ``"edge_sparsity_test"`` or ``"weight_sparsity"``.
+        group: what to draw; joint grids have figures of their own.
+        axis: the sparsity.
+        styles: by label.
 
     Returns:
         The figure; None where no method has removed anything of this kind.
     """
-    pruned = [series for series in group.series if series.method not in (*BASELINES, "small-dense")]
-    # Numbered before any is left out: a method looks the same in every figure.
-    lines = {
-        number: series for number, series in enumerate(pruned) if any(point[column].mean > 0 for point in series.points)
-    }
+    lines = [series for series in group.series if _is_line(series) and series.removes(axis.column) and _defined(series)]
     if not lines:
         return None
-    figure, axes = _panel(7.2, 4.4)
-    for series in group.find(*BASELINES):
-        _level(axes, series)
-    for number, series in lines.items():
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        x = np.array([100 * point[column].mean for point in series.points])
+    levels = list(filter(_defined, group.find("dense", "no-edges")))
+    twins = list(filter(_defined, group.find("small-dense"))) if axis is WEIGHTS else []
+    figure, [axes] = panels(height=height_for(len(lines) + len(levels) + len(twins)))
+    ends = []
+    for series in lines:
+        style, x = styles[series.label], [100 * point[axis.column].mean for point in series.points]
         mean, low, high = _band(series.points)
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(x, mean, color=colour, marker=marker, markersize=5, label=_legend(series))
-    if column == "weight_sparsity":
-        for series in group.find("small-dense"):
-            _small_dense(axes, group, series)
-    what = "edges removed from the test graphs" if column.startswith("edge") else "weights removed"
-    axes.set_xlabel(f"{what} (%)")
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0)
+        axes.plot(x, mean, color=style.colour, marker=style.marker, linestyle=style.dash, markersize=5)
+        last = max(number for number, value in enumerate(mean) if math.isfinite(value))
+        ends.append(_end(series, x[last], mean[last], style))
     axes.set_xlim(left=0)
-    axes.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
     axes.margins(x=0.03)
-    handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, 100 // (8 + max(map(len, labels))))
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, 3), frameon=False, fontsize=9)
+    right = axes.get_xlim()[1]
+    for series in levels:
+        ends.append(_level(axes, series, right))
+    for series in twins:
+        ends.append(_twin(axes, lines, series))
+    axes.set_xlim(0, right)
+    axes.set_xlabel(f"{axis.text} (%)")
+    axes.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
+    label_ends(axes, ends)
+    return figure
+
+
+def cost(group: Group, styles: Styles) -> Figure | None:
+    """Test metric of each last round against its epochs and its seconds; None where there is nothing to compare."""
+    shown = [series for series in group.series if not series.joint and series.last["test_metric"].finite]
+    if len(shown) < 2 or not any(map(_is_line, shown)):
+        return None
+    figure, (left, right) = panels(2, height=height_for(len(shown)))
+    ends = []
+    for axes, column in ((left, "epochs_trained"), (right, "seconds")):
+        for series in shown:
+            style = BASELINES.get(series.method) or styles[series.label]
+            (mean,), (low,), (high,) = _band([series.last])
+            x = series.last[column].mean
+            axes.errorbar(
+                x,
+                mean,
+                yerr=None if math.isnan(low) else [[mean - low], [high - mean]],
+                color=style.colour,
+                marker=style.marker,
+                markersize=6,
+                linewidth=1,
+            )
+            if axes is right:
+                ends.append(_end(series, x, mean, style))
+        axes.set_xlabel({"epochs_trained": "epochs, all rounds", "seconds": "seconds, all rounds"}[column])
+        costs = [series.last[column].mean for series in shown]
+        if min(costs) > 0 and max(costs) > WIDE * min(costs):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    right.tick_params(axis="y", length=0)
+    left.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
+    label_ends(right, ends)
+    return figure
+
+
+def heat(cells: Sequence[tuple[Series, Point]], against: Mapping[str, Mapping[int, Comparison]]) -> Figure | None:
+    """Difference to dense over a grid of edge rates times weight rates, achieved sparsities along the sides.
+
+    Args:
+        cells: the last round of each series of the grid.
+        against: comparisons with dense, by label and round.
+
+    Returns:
+        The figure; cells whose interval lies below dense are hatched. None without a comparison.
+    """
+    rates = [
+        (series.runs[0].config["method.edge_rate"], series.runs[0].config["method.weight_rate"]) for series, _ in cells
+    ]
+    columns, rows = (sorted({pair[side] for pair in rates}) for side in (0, 1))
+    difference = np.full((len(rows), len(columns)), np.nan)
+    achieved: dict[str, dict[Any, list[float]]] = {"edge": {}, "weight": {}}
+    worse = []
+    for (edge, weight), (series, point) in zip(rates, cells, strict=True):
+        column, row = columns.index(edge), rows.index(weight)
+        achieved["edge"].setdefault(edge, []).append(100 * point["edge_sparsity_test"].mean)
+        achieved["weight"].setdefault(weight, []).append(100 * point["weight_sparsity"].mean)
+        if point.round in against.get(series.label, {}):
+            found = against[series.label][point.round]
+            difference[row, column] = found.difference.mean
+            if found.verdict == WORSE:
+                worse.append((row, column))
+    if np.isnan(difference).all():
+        return None
+    figure = Figure(figsize=(min(WIDTH, 2.6 + 0.85 * len(columns)), 1.4 + 0.5 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    bound = float(np.nanmax(np.abs(difference))) or 1.0
+    image = axes.imshow(difference, cmap="PuOr_r", vmin=-bound, vmax=bound, aspect="auto", origin="lower")
+    for (row, column), value in np.ndenumerate(difference):
+        ink = "#ffffff" if abs(value) > 0.6 * bound else INK
+        text = "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+        mark = "\n▼" if (row, column) in worse else ""
+        axes.text(column, row, text + mark, ha="center", va="center", fontsize=SMALL, color=ink)
+    for set_ticks, values, name in ((axes.set_xticks, columns, "edge"), (axes.set_yticks, rows, "weight")):
+        set_ticks(range(len(values)), [f"{np.mean(achieved[name][value]):.1f}" for value in values])
+    axes.set_xlabel("edges removed from the test graphs (%)")
+    axes.set_ylabel("weights removed (%)")
+    figure.colorbar(image, ax=axes, label="difference to dense")
     return figure
 
 
@@ -69,83 +151,76 @@ def layers(ledgers: Mapping[str, Ledger]) -> Figure:
         ledgers: by method, for each layer its density round by round.
     """
     tallest = max(len(ledger) for ledger in ledgers.values())
-    figure = Figure(figsize=(7.2, 1.3 + 0.3 * tallest), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * tallest), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(ledgers), squeeze=False)[0]
-    for axes, (title, ledger) in zip(panels, ledgers.items(), strict=True):
+    every = figure.subplots(1, len(ledgers), squeeze=False)[0]
+    for axes, (title, ledger) in zip(every, ledgers.items(), strict=True):
         percent = 100 * np.array(list(ledger.values()))
         rows, rounds = percent.shape
         cells = (0.5, rounds + 0.5, rows - 0.5, -0.5)  # so that x is the number of the round
         image = axes.imshow(percent, vmin=0, vmax=100, cmap="cividis", aspect="auto", extent=cells)
         axes.set_xticks(range(1, rounds + 1, 1 + rounds // 10))
-        names = [name.removesuffix(".weight") for name in ledger] if axes is panels[0] else [""] * len(ledger)
-        axes.set_yticks(np.arange(len(ledger)), names, fontsize=8)
+        names = [name.removesuffix(".weight") for name in ledger] if axes is every[0] else [""] * len(ledger)
+        axes.set_yticks(np.arange(len(ledger)), names, fontsize=SMALL)
         axes.set_xlabel("round")
         axes.set_title(title, fontsize=10)
         if rounds <= 8:
             for (row, column), value in np.ndenumerate(percent):
                 ink = "#000000" if value > 50 else "#ffffff"
                 axes.text(column + 1, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=ink)
-    figure.colorbar(image, ax=list(panels), label="weights kept (%)", shrink=0.9)
+    figure.colorbar(image, ax=list(every), label="weights kept (%)", shrink=0.9)
     return figure
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write ``path`` as .png (for the screen) and .pdf (for print); returns the .png."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    png = path.with_suffix(".png")
-    figure.savefig(png, dpi=160, facecolor="white", metadata={"Software": None})
-    figure.savefig(path.with_suffix(".pdf"), facecolor="white", metadata={"CreationDate": None})
-    return png
+# ---------------------------------------------------------------------- lines
 
 
-def _panel(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+def _is_line(series: Series) -> bool:
+    return series.method not in SINGLE and not series.joint
 
 
-def _level(axes: Axes, series: Series) -> None:
-    point, (colour, style) = series.points[-1], BASELINES[series.method]
-    (mean,), (low,), (high,) = _band([point])
-    axes.axhspan(low, high, color=colour, alpha=0.08, linewidth=0)
-    axes.axhline(mean, color=colour, linestyle=style, linewidth=1.4, label=_legend(series))
+def _defined(series: Series) -> bool:
+    return any(point["test_metric"].finite for point in series.points)
 
 
-def _small_dense(axes: Axes, group: Group, series: Series) -> None:
+def _level(axes: Axes, series: Series, right: float) -> End:
+    style = BASELINES[series.method]
+    (mean,), (low,), (high,) = _band([series.last])
+    if math.isfinite(low):
+        axes.axhspan(low, high, color=style.colour, alpha=0.08, linewidth=0)
+    axes.axhline(mean, color=style.colour, linestyle=style.dash, linewidth=1.4)
+    return _end(series, right, mean, style)
+
+
+def _twin(axes: Axes, lines: Sequence[Series], series: Series) -> End:
     """A diamond where the ticket of as many parameters stands."""
-    point = series.points[-1]
-    rivals = [other for line in group.series if line.method not in ("small-dense", *BASELINES) for other in line.points]
-    if not rivals:
-        return
+    point, style = series.last, BASELINES[series.method]
     size = point["params_kept"].mean
-    twin = min(rivals, key=lambda other: abs(other["params_kept"].mean - size))
-    test = point["test_metric"]
+    twin = min(
+        (other for line in lines for other in line.points), key=lambda other: abs(other["params_kept"].mean - size)
+    )
+    x = 100 * twin[WEIGHTS.column].mean
+    (mean,), (low,), (high,) = _band([point])
     axes.errorbar(
-        100 * twin["weight_sparsity"].mean,
-        test.mean,
-        yerr=None if np.isnan(test.sd) else test.sd,
-        color=INK,
-        marker="D",
+        x,
+        mean,
+        yerr=None if math.isnan(low) else [[mean - low], [high - mean]],
+        color=style.colour,
+        marker=style.marker,
         markerfacecolor="white",
         markersize=7,
         capsize=3,
         linestyle="none",
         zorder=5,
-        label=_legend(series),
     )
+    return _end(series, x, mean, style)
 
 
-def _band(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mean = np.array([point["test_metric"].mean for point in points])
-    sd = np.nan_to_num(np.array([point["test_metric"].sd for point in points]))
-    return mean, mean - sd, mean + sd
+def _band(points: Sequence[Point]) -> tuple[list[float], list[float], list[float]]:
+    found = [point.interval for point in points]
+    return [one.mean for one in found], [one.low for one in found], [one.high for one in found]
 
 
-def _legend(series: Series) -> str:
+def _end(series: Series, x: float, y: float, style: Style) -> End:
     runs = len(series.runs)
-    return f"{series.label}, {runs} run{'s' if runs > 1 else ''}"
+    return End(x, y, f"{series.label}, {runs} run{'s' if runs > 1 else ''}", style)

@@ -2,101 +2,143 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from graphprune.bench.collect import Group, Run, Series
+from graphprune.bench.collect import SINGLE, Group, Series
+from graphprune.bench.compare import EDGES, WEIGHTS, Findings
 from graphprune.bench.config import RunConfig
 from graphprune.bench.drawings import drawable, drawings
-from graphprune.bench.figures import layers, tradeoff
+from graphprune.bench.figures import Styles, cost, heat, layers, tradeoff
 from graphprune.bench.folder import CONFIG
+from graphprune.bench.joint import joint_grids
+from graphprune.bench.records import Run
+from graphprune.bench.stats import MIN_PAIRS
+from graphprune.bench.tables import PERCENT
 from graphprune.data import GraphData, load
 from graphprune.ticket import Ticket
 
 Illustration = tuple[str, str, str, Figure]  # file name, title, caption, figure
 
-_BAND = "Lines are means over the runs, bands one standard deviation to either side (none for a single run)."
+LAYERED = 4  # panels of layers that fit beside each other
+_BAND = f"Lines are means over the runs, bands {PERCENT} bootstrap intervals of the mean (none for a single run)."
 _DIAMOND = " The diamond is a small dense network, above the ticket that has as many parameters."
 
 
-def figures(group: Group) -> tuple[list[Illustration], list[str]]:
-    """All figures of a group, and notes on those that cannot be drawn."""
-    made: list[Illustration] = []
-    notes: list[str] = []
-    for column, name, title in (
-        ("edge_sparsity_test", "edges", "Metric against edge sparsity"),
-        ("weight_sparsity", "weights", "Metric against weight sparsity"),
-    ):
-        figure = tradeoff(group, column)
+def figures(found: Findings, styles: Styles, tickets: bool) -> tuple[list[Illustration], list[str]]:
+    """All figures of a group, and notes on those that cannot be drawn.
+
+    Args:
+        found: the group and what it shows.
+        styles: of each series.
+        tickets: also what takes tickets and graphs to be read: densities of layers and drawings.
+    """
+    group = found.group
+    made: list[Illustration] = list(_curves(group, styles))
+    for number, (name, cells) in enumerate(joint_grids(group).items(), start=1):
+        figure = heat(cells, found.dense)
         if figure is not None:
-            diamond = _DIAMOND if column == "weight_sparsity" and group.find("small-dense") else ""
-            made.append((name, title, _BAND + diamond, figure))
-    for draw in (_layers, _graphs):
+            caption = (
+                f"{name}: test metric minus that of the dense network over the same seeds and folds, after the last "
+                f"round; positive is better. ▼: the {PERCENT} interval of the difference lies below zero; a cell "
+                f"with fewer than {MIN_PAIRS} pairs has no mark.{group.caveat}"
+            )
+            made.append((f"joint-{number}" if number > 1 else "joint", f"Edges and weights: {name}", caption, figure))
+    figure = cost(group, styles)
+    if figure is not None:
+        caption = (
+            "Test metric of the last round against all that was trained for it, all earlier rounds included. Bars are "
+            f"{PERCENT} bootstrap intervals of the mean. Seconds depend on the machine and on what else it did."
+            f"{group.caveat}"
+        )
+        made.append(("cost", "Cost against quality", caption, figure))
+    notes: list[str] = []
+    for draw in (_layers, _graphs) if tickets else ():
         try:
-            found = draw(group)
+            illustrations = draw(group)
         except (OSError, ValueError, LookupError, ImportError) as error:  # a report without this figure is still one
             notes.append(f"One figure is missing: {error}")
         else:
-            made += found
+            made += illustrations
     return made, notes
 
 
-def _layers(group: Group) -> list[Illustration]:
-    """Densities of each layer, in the first run of each method that removes weights."""
-    ledgers: dict[str, dict[str, list[float]]] = {}
-    for series in group.series:
-        run = series.runs[0]
-        if not any(row["weight_sparsity"] for row in run.rows):
+def _curves(group: Group, styles: Styles) -> Iterator[Illustration]:
+    for axis, title in ((EDGES, "Metric against edge sparsity"), (WEIGHTS, "Metric against weight sparsity")):
+        figure = tradeoff(group, axis, styles)
+        if figure is None:
             continue
-        tickets = _tickets(run)
+        caption = _BAND + group.caveat + (_DIAMOND if axis is WEIGHTS and group.find("small-dense") else "")
+        others = [series for series in group.series if series.method not in SINGLE and not series.joint]
+        if absent := [series.label for series in others if not series.removes(axis.column)]:
+            caption += f" Not shown, as they remove none of these: {', '.join(absent)}."
+        yield axis.name, title, caption, figure
+
+
+def _layers(group: Group) -> list[Illustration]:
+    """Densities of each layer, in the first run of a few series that remove weights."""
+    pruned = [series for series in group.series if not series.joint and series.runs[0].rows[-1]["weight_sparsity"]]
+    shown = [series for series in pruned if series.method not in SINGLE][:LAYERED]
+    ledgers: dict[str, dict[str, list[float]]] = {}
+    for series in shown:
         ledger: dict[str, list[float]] = {}
-        for ticket in tickets:
+        for ticket in _tickets(series.runs[0]):
             for row in ticket.masks.ledger:
                 ledger.setdefault(row.name, []).append(row.density)
         ledgers[series.label] = ledger
     if not ledgers:
         return []
-    seeds = sorted({series.runs[0].rows[0]["seed"] for series in group.series if series.label in ledgers})
+    seeds = sorted({series.runs[0].rows[0]["seed"] for series in shown})
+    first = f" of the first {LAYERED} methods" if len(pruned) > LAYERED else ""
     caption = (
-        f"Percent of each layer's weights that are left, in one run a method (seed {', '.join(map(str, seeds))}). "
-        "Zero means a layer that passes no signal any more."
+        f"Percent of each layer's weights that are left, in one run{first or ' a method'} "
+        f"(seed {', '.join(map(str, seeds))}). Zero means a layer that passes no signal any more."
     )
     return [("layers", "Weights left in each layer", caption, layers(ledgers))]
 
 
 def _graphs(group: Group) -> list[Illustration]:
-    """Test graphs of the last ticket that learned its edges."""
-    learned = [series for series in group.series if series.method not in ("no-edges", "random") and _prunes(series)]
-    if not learned:
+    """Test graphs of the last ticket of the first method that decides over the edges of unseen graphs by a score."""
+    scored = [series for series in group.series if _scores(series) and series.removes(EDGES.column)]
+    if not scored:
         return []
-    run = learned[0].runs[0]
-    ticket, data = _last(run), _data(run)
+    run = scored[0].runs[0]
+    ticket, data = _ticket(run, run.rows[-1]["round"]), _data(run)
+    if data.level == "node":  # large graphs: no drawing would show anything
+        return []
     if not (numbers := drawable(data.test)):
         raise ValueError(f"{data.name} has no connected test graph of a size that can be drawn")
     mask = ticket.edge_mask(data.test)
     keep = [mask.graph(number) for number in numbers]
     figure = drawings(data.test, keep, numbers, atoms=data.features == "ogb-mol")
     caption = (
-        f"What {learned[0].label} keeps after round {ticket.round} (seed {run.rows[0]['seed']}) of the first "
+        f"What {scored[0].label} keeps after round {ticket.round} (seed {run.rows[0]['seed']}) of the first "
         f"{len(numbers)} connected test graphs of readable size, which were not seen in training; no graph was picked "
         "by hand."
     )
     return [("graphs", "Kept and removed edges", caption, figure)]
 
 
-def _prunes(series: Series) -> bool:
-    return any(point["edge_sparsity_test"].mean > 0 for point in series.points)
+def _scores(series: Series) -> bool:
+    return series.method not in ("no-edges", "random") and series.runs[0].rows[-1]["unseen"] in (
+        "",
+        "predictor",
+        "scorer",
+    )
 
 
 def _tickets(run: Run) -> list[Ticket]:
-    return [Ticket.load(run.folder / f"round-{row['round']}") for row in run.rows]
+    return [_ticket(run, row["round"]) for row in run.rows]
 
 
-def _last(run: Run) -> Ticket:
-    return Ticket.load(run.folder / f"round-{run.rows[-1]['round']}")
+def _ticket(run: Run, number: int) -> Ticket:
+    # As seen from here: errors end up in the report, and where this machine keeps its files is nobody's business.
+    return Ticket.load(os.path.relpath(run.folder / f"round-{number}"))
 
 
 def _data(run: Run) -> GraphData:
-    options: dict[str, Any] = dict(RunConfig.load(run.folder / CONFIG).data)
+    options: dict[str, Any] = dict(RunConfig.load(os.path.relpath(run.folder / CONFIG)).data)
     return load(**options)

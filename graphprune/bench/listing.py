@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 from torch import nn
 
 from graphprune import data
-from graphprune.bench.options import has_predictor
 from graphprune.bench.tables import text_table
 from graphprune.graphs import supports
 from graphprune.graphs.adapters import BUILT_IN
@@ -18,7 +18,7 @@ from graphprune.models import MODELS
 def listing() -> str:
     """Methods, models, data sets and convolutions, as text."""
     methods = [
-        (name, "networks with soft edges" if has_predictor(method) else "any network", _about(method))
+        (name, "networks with soft edges" if method.soft_edges else "any network", _about(method))
         for name, method in METHODS.items()
     ]
     models = [(name, _soft_edges(model), _about(model)) for name, model in MODELS.items()]
@@ -41,7 +41,7 @@ def listing() -> str:
 
 
 def _soft_edges(model: type[nn.Module]) -> str:
-    made = model(features=1, num_outputs=1, hidden=4, layers=1)
+    made = model(features=1, num_outputs=1, hidden=4)
     try:
         supports(made)
     except TypeError as error:
@@ -50,4 +50,5 @@ def _soft_edges(model: type[nn.Module]) -> str:
 
 
 def _about(thing: type) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0].replace("``", "")
+    first = (inspect.getdoc(thing) or "").partition("\n")[0]
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", first).replace("``", "")

@@ -1,8 +1,44 @@
-"""Text tables for terminals and Markdown."""
+"""Tables as text, for terminals and Markdown, and how numbers are written in them."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphprune.bench.collect import Stat
+from graphprune.bench.stats import LEVEL, Interval
+
+PERCENT = f"{LEVEL:.0%}"
+_NUMBER = re.compile(r"[\[+−-]?\d")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Attributes:
+        title: heading.
+        caption: what the numbers are, and over how many runs.
+        head: names of the columns.
+        rows: cells, as many as columns in each row.
+    """
+
+    title: str
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers."""
+        return numeric(self.rows, len(self.head))
+
+
+def numeric(rows: Sequence[Sequence[str]], columns: int) -> list[bool]:
+    """Which columns behind the first have a cell that begins with a number."""
+    return [column > 0 and any(_NUMBER.match(row[column]) for row in rows) for column in range(columns)]
 
 
 def text_table(
@@ -13,12 +49,12 @@ def text_table(
     Args:
         head: names of the columns.
         rows: cells, as many as columns in each row.
-        numbers: columns behind the first hold numbers, which go to the right.
+        numbers: columns of numbers go to the right.
         markdown: with the bars of a Markdown table (cells' own bars are escaped).
     """
     cells = [[cell.replace("|", "\\|") if markdown else cell for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    right = [numbers and column > 0 for column in range(len(head))]
+    right = numeric(rows, len(head)) if numbers else [False] * len(head)
     aligned = [f"{{:{'>' if to_right else '<'}{width}}}" for width, to_right in zip(widths, right, strict=True)]
     lines = [[form.format(cell) for form, cell in zip(aligned, row, strict=True)] for row in cells]
     if not markdown:
@@ -26,3 +62,35 @@ def text_table(
         return "\n".join("  ".join(line).rstrip() for line in (lines[0], rule, *lines[1:]))
     rule = ["-" * (width - 1) + (":" if to_right else "-") for width, to_right in zip(widths, right, strict=True)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+
+
+def spread(stat: Stat) -> str:
+    """Mean ± standard deviation; says in how many runs the metric is undefined."""
+    if not stat.finite:
+        return "undefined"
+    text = f"{stat.mean:.4f}" + ("" if math.isnan(stat.sd) else f" ± {stat.sd:.4f}")
+    missing = stat.count - stat.finite
+    return f"{text} (undefined in {missing} of {stat.count} runs)" if missing else text
+
+
+def percent(stat: Stat) -> str:
+    """A mean share, in percent."""
+    return share(stat.mean) if stat.finite else "–"
+
+
+def share(value: float) -> str:
+    """A share, in percent."""
+    return f"{100 * value:.2f} %"
+
+
+def signed(found: Interval) -> str:
+    """A difference and its interval."""
+    if math.isnan(found.mean):
+        return "–"
+    ends = "" if math.isnan(found.low) else f" [{found.low:+.4f}, {found.high:+.4f}]"
+    return f"{found.mean:+.4f}{ends}".replace("-", "−")
+
+
+def ends(found: Interval) -> str:
+    """An interval alone."""
+    return "–" if math.isnan(found.low) else f"[{found.low:.4f}, {found.high:.4f}]"

@@ -3,7 +3,20 @@
 from graphprune.data.base import GraphData
 from graphprune.data.bundled import Card
 from graphprune.data.degrees import DegreeColumns
+from graphprune.data.ogbl import LinkData, Links, load_links
 from graphprune.data.registry import cards, load, names
-from graphprune.data.users import from_graphs
+from graphprune.data.users import from_graphs, from_nodes
 
-__all__ = ["Card", "DegreeColumns", "GraphData", "cards", "from_graphs", "load", "names"]
+__all__ = [
+    "Card",
+    "DegreeColumns",
+    "GraphData",
+    "LinkData",
+    "Links",
+    "cards",
+    "from_graphs",
+    "from_nodes",
+    "load",
+    "load_links",
+    "names",
+]

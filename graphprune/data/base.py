@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from graphprune.data import metrics
@@ -17,42 +18,50 @@ from graphprune.graphs.packed import PackedGraphs
 
 Task = Literal["multiclass", "binary", "regression"]
 Split = Literal["train", "val", "test"]
+Level = Literal["graph", "node"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+
+# The label of a node that belongs to another split, in a multiclass task (torch's ``ignore_index``); else it is NaN.
+HIDDEN = -100
 
 # The first metric of a task is its default.
 METRICS: dict[Task, tuple[Metric, ...]] = {
     "multiclass": ("accuracy",),
-    "binary": ("rocauc", "ap"),
+    "binary": ("rocauc", "ap", "f1"),
     "regression": ("rmse",),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class GraphData:
-    """Train, validation and test graphs of one graph-level task.
+    """Train, validation and test graphs of one task, with a label for each graph or for each node.
 
     Args:
         name: the data set's name.
         train: graphs to train on; ``y`` is ``(G,)`` int64 for multiclass, else ``(G, num_tasks)`` float32
-            with NaN where a label is missing.
+            with NaN where a label is missing. Of a node-level task it is a node attribute, ``(N,)`` with -100 or
+            ``(N, num_tasks)`` with NaN at nodes whose label this split does not see.
         val: graphs that select epochs and predictors.
         test: graphs that are only reported.
         task: kind of labels.
-        metric: what :meth:`evaluate` computes; accuracy for multiclass, rocauc or ap for binary, rmse for
+        metric: what :meth:`evaluate` computes; accuracy for multiclass, rocauc, ap or (micro) f1 for binary, rmse for
             regression.
         features: columns of ``x``, or ``"ogb-mol"`` for OGB's nine categorical atom features.
         num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
-        num_tasks: labels a graph carries (1 for multiclass).
+        num_tasks: labels a graph, or a node, carries (1 for multiclass).
         edge_features: columns of ``edge_attr``, ``"ogb-mol"`` for OGB's three bond features, None without
             any.
         degrees: which columns of ``x`` are node degrees, None if there are none.
         ogb_name: name under which OGB's official ``Evaluator`` knows the set; empty for sets that are not
             OGB's.
         provenance: source, licence and split recipe, as text.
+        level: what carries a label, ``"graph"`` or ``"node"``.
+        transductive: the three splits are the same graphs, and differ in the labels that they see.
 
     Raises:
-        ValueError: the metric does not belong to the task.
+        ValueError: the metric does not belong to the task, the labels are not where the level says, or the splits of a
+            transductive set are different graphs.
     """
 
     name: str
@@ -68,6 +77,8 @@ class GraphData:
     degrees: DegreeColumns | None = None
     ogb_name: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
+    level: Level = "graph"
+    transductive: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in METRICS:
@@ -76,6 +87,13 @@ class GraphData:
             raise ValueError(
                 f"metric of a {self.task} task must be {' or '.join(METRICS[self.task])}, got {self.metric!r}"
             )
+        if self.level not in get_args(Level):
+            raise ValueError(f"level must be one of {', '.join(get_args(Level))}, got {self.level!r}")
+        for split, graphs in self.splits.items():
+            if "y" not in getattr(graphs, self.level):
+                raise ValueError(f"{self.name}, {split} split: the graphs have no y with a row a {self.level}")
+        if self.transductive and any(_other(graphs, self.train) for graphs in (self.val, self.test)):
+            raise ValueError(f"{self.name}: the splits of a transductive set must be the same graphs")
 
     @property
     def num_features(self) -> int:
@@ -108,11 +126,16 @@ class GraphData:
             for split, graphs in self.splits.items()
         }
 
+    def labels(self, graphs: PackedGraphs) -> Tensor:
+        """The labels of some of the set's graphs, one row a graph or a node."""
+        return getattr(graphs, self.level)["y"]  # type: ignore[no-any-return]
+
     def evaluate(self, y_true: Tensor, y_pred: Tensor, *, split: str = "given") -> float:
-        """The metric over all graphs of a split: OGB's ``Evaluator`` for OGB sets, torchmetrics elsewhere.
+        """The metric over all labels of a split: OGB's ``Evaluator`` for OGB sets, torchmetrics elsewhere.
 
         Args:
-            y_true: labels, ``(n,)`` for multiclass, else ``(n, num_tasks)``; NaN labels are left out.
+            y_true: labels, ``(n,)`` for multiclass, else ``(n, num_tasks)``; NaN labels, and nodes of which the split
+                sees no label, are left out.
             y_pred: the model's raw outputs (logits), ``(n, num_outputs)``.
             split: named in errors.
 
@@ -130,6 +153,9 @@ class GraphData:
                 f"{where}: y_true {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)} do not fit a "
                 f"{self.task} task with {self.num_outputs} outputs"
             )
+        if self.level == "node":
+            seen = y_true != HIDDEN if self.task == "multiclass" else ~y_true.isnan().all(1)
+            y_true, y_pred = y_true[seen], y_pred[seen]
         return metrics.evaluate(self.metric, y_true, y_pred, where=where, ogb_name=self.ogb_name)
 
     def encoder(self, dim: int) -> nn.Module:
@@ -175,3 +201,9 @@ class GraphData:
     def digest(self) -> str:
         """SHA-256 over the graphs of all three splits."""
         return hashlib.sha256("".join(graphs.digest() for graphs in self.splits.values()).encode()).hexdigest()
+
+
+def _other(one: PackedGraphs, other: PackedGraphs) -> bool:
+    """Whether these are different graphs, whatever their attributes."""
+    pairs = ((one.node_count, other.node_count), (one.edge_count, other.edge_count), (one.edge_index, other.edge_index))
+    return not all(a is b or torch.equal(a, b) for a, b in pairs)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from graphprune.graphs.packed import PackedGraphs
 
@@ -30,8 +29,9 @@ class DegreeColumns:
         """The feature columns of these graphs, float32 ``(N, cap + 2)``; a degree counts outgoing arcs."""
         offset = torch.repeat_interleave(graphs.node_ptr[:-1], graphs.edge_count)
         degree = torch.bincount(graphs.edge_index[0] + offset, minlength=graphs.num_nodes)
-        one_hot = functional.one_hot(degree.clamp(max=self.cap), self.cap + 1)
-        return torch.cat([degree[:, None], one_hot], dim=1).float()
+        columns = torch.zeros(graphs.num_nodes, self.cap + 2, device=degree.device)
+        columns[:, 0] = degree
+        return columns.scatter_(1, 1 + degree.clamp(max=self.cap)[:, None], 1)
 
     def append(self, graphs: PackedGraphs) -> PackedGraphs:
         """These graphs with the columns behind their ``x``, which must have ``first`` columns."""

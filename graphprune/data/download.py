@@ -6,6 +6,7 @@ import os
 import shutil
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
@@ -17,17 +18,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GRAPHPRUNE_DATA") or Path.home() / ".cache" / "graphprune")
 
 
-def fetch(name: str, url: str, target: Path, expected: str) -> Path:
-    """A data set's zip archive, downloaded unless it is there already.
+def check_zip(path: Path) -> None:
+    """Raise a ValueError unless a file is a whole zip archive."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("the answer is not a complete zip archive")
+
+
+def fetch(name: str, url: str, target: Path, expected: str, *, check: Callable[[Path], object] = check_zip) -> Path:
+    """A file of a data set, downloaded unless it is there already.
 
     Args:
         name: the data set, named in errors.
-        url: where the archive is.
+        url: where the file is.
         target: the file to write; it appears only once the download is complete.
         expected: which raw files a folder of the user's would have to hold instead.
+        check: raises a ValueError for an answer that is not the whole file.
 
     Raises:
-        ConnectionError: no network, no such file on the server, or an answer that is not a whole zip archive.
+        ConnectionError: no network, no such file on the server, or an answer that is not the whole file.
     """
     if target.is_file():
         return target
@@ -36,8 +44,7 @@ def fetch(name: str, url: str, target: Path, expected: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as out:
             shutil.copyfileobj(answer, out)
-        if not zipfile.is_zipfile(part):
-            raise ConnectionError("the answer is not a complete zip archive")
+        check(part)
         part.replace(target)
     except (OSError, HTTPException, ValueError) as error:
         raise ConnectionError(

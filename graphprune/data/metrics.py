@@ -1,4 +1,4 @@
-"""The metrics of graph-level tasks: OGB's official Evaluator for OGB sets, torchmetrics for all others."""
+"""The metrics of graph- and node-level tasks: OGB's official Evaluator for OGB sets, torchmetrics for all others."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Metric = Literal["rocauc", "ap", "accuracy", "rmse"]
+Metric = Literal["rocauc", "ap", "f1", "accuracy", "rmse"]
 
 NEEDS_OGB = "needs the package ogb: pip install 'graphprune[ogb]'"
 
 
 def evaluate(metric: Metric, y_true: Tensor, y_pred: Tensor, *, where: str, ogb_name: str = "") -> float:
-    """A metric over all graphs; tasks are averaged and missing (NaN) labels left out, as OGB does.
+    """A metric over all graphs or nodes; tasks are averaged and missing (NaN) labels left out, as OGB does.
 
     Args:
-        metric: rocauc, ap and rmse take ``(n, T)`` labels and predictions; accuracy takes ``(n,)`` labels and
-            ``(n, C)`` predictions, of which the largest counts.
+        metric: rocauc, ap, f1 and rmse take ``(n, T)`` labels and predictions (f1 over all labels of all tasks
+            together, a logit above 0 says yes); accuracy takes ``(n,)`` labels and ``(n, C)`` predictions, of which the
+            largest counts.
         y_true: labels.
         y_pred: raw outputs of a model.
         where: data set and split, named in errors.
@@ -35,13 +36,13 @@ def evaluate(metric: Metric, y_true: Tensor, y_pred: Tensor, *, where: str, ogb_
         ImportError: an OGB set without ogb.
     """
     if y_true.numel() == 0:
-        raise ValueError(f"{where}: no graphs to evaluate")
+        raise ValueError(f"{where}: nothing to evaluate, it has no labels")
     y_true, y_pred = y_true.detach().cpu(), y_pred.detach().cpu().float()
     both = ((y_true == 0).any(0) & (y_true == 1).any(0)).any()
     if metric in ("rocauc", "ap") and not both:
         raise ValueError(
-            f"{where}: {metric} is undefined, its {len(y_true)} graphs have labels of one class only; "
-            "it needs a positive and a negative graph in at least one task"
+            f"{where}: {metric} is undefined, its {len(y_true)} rows have labels of one class only; "
+            "it needs a positive and a negative label in at least one task"
         )
     if not bool(torch.isfinite(y_pred).all()):
         return float("nan")
@@ -60,10 +61,13 @@ def _with_ogb(ogb_name: str, y_true: Tensor, y_pred: Tensor) -> float:
 def _with_torchmetrics(metric: Metric, y_true: Tensor, y_pred: Tensor) -> float:
     # Slow to import, and not needed for OGB sets.
     from torchmetrics.functional import mean_squared_error
-    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision, binary_f1_score
 
     if metric == "accuracy":
         return float((y_true == y_pred).double().mean())
+    if metric == "f1":
+        known = ~y_true.isnan()
+        return float(binary_f1_score((y_pred[known] > 0).long(), y_true[known].long()))
     values = []
     for truth, prediction in zip(y_true.unbind(1), y_pred.unbind(1), strict=True):
         known = ~truth.isnan()
@@ -100,14 +104,15 @@ def _no_update_check() -> Iterator[None]:
 
 @cache
 def ogb_evaluator(name: str) -> Any:
-    """OGB's ``Evaluator`` of a graph property set, imported without OGB's update check.
+    """OGB's ``Evaluator`` of a graph, node or link property set, imported without OGB's update check.
 
     Raises:
         ImportError: ogb is not installed.
     """
     try:
         with _no_update_check():
-            from ogb.graphproppred import Evaluator
+            from ogb import graphproppred, linkproppred, nodeproppred
     except ImportError as error:
         raise ImportError(f"the metric of {name} {NEEDS_OGB}") from error
-    return Evaluator(name)
+    kinds = {"ogbg": graphproppred, "ogbn": nodeproppred, "ogbl": linkproppred}
+    return kinds[name.partition("-")[0]].Evaluator(name)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from graphprune.data import bundled, ogbg, tu
+from graphprune.data import bundled, ogb_files, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.base import GraphData
 from graphprune.data.splits import SEED
 
@@ -36,6 +40,44 @@ def cards() -> tuple[bundled.Card, ...]:
     return tuple(bundled.CARDS.values())
 
 
+@dataclass(frozen=True)
+class Family:
+    """Data sets that one function loads.
+
+    Args:
+        names: the names of its sets; given the name that is asked for, so that OGB's lists are read only for it.
+        load: called with the name, with ``root`` if the family has files, and with its options.
+        options: those of :func:`load`, beside ``root``, that its sets have.
+        files: whether ``root`` can say where the files are.
+    """
+
+    names: Callable[[str], Collection[str]]
+    load: Callable[..., GraphData]
+    options: tuple[str, ...] = ()
+    files: bool = True
+
+
+def _embedded_mutag(name: str, **options: Any) -> GraphData:
+    return tu.graph_data(name, bundled.mutag(), bundled.CARDS[name].provenance, **options)
+
+
+_FOLDS = ("fold", "split_seed", "features")
+_TU = Family(lambda _: TU_NAMES, tu.load, _FOLDS)
+
+# The first family that has a name loads it.
+FAMILIES: tuple[Family, ...] = (
+    Family(lambda _: ("MUTAG",), _embedded_mutag, _FOLDS, files=False),
+    Family(lambda _: bundled.CARDS, bundled.load, files=False),
+    Family(partial(ogb_files.names, "graph"), ogbg.load),
+    Family(partial(ogb_files.names, "node"), ogbn.load),
+    Family(lambda _: planetoid.NAMES, planetoid.load, ("features",)),
+    Family(lambda _: ppi.NAMES, ppi.load),
+    Family(lambda _: superpixels.SETS, superpixels.load, ("features",)),
+    Family(spmotif.names, spmotif.load, ("split_seed",), files=False),
+    _TU,
+)
+
+
 def load(
     name: str,
     *,
@@ -47,15 +89,18 @@ def load(
     """A data set by name.
 
     Args:
-        name: an embedded set (:func:`names`), an OGB graph property set (``ogbg-...``) or a TU set (``NCI1``,
-            ...). What is not embedded is downloaded once into ``$GRAPHPRUNE_DATA``, else
+        name: an embedded set (:func:`names`), a set of OGB (``ogbg-...``, ``ogbn-arxiv``), a Planetoid set (``Cora``,
+            ``CiteSeer``, ``PubMed``), ``PPI``, ``mnist-superpixels``, ``cifar10-superpixels``, ``spmotif-0.9`` (of any
+            bias) or a TU set (``NCI1``, ...). Spurious motifs are generated, superpixels come from a file that has to
+            be built (docs/datasets.md). What else is not embedded is downloaded once into ``$GRAPHPRUNE_DATA``, else
             ``~/.cache/graphprune``.
-        root: a folder (or zip archive) that holds the set's raw files, TU's or OGB's; nothing is downloaded
-            then, and TU sets of any name can be read.
+        root: a folder (or zip archive) that holds the set's raw files; nothing is downloaded then, and TU sets of any
+            name can be read.
         fold: which of a TU set's ten folds is the test split, 0 to 9.
-        split_seed: seed of the folds; 12345 gives the ICPG authors' ones.
-        features: of a TU set: ``"deg+odeg100"``, ``"deg+odeg10"`` or ``"raw"``; None: the authors' choice for
-            the set (see :func:`graphprune.data.tu.graph_data`).
+        split_seed: seed of the folds (12345 gives the ICPG authors' ones), or of generated graphs.
+        features: of a TU set: ``"deg+odeg100"``, ``"deg+odeg10"`` or ``"raw"`` (None: the authors' choice for the set,
+            see :func:`graphprune.data.tu.graph_data`); of a Planetoid set: ``"row-normalised"`` (and None) or
+            ``"raw"``; of superpixels: ``"raw"`` (and None) or ``"weight"``, which has edge weights.
 
     Raises:
         ValueError: unknown name (the text has the nearest ones); fold, seed or features for a set with fixed
@@ -64,28 +109,31 @@ def load(
         ConnectionError: the download failed; the text names the file.
         ImportError: a set of OGB that is not embedded, without the ``ogb`` extra.
     """
-    if name == "MUTAG" and root is None:
-        card = bundled.CARDS[name]
-        return tu.graph_data(
-            name, bundled.mutag(), card.provenance, fold=fold, split_seed=split_seed, features=features
-        )
-    fixed = name.startswith("ogbg-") or (name in bundled.CARDS and root is None)
-    if not fixed and (root is not None or name in TU_NAMES):
-        return tu.load(name, root=root, fold=fold, split_seed=split_seed, features=features)
-    if fixed and (fold, split_seed, features) != (0, SEED, None):
-        raise ValueError(f"{name} has one fixed split and fixed features: leave out fold, split_seed and features")
-    if name in bundled.CARDS and root is None:
-        return bundled.load(name)
-    if name.startswith("ogbg-") and name in ogbg.catalogue():
-        return ogbg.load(name, root=root)
+    family = _family(name, root)
+    given = {"fold": fold, "split_seed": split_seed, "features": features}
+    for option, default in (("fold", 0), ("split_seed", SEED), ("features", None)):
+        if option not in family.options and given.pop(option) != default:
+            fixed = [other for other in _FOLDS if other not in family.options]
+            what = "one fixed split" if "features" in family.options else "one fixed split and fixed features"
+            raise ValueError(f"{name} has {what}: leave out {' and '.join(fixed)}")
+    return family.load(name, **given, **({"root": root} if family.files else {}))
+
+
+def _family(name: str, root: str | Path | None) -> Family:
+    families = [family for family in FAMILIES if root is None or family.files]
+    for family in families:
+        if name in family.names(name):
+            return family
+    others = {other.lower() for family in families if family is not _TU for other in family.names(name)}
+    if root is not None and name.lower() not in others and not name.startswith("ogb"):
+        return _TU
     raise ValueError(_unknown(name))
 
 
 def _unknown(name: str) -> str:
-    known = {*bundled.CARDS, *TU_NAMES}
-    if name.startswith("ogbg"):
-        known |= ogbg.catalogue().keys()
-    by_lower = {other.lower(): other for other in known}
+    if name in ogb_files.names("link", name):
+        return f"{name} has links to predict, not labels of graphs or nodes: load_links({name!r})"
+    by_lower = {other.lower(): other for family in FAMILIES for other in family.names(name)}
     near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"embedded are {', '.join(names())};"
     return f"unknown data set {name!r}: {hint} TU files of any name can be read from a folder with root=FOLDER"

@@ -39,13 +39,16 @@ def stratified_folds(labels: NDArray[Any], folds: int, seed: int) -> NDArray[np.
     return fold
 
 
-def fold_split(labels: NDArray[Any], fold: int, seed: int = SEED) -> dict[str, NDArray[np.int64]]:
+def fold_split(
+    labels: NDArray[Any], fold: int, seed: int = SEED, folds: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.int64]]:
     """Graph numbers of ``train``, ``val``, ``test``: one of ten folds tests, a tenth of the rest validates.
 
     Args:
         labels: class of each graph; all equal (a regression) gives plain shuffled folds.
         fold: which fold is the test split, 0 to 9.
         seed: of the shuffling.
+        folds: in which fold each graph tests; None: stratified folds.
 
     Raises:
         ValueError: a fold that does not exist, or fewer than 12 graphs.
@@ -54,7 +57,7 @@ def fold_split(labels: NDArray[Any], fold: int, seed: int = SEED) -> dict[str, N
         raise ValueError(f"fold must be 0 to {FOLDS - 1}, got {fold!r}")
     if len(labels) < FOLDS + 2:
         raise ValueError(f"{len(labels)} graphs are too few for {FOLDS} folds and a validation split")
-    outer = stratified_folds(labels, FOLDS, seed)
+    outer = stratified_folds(labels, FOLDS, seed) if folds is None else folds
     rest = np.flatnonzero(outer != fold)
     inner = stratified_folds(labels[rest], FOLDS, seed) == 0
     return {"train": rest[~inner], "val": rest[inner], "test": np.flatnonzero(outer == fold)}

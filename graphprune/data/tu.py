@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graphprune.data import gin_text
 from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.download import cache_folder, fetch
@@ -36,12 +37,14 @@ class TUGraphs:
             neither.
         edge: edge attributes followed by one-hot edge labels, float32 ``(E, D)``.
         removed: how many self-loops and repeated arcs the files had.
+        fold: in which of ten folds each graph tests, if the files say so, shape ``(G,)``.
     """
 
     graphs: PackedGraphs
     node: Tensor
     edge: Tensor
     removed: Mapping[str, int]
+    fold: NDArray[np.int64] | None = None
 
 
 def load(name: str, *, root: str | Path | None, fold: int, split_seed: int, features: str | None) -> GraphData:
@@ -49,8 +52,9 @@ def load(name: str, *, root: str | Path | None, fold: int, split_seed: int, feat
 
     Args:
         name: of the set, as its files begin.
-        root: folder or archive of the raw files: NAME_A.txt and the others, or ``NAME/``, ``NAME/raw/`` or
-            ``NAME.zip``.
+        root: folder or archive of the raw files, which may also lie in ``NAME/``, ``NAME/raw/`` or
+            ``NAME.zip``: TU's (NAME_A.txt and the others), else those of Xu et al. (NAME.txt, see
+            :mod:`graphprune.data.gin_text`), whose ten folds in ``10fold_idx`` are used where they are there.
         fold: which of the ten folds is the test split.
         split_seed: of the folds.
         features: see :func:`graph_data`.
@@ -69,9 +73,20 @@ def load(name: str, *, root: str | Path | None, fold: int, split_seed: int, feat
         files = archive_files(fetch(name, url, cache_folder() / "tu" / f"{name}.zip", expected), marker)
     else:
         url = str(root)
-        files = find(root, marker, (f"{name}/raw", name, "raw", ".", f"{name}.zip"))
+        files = _find(root, name)
     provenance = {"source": url, "licence": "not stated by the source", "split": SPLIT_RECIPE}
     return graph_data(name, read(files, name), provenance, fold=fold, split_seed=split_seed, features=features)
+
+
+def _find(root: str | Path, name: str) -> RawFiles:
+    places = (f"{name}/raw", name, "raw", ".", f"{name}.zip")
+    try:
+        return find(root, f"{name}_A.txt", places)
+    except FileNotFoundError as missing:
+        try:
+            return find(root, f"{name}.txt", places)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{missing}; nor is {name}.txt there") from None
 
 
 def graph_data(
@@ -105,9 +120,12 @@ def graph_data(
     if features not in DEGREE_CAPS:
         raise ValueError(f"features must be one of {', '.join(DEGREE_CAPS)}, got {features!r}")
     x = content.node if content.node.size(1) else content.node.new_ones(content.node.size(0), 1)
-    bare, cap = content.graphs, DEGREE_CAPS[features]
+    cap = DEGREE_CAPS[features]
     edge_features = content.edge.size(1) if cap is None and content.edge.size(1) else None
     degrees = None if cap is None else DegreeColumns(first=x.size(1), cap=cap)
+    bare = content.graphs
+    if degrees is not None:
+        x = torch.cat([x, degrees.columns(bare)], dim=1)
     graphs = PackedGraphs(
         bare.node_count,
         bare.edge_count,
@@ -116,11 +134,10 @@ def graph_data(
         edge={} if edge_features is None else {"edge_attr": content.edge},
         graph=bare.graph,
     )
-    if degrees is not None:
-        graphs = degrees.append(graphs)
     y = graphs.graph["y"]
     classes = int(y.max()) + 1 if y.dim() == 1 else 0
-    parts = fold_split(y.numpy() if classes else np.zeros(len(y)), fold, split_seed)
+    parts = fold_split(y.numpy() if classes else np.zeros(len(y)), fold, split_seed, content.fold)
+    drawn = f"seed {split_seed}" if content.fold is None else f"as 10fold_idx has them, validation by seed {split_seed}"
     removed = ", ".join(f"{count} {what}" for what, count in content.removed.items())
     return GraphData(
         name=name,
@@ -134,12 +151,12 @@ def graph_data(
         num_tasks=1 if classes else y.size(1),
         edge_features=edge_features,
         degrees=degrees,
-        provenance={**provenance, "fold": f"{fold} of {FOLDS}, seed {split_seed}", "removed": removed},
+        provenance={**provenance, "fold": f"{fold} of {FOLDS}, {drawn}", "removed": removed},
     )
 
 
 def read(files: RawFiles, name: str) -> TUGraphs:
-    """Parse and check ``NAME_A.txt`` and its companions.
+    """Parse and check the files of whichever format is there.
 
     As in PyG, self-loops and repeated arcs are dropped (of repeated ones the first stays) and arcs sorted.
 
@@ -147,26 +164,56 @@ def read(files: RawFiles, name: str) -> TUGraphs:
         FileNotFoundError: a required file is missing.
         ValueError: damaged or contradicting files; names file and line.
     """
+    if files.has(f"{name}.txt") and not files.has(f"{name}_A.txt"):
+        return _read_gin(files, name)
     graph_of, num_graphs = _graph_of_node(files, name)
     arcs = files.table(f"{name}_A.txt", np.int64, 2) - 1
     _check_arcs(files, f"{name}_A.txt", arcs, graph_of)
     node = _features(files, name, "node", len(graph_of))
     edge = _features(files, name, "edge", len(arcs))
-    loops = arcs[:, 0] == arcs[:, 1]
-    _, kept = np.unique(arcs[:, 0] * max(len(graph_of), 1) + arcs[:, 1], return_index=True)
-    repeated = len(arcs) - len(kept)
-    kept = kept[~loops[kept]]
-    arcs = arcs[kept]
+    return _content(graph_of, num_graphs, arcs, _labels(files, name, num_graphs), node, edge)
+
+
+def _read_gin(files: RawFiles, name: str) -> TUGraphs:
+    text = gin_text.read(files, name)
+    _, classes = np.unique(text.labels, return_inverse=True)
+    y, node = torch.from_numpy(classes), torch.from_numpy(_one_hot(text.tags[:, None]))
+    return _content(text.graph_of, len(text.labels), text.arcs, y, node, torch.empty(len(text.arcs), 0), text.fold)
+
+
+def _content(
+    graph_of: NDArray[np.int64],
+    num_graphs: int,
+    arcs: NDArray[np.int64],
+    y: Tensor,
+    node: Tensor,
+    edge: Tensor,
+    fold: NDArray[np.int64] | None = None,
+) -> TUGraphs:
+    """The graphs of arcs ``(E, 2)`` between nodes of all graphs."""
+    kept, removed = _proper(arcs, len(graph_of))
     counts = np.bincount(graph_of, minlength=num_graphs)
-    first = np.cumsum(counts) - counts
+    edge_index = arcs.T.take(kept, axis=1)
+    owner = graph_of[edge_index[0]]
+    edge_index -= (np.cumsum(counts) - counts)[owner]
     graphs = PackedGraphs(
         torch.from_numpy(counts),
-        torch.from_numpy(np.bincount(graph_of[arcs[:, 0]], minlength=num_graphs)),
-        torch.from_numpy(np.ascontiguousarray((arcs - first[graph_of[arcs[:, 0]]][:, None]).T)),
-        graph={"y": _labels(files, name, num_graphs)},
+        torch.from_numpy(np.bincount(owner, minlength=num_graphs)),
+        torch.from_numpy(edge_index),
+        graph={"y": y},
     )
-    removed = {"self-loops": int(loops.sum()), "repeated arcs": repeated}
-    return TUGraphs(graphs, node, edge[torch.from_numpy(kept)], removed)
+    return TUGraphs(graphs, node, edge[torch.from_numpy(kept)], removed, fold)
+
+
+def _proper(arcs: NDArray[np.int64], nodes: int) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Which arcs stay, sorted by source and target, and how many self-loops and repeated arcs do not."""
+    source, target = arcs.T
+    key = source * nodes + target
+    # Files of dense graphs hold tens of millions of arcs, and most files are in order.
+    in_order = bool((key[1:] > key[:-1]).all())
+    kept = np.arange(len(key)) if in_order else np.unique(key, return_index=True)[1]
+    loops = source == target
+    return kept[~loops[kept]], {"self-loops": int(loops.sum()), "repeated arcs": len(key) - len(kept)}
 
 
 def _target_file(files: RawFiles, name: str) -> str:
@@ -213,7 +260,7 @@ def _labels(files: RawFiles, name: str, num_graphs: int) -> Tensor:
 def _features(files: RawFiles, name: str, level: str, rows: int) -> Tensor:
     """Attributes and one-hot labels of the nodes or edges, float32 ``(rows, D)``."""
     parts = [np.empty((rows, 0), dtype=np.float32)]
-    for content, parse in (("attributes", _finite), ("labels", _one_hot)):
+    for content, parse in (("attributes", _finite), ("labels", _categories)):
         file = f"{name}_{level}_{content}.txt"
         if files.has(file):
             part = parse(files, file)
@@ -223,8 +270,11 @@ def _features(files: RawFiles, name: str, level: str, rows: int) -> Tensor:
     return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
-def _one_hot(files: RawFiles, file: str) -> NDArray[np.float32]:
-    labels = files.table(file, np.int64)
+def _categories(files: RawFiles, file: str) -> NDArray[np.float32]:
+    return _one_hot(files.table(file, np.int64))
+
+
+def _one_hot(labels: NDArray[np.int64]) -> NDArray[np.float32]:
     columns = [column[:, None] == np.unique(column) for column in labels.T]
     return np.concatenate([np.empty((len(labels), 0), dtype=bool), *columns], axis=1).astype(np.float32)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from graphprune.data.base import METRICS, SPLITS, GraphData, Task
+from graphprune.data.base import HIDDEN, METRICS, SPLITS, GraphData, Level, Task
 from graphprune.data.metrics import Metric
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, Features
 from graphprune.graphs.packed import PackedGraphs
@@ -31,13 +31,15 @@ def from_graphs(
     num_classes: int | None = None,
     features: Literal["ogb-mol"] | None = None,
     provenance: Mapping[str, str] | None = None,
+    level: Level = "graph",
 ) -> GraphData:
     """A data set from lists (or map-style data sets) of :class:`torch_geometric.data.Data`.
 
     Every graph needs ``x`` (float ``(N, D)``), ``edge_index`` (int64 ``(2, E)``, ``(2, 0)`` without edges)
     and ``y``: one class number for multiclass, else one number a task, with NaN where a label is missing (0
-    and 1 for binary). ``edge_attr`` (float ``(E, D)``) is used where all graphs have it. Graphs without edges
-    or nodes are kept and counted in :attr:`GraphData.empty`. The graphs themselves are not changed.
+    and 1 for binary); with ``level="node"`` as many numbers for each node, shape ``(N,)`` for multiclass (-100 hides a
+    label from a split), else ``(N, T)``. ``edge_attr`` (float ``(E, D)``) is used where all graphs have it. Graphs
+    without edges or nodes are kept and counted in :attr:`GraphData.empty`. The graphs themselves are not changed.
 
     Args:
         train: graphs to train on.
@@ -50,6 +52,7 @@ def from_graphs(
         features: ``"ogb-mol"`` if ``x`` and ``edge_attr`` are OGB's categorical atom and bond features
             (int64).
         provenance: anything worth keeping about where the graphs come from.
+        level: what carries a label; for one graph whose nodes are split see :func:`from_nodes`.
 
     Raises:
         ValueError: a graph that does not fit; names split, graph number and what is wrong.
@@ -62,7 +65,7 @@ def from_graphs(
         if not graphs:
             raise ValueError(f"{name}: the {split} split has no graphs")
     like = parts["train"][0]
-    check = _Check(task, features is not None, _width(like, "x"), _width(like, "edge_attr"), num_classes)
+    check = _Check(task, features is not None, _width(like, "x"), _width(like, "edge_attr"), num_classes, level)
     splits = {}
     for split, graphs in parts.items():
         checked = [check(graph, f"{name}, {split} graph {number}") for number, graph in enumerate(graphs)]
@@ -70,9 +73,9 @@ def from_graphs(
             splits[split] = PackedGraphs.of(checked)
         except ValueError as error:
             raise ValueError(f"{name}, {split} split: {error}") from error
-    labels = [graphs.graph["y"] for graphs in splits.values()]
+    labels = [getattr(graphs, level)["y"] for graphs in splits.values()]
     if len({label.shape[1:] for label in labels}) > 1:
-        raise ValueError(f"{name}: the splits have different numbers of labels a graph")
+        raise ValueError(f"{name}: the splits have different numbers of labels a {level}")
     edges = check.edge_width
     edge_features: Features | None = "ogb-mol" if features and edges is not None else edges
     return GraphData(
@@ -87,7 +90,59 @@ def from_graphs(
         num_tasks=1 if task == "multiclass" else labels[0].size(1),
         edge_features=edge_features,
         provenance=provenance or {"source": "the user's own graphs"},
+        level=level,
     )
+
+
+def from_nodes(
+    graph: Data,
+    *,
+    name: str,
+    task: Task = "multiclass",
+    metric: Metric | None = None,
+    num_classes: int | None = None,
+    provenance: Mapping[str, str] | None = None,
+) -> GraphData:
+    """A transductive data set from one graph whose nodes are split.
+
+    Args:
+        graph: needs ``x``, ``edge_index``, ``y`` (see :func:`from_graphs` with ``level="node"``) and the bool masks
+            ``train_mask``, ``val_mask`` and ``test_mask``, shape ``(N,)``; nodes in none of them have no label that is
+            read.
+        name: of the data set.
+        task: multiclass, binary or regression.
+        metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
+        num_classes: of a multiclass task; None: the largest label plus one.
+        provenance: anything worth keeping about where the graph comes from.
+
+    Raises:
+        ValueError: a mask that is missing, empty or of another shape, masks that overlap, or what does not fit as in
+            :func:`from_graphs`.
+        TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
+    """
+    masks = {split: graph.get(f"{split}_mask") for split in SPLITS}
+    nodes = int(graph.num_nodes or 0)
+    for split, mask in masks.items():
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (nodes,) or not bool(mask.any()):
+            raise ValueError(f"{name}: {split}_mask must be bool of shape ({nodes},) with a node in it")
+    if bool((torch.stack([mask.int() for mask in masks.values()]).sum(0) > 1).any()):
+        raise ValueError(f"{name}: train_mask, val_mask and test_mask overlap")
+    views = []
+    for mask in masks.values():
+        y = torch.as_tensor(graph.y)
+        if y.shape[:1] != (nodes,):
+            raise ValueError(f"{name}: y has shape {tuple(y.shape)}, expected a row for each of {nodes} nodes")
+        hidden = float("nan") if task != "multiclass" else HIDDEN
+        view = Data(x=graph.x, edge_index=graph.edge_index)
+        if graph.get("edge_attr") is not None:
+            view.edge_attr = graph.edge_attr
+        y = y.float() if task != "multiclass" else y
+        view.y = y.masked_fill(~(mask if y.dim() == 1 else mask[:, None]), hidden)
+        views.append([view])
+    data = from_graphs(
+        *views, name=name, task=task, metric=metric, num_classes=num_classes, provenance=provenance, level="node"
+    )
+    return replace(data, transductive=True)
 
 
 def _items(graphs: Graphs) -> Iterator[Data]:
@@ -114,6 +169,7 @@ class _Check:
     width: int | None
     edge_width: int | None
     num_classes: int | None
+    level: Level
 
     def __call__(self, graph: Data, where: str) -> Data:
         if not isinstance(graph, Data):
@@ -125,7 +181,7 @@ class _Check:
             raise ValueError(f"{where}: x has {graph.x.size(0)} rows for {graph.num_nodes} nodes")
         self._edges(graph, where)
         checked = copy.copy(graph)
-        checked.y = self._label(graph.get("y"), where)
+        checked.y = self._label(graph.get("y"), where) if self.level == "graph" else self._labels(graph, where)
         return checked
 
     def _features(self, values: Tensor, where: str, width: int | None, sizes: tuple[int, ...]) -> None:
@@ -183,3 +239,21 @@ class _Check:
         if bool(values.isinf().any()) or values.numel() == 0:
             raise ValueError(f"{where}: y is {values.tolist()}, expected finite numbers or NaN (missing)")
         return values
+
+    def _labels(self, graph: Data, where: str) -> Tensor:
+        """The labels of the nodes, ``(N,)`` or ``(N, T)``."""
+        y, nodes = graph.get("y"), graph.x.size(0)
+        if not isinstance(y, Tensor) or y.size(0) != nodes or y.dim() > 2:
+            shape = tuple(y.shape) if isinstance(y, Tensor) else None
+            raise ValueError(f"{where}: y must have a row for each of {nodes} nodes, got shape {shape}")
+        if self.task != "multiclass":
+            values = y.float().reshape(nodes, -1)
+            if self.task == "binary" and not bool(((values == 0) | (values == 1) | values.isnan()).all()):
+                raise ValueError(f"{where}: y of a binary task must hold 0, 1 or NaN (missing) only")
+            return values
+        if y.dtype != torch.int64 or y.dim() != 1:
+            raise TypeError(f"{where}: y of a multiclass task must be int64 of shape (N,), got {y.dtype} {y.dim()}-D")
+        seen = y[y != HIDDEN]
+        if seen.numel() and not 0 <= int(seen.min()) <= int(seen.max()) < (self.num_classes or int(seen.max()) + 1):
+            raise ValueError(f"{where}: y has class numbers from {int(seen.min())} to {int(seen.max())}")
+        return y

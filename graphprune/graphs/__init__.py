@@ -4,7 +4,7 @@ from graphprune.graphs.edges import EdgeMask, PrunedDataset, drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import edge_units
 from graphprune.graphs.predictor import EdgePredictor
-from graphprune.graphs.prune import EdgeRule, PruneEdges, Stage, score_arcs
+from graphprune.graphs.prune import EdgeRule, PruneEdges, Stage, number_units, score_arcs
 from graphprune.graphs.scorers import RandomEdges
 from graphprune.graphs.soft import SoftEdges, register_soft_edges, supports
 
@@ -20,6 +20,7 @@ __all__ = [
     "Stage",
     "drop_arcs",
     "edge_units",
+    "number_units",
     "register_soft_edges",
     "score_arcs",
     "supports",

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch_geometric.data import Data
 
 from graphprune.graphs.sums import GroupedRows, SortedArcs, message_sum, segment_sum, weighted_sum
 
@@ -25,7 +26,7 @@ class Adjacency:
     Args:
         edge_index: shape ``(2, E)``.
         num_nodes: nodes of the batch.
-        gate: how much of each arc is there, in [0, 1], shape ``(E,)``; None: all of it. A gate of 0 is a removed arc
+        gate: how much of each arc is there, 0 or more, shape ``(E,)``; None: all of it. A gate of 0 is a removed arc
             in every sum, mean, degree and attention below.
         edge_weight: the data set's own weights, shape ``(E,)``, read by GCN only.
         dtype: that of the network; degrees are counted and inverted in it, but never in less than single precision.
@@ -91,10 +92,30 @@ class Adjacency:
             slope: negative slope of the leaky ReLU.
             dropout: probability with which an attention coefficient is dropped; 0 in evaluation.
         """
+        logit = self._attention(at_source, at_target, slope)
+        present = self._with_loops(self._present, self._present.new_ones(x.size(0)))[:, None]
+        return self._softmax_sum(x, logit, present, dropout)
+
+    def attend_scaled(self, x: Tensor, at_source: Tensor, at_target: Tensor, slope: float, dropout: float) -> Tensor:
+        """The same with gates that scale the logits, as in the code of UGS; an arc of gate 0 keeps the share of exp(0).
+
+        That is no removal. It exists to repeat what was published (Chen et al., ICML 2021).
+        """
+        logit = self._attention(at_source, at_target, slope)
+        proper = (self.arcs.source != self.arcs.target).to(self.dtype)
+        ones = proper.new_ones(x.size(0))
+        if self.gate is not None:
+            logit = logit * self._with_loops(self.gate, ones)[:, None]
+        return self._softmax_sum(x, logit, self._with_loops(proper, ones)[:, None], dropout)
+
+    def _attention(self, at_source: Tensor, at_target: Tensor, slope: float) -> Tensor:
+        """A logit for each arc of ``_looped`` and head."""
         arcs = self._looped
         logit = at_source.index_select(0, arcs.source) + at_target.index_select(0, arcs.target)
-        logit = functional.leaky_relu(logit, slope).to(self.dtype)
-        present = self._with_loops(self._present, self._present.new_ones(x.size(0)))[:, None]
+        return functional.leaky_relu(logit, slope).to(self.dtype)
+
+    def _softmax_sum(self, x: Tensor, logit: Tensor, present: Tensor, dropout: float) -> Tensor:
+        arcs = self._looped
         # A removed arc must not set the scale: however large its logit, what is left would vanish beside it.
         rival = logit.detach().masked_fill(present == 0, -torch.inf)
         top = torch.segment_reduce(rival, "max", offsets=arcs.ptr, axis=0, unsafe=True)
@@ -147,3 +168,17 @@ class Adjacency:
         there = total > _EMPTY
         scale = torch.where(there, total, 1).rsqrt() * there
         return scale.index_select(0, arcs.source) * weight * scale.index_select(0, arcs.target)
+
+
+def adjacency_of(data: Data, num_nodes: int, gate: Tensor | None, dtype: torch.dtype) -> Adjacency:
+    """The adjacency of a graph or batch with its own ``edge_weight`` and, where no other gate is given, ``edge_gate``.
+
+    Args:
+        data: needs ``edge_index``.
+        num_nodes: its nodes.
+        gate: see :class:`Adjacency`.
+        dtype: that of the network.
+    """
+    assert data.edge_index is not None
+    gate = data.get("edge_gate") if gate is None else gate
+    return Adjacency(data.edge_index, num_nodes, gate, data.get("edge_weight"), dtype)

@@ -120,7 +120,11 @@ class GATLayer(nn.Module):
         z = self.lin(x).view(-1, self.heads, self.out_channels)
         at_source, at_target = (z * self.att_src).sum(-1), (z * self.att_dst).sum(-1)
         dropout = self.dropout if self.training else 0.0
-        return adjacency.attend(z, at_source, at_target, 0.2, dropout).flatten(1) + self.bias
+        return self.attend(adjacency, z, at_source, at_target, 0.2, dropout).flatten(1) + self.bias
+
+    def attend(self, adjacency: Adjacency, *args: Any) -> Tensor:
+        """How the layer attends: :meth:`Adjacency.attend`."""
+        return adjacency.attend(*args)
 
 
 class DenseLayer(nn.Module):

@@ -97,8 +97,9 @@ class PackedGraphs(Dataset[Data]):
             return graphs
         return cls(**flatten([graphs[i] for i in range(len(graphs))]))  # type: ignore[arg-type]
 
-    def _like(self, **changes: Any) -> PackedGraphs:
-        fields: dict[str, Any] = {
+    def _fields(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
             "num_nodes": self.node_count,
             "num_edges": self.edge_count,
             "edge_index": self.edge_index,
@@ -107,11 +108,17 @@ class PackedGraphs(Dataset[Data]):
             "graph": self.graph,
             "objects": self.objects,
         }
-        return PackedGraphs(**(fields | changes))
+
+    def _like(self, **changes: Any) -> PackedGraphs:
+        return PackedGraphs(**(self._fields() | changes))
 
     def with_node(self, **attributes: Tensor) -> PackedGraphs:
         """A copy with node attributes of shape ``(N, ...)`` added or replaced."""
         return self._like(node=self.node | attributes)
+
+    def with_edge(self, **attributes: Tensor) -> PackedGraphs:
+        """A copy with edge attributes of shape ``(E, ...)`` added or replaced; "edge" must be in their names."""
+        return self._like(edge=self.edge | attributes)
 
     def with_graph(self, **attributes: Tensor) -> PackedGraphs:
         """A copy with graph attributes of shape ``(G, ...)`` added or replaced."""
@@ -130,6 +137,8 @@ class PackedGraphs(Dataset[Data]):
             raise TypeError(f"index must be a list of graph numbers, got {chosen.dtype} of shape {tuple(chosen.shape)}")
         if bool(((chosen < 0) | (chosen >= len(self))).any()):
             raise IndexError(f"index has graph numbers outside [0, {len(self)})")
+        if chosen.numel() == len(self) and torch.equal(chosen, torch.arange(len(self), device=self.device)):
+            return self._fields()  # everything, as full-batch training asks for in every step: nothing to copy
         nodes, edges = self.node_count[chosen], self.edge_count[chosen]
         node_rows = ranges(self.node_ptr[chosen], nodes)
         edge_rows = ranges(self.edge_ptr[chosen], edges)

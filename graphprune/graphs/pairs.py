@@ -10,6 +10,9 @@ from torch import Tensor
 
 EdgeUnit = Literal["pair", "arc"]
 
+# Edge attribute: the number of each arc's unit among all units of the training graphs, -1 at self-loops.
+EDGE_UNIT = "edge_unit"
+
 
 @dataclass(frozen=True)
 class Units:
@@ -33,8 +36,12 @@ class Units:
 
     def spread(self, values: Tensor, loops: float | bool) -> Tensor:
         """Each arc's unit's value, shape ``(E,)``; self-loops get ``loops``."""
-        padded = torch.cat([values, values.new_full((1,), loops)])
-        return padded[self.unit]  # -1 reads the padding
+        return of_units(values, self.unit, loops)
+
+
+def of_units(values: Tensor, numbers: Tensor, loops: float | bool) -> Tensor:
+    """The value of each arc's unit, ``(E,)``, from values ``(U,)`` and the arcs' unit numbers, -1 at self-loops."""
+    return torch.cat([values, values.new_full((1,), loops)])[numbers]  # -1 reads the padding
 
 
 def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair") -> Units:

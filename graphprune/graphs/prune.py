@@ -15,7 +15,7 @@ from torch_geometric.transforms import BaseTransform
 from graphprune.graphs.edges import EdgeMask, drop_arcs
 from graphprune.graphs.flatten import check_edge_index
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EdgeUnit, Units, edge_units
+from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, Units, edge_units, of_units
 from graphprune.graphs.segments import graph_of_nodes, pointers
 from graphprune.masks import keep_top
 
@@ -62,16 +62,19 @@ class Stage:
     """One round's removal.
 
     Attributes:
-        scorer: batch -> one score an arc, shape ``(E,)``; the lowest go.
+        scorer: batch -> one score an arc, shape ``(E,)``; the lowest go. None: unseen graphs stay as they are.
         rate: share of what is left that goes.
         density: share of the original units left behind this stage.
         threshold: global budget only: the lowest score kept on the training graphs.
+        known: which units of the training graphs are left, bool of shape ``(U,)``, for methods that learn a mask for
+            each edge that they trained on; graphs that are numbered by :func:`number_units` are pruned by it.
     """
 
-    scorer: nn.Module
+    scorer: nn.Module | None
     rate: float
     density: float
     threshold: float | None = None
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,50 @@ def unit_counts(data: Data, unit: EdgeUnit) -> Tensor:
     return _sizes(edge_units(edge_index, num_nodes, unit), data)
 
 
+def number_units(graphs: PackedGraphs, unit: EdgeUnit) -> PackedGraphs:
+    """A copy whose arcs carry the number of their unit, counted over all graphs, as edge attribute ``edge_unit``."""
+    numbers, total = [], 0
+    for batch in in_chunks(graphs, EdgeRule(unit=unit)):
+        edge_index, num_nodes = _index(batch)
+        units = edge_units(edge_index, num_nodes, unit)
+        numbers.append(torch.where(units.unit >= 0, units.unit + total, -1))
+        total += units.first.numel()
+    return graphs.with_edge(**{EDGE_UNIT: torch.cat(numbers) if numbers else graphs.edge_index[0]})
+
+
+def stage_keep(
+    batches: Iterable[Data], numbers: Tensor | None, arcs: int, stage: Stage, rule: EdgeRule, original: Tensor
+) -> tuple[Tensor, float | None]:
+    """Which arcs stay behind a stage: by its mask on graphs that it knows, else by its scores.
+
+    Args:
+        batches: the graphs, in batches, in order.
+        numbers: their edge attribute ``edge_unit``; None: unseen graphs.
+        arcs: how many there are.
+        stage: that prunes.
+        rule: how units are made and counted.
+        original: units of each graph before any pruning, shape ``(G,)``.
+
+    Returns:
+        As :func:`keep_arcs`.
+
+    Raises:
+        ValueError: scores that are not numbers, or graphs with more units than the stage knows.
+    """
+    if stage.known is not None and numbers is not None:
+        if numbers.numel() and int(numbers.max()) >= stage.known.numel():
+            raise ValueError(
+                f"the graphs have more edges than the {stage.known.numel()} that the masks were learnt for"
+            )
+        threshold = stage.threshold
+        if rule.budget == "global" and threshold is None and stage.scorer is not None:  # for graphs yet unseen
+            _, threshold = keep_arcs(batches, stage, rule, original)
+        return of_units(stage.known.to(numbers.device), numbers, True), threshold
+    if stage.scorer is None:
+        return torch.ones(arcs, dtype=torch.bool, device=original.device), None
+    return keep_arcs(batches, stage, rule, original)
+
+
 def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: Tensor) -> tuple[Tensor, float | None]:
     """Which arcs stay behind one stage.
 
@@ -112,6 +159,7 @@ def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: T
     Raises:
         ValueError: scores that are not numbers.
     """
+    assert stage.scorer is not None
     scorer = _double(stage.scorer, rule)
     with torch.no_grad():
         parts = [_scored(scorer, batch, rule) for batch in batches]
@@ -222,7 +270,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         for number, stage in enumerate(self.stages, start=1):
-            if self.rule.budget == "global" and stage.threshold is None:
+            if self.rule.budget == "global" and stage.threshold is None and stage.scorer is not None:
                 raise ValueError(
                     f"stage {number} has no threshold: a global budget is met on the training graphs first"
                 )
@@ -241,7 +289,8 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
         original = unit_counts(data, self.rule.unit)
         for stage in self.stages:
-            keep, _ = keep_arcs([data], stage, self.rule, original)
+            arcs = data.edge_index.size(1)
+            keep, _ = stage_keep([data], data.get(EDGE_UNIT), arcs, stage, self.rule, original)
             data = drop_arcs(data, keep)
         return data
 
@@ -255,7 +304,8 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         mask = EdgeMask.full(graphs.edge_ptr)
         left, places = graphs, torch.arange(graphs.num_edges, device=graphs.device)
         for stage in self.stages:
-            keep, _ = keep_arcs(in_chunks(left, self.rule), stage, self.rule, original)
+            numbers, chunks = left.edge.get(EDGE_UNIT), in_chunks(left, self.rule)
+            keep, _ = stage_keep(chunks, numbers, left.num_edges, stage, self.rule, original)
             left, places = left.keep_edges(keep), places[keep]
         if self.stages:
             mask.keep.fill_(False)

@@ -33,19 +33,47 @@ class RandomEdges(nn.Module):
 
     def forward(self, data: Data) -> Tensor:
         """Scores in [0, 1), shape ``(E,)``, float64."""
-        edge_index = data.edge_index
-        if edge_index is None:
-            raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
-        of_node, ptr = graph_of_nodes(data, int(data.num_nodes or 0), edge_index.device)
-        graph = of_node[edge_index[0]]
-        local = edge_index - ptr[graph]
+        arcs = arcs_of(data)
         if self.unit == "pair":
-            local = local.sort(dim=0).values
-        arc = _mix(_mix(local[0]) + 3 * local[1])
-        # The sum over a graph's arcs tells graphs apart and does not know their order.
-        total = arc.new_zeros(ptr.numel() - 1).index_add(0, graph, arc)
-        bits = _mix(_mix(total + _signed(self.seed * _GOLDEN))[graph] + arc)
-        return ((bits >> 11) & ((1 << 53) - 1)).double() * 2.0**-53
+            arcs = arcs.sort(dim=0).values
+        return uniform(arc_bits(arcs, *graph_of_nodes(data, int(data.num_nodes or 0), arcs.device), self.seed))
+
+
+def arcs_of(data: Data) -> Tensor:
+    """The arcs of a graph or batch, shape ``(2, E)``.
+
+    Raises:
+        ValueError: there is no ``edge_index``.
+    """
+    edge_index: Tensor | None = data.edge_index
+    if edge_index is None:
+        raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
+    return edge_index
+
+
+def arc_bits(arcs: Tensor, of_node: Tensor, ptr: Tensor, seed: int) -> Tensor:
+    """64 random bits an arc, the same for the same graph in any batch and in any order of its arcs.
+
+    Args:
+        arcs: shape ``(2, K)``.
+        of_node: the graph of each node of the batch, shape ``(N,)``.
+        ptr: where each graph's nodes start, shape ``(B + 1,)``.
+        seed: any integer.
+
+    Returns:
+        int64, shape ``(K,)``.
+    """
+    graph = of_node[arcs[0]]
+    local = arcs - ptr[graph]
+    arc = mix(mix(local[0]) + 3 * local[1])
+    # The sum over a graph's arcs tells graphs apart and does not know their order.
+    total = arc.new_zeros(ptr.numel() - 1).index_add(0, graph, arc)
+    return mix(mix(total + _signed(seed * _GOLDEN))[graph] + arc)
+
+
+def uniform(bits: Tensor) -> Tensor:
+    """A number in [0, 1) from each 64 bits, float64."""
+    return ((bits >> 11) & ((1 << 53) - 1)).double() * 2.0**-53
 
 
 def _signed(value: int) -> int:
@@ -56,7 +84,7 @@ def _signed(value: int) -> int:
 _GOLDEN = _signed(0x9E3779B97F4A7C15)
 
 
-def _mix(value: Tensor) -> Tensor:
+def mix(value: Tensor) -> Tensor:
     """SplitMix64's finaliser (Steele, Lea & Flood 2014) on int64, which wraps as the unsigned type does."""
     value = value + _GOLDEN
     value = (value ^ ((value >> 30) & ((1 << 34) - 1))) * _signed(0xBF58476D1CE4E5B9)

@@ -15,12 +15,9 @@ from graphprune.graphs.registry import parts, register_soft_edges
 
 __all__ = ["SoftEdges", "register_soft_edges", "supports"]
 
-# Straight-through gates, hard - soft.detach() + soft, miss 1 by a rounding error.
-_ROUNDING = 1e-6
-
 
 class SoftEdges:
-    """Runs a model with one gate per edge, in [0, 1], and is differentiable in the gates.
+    """Runs a model with one gate per edge, 0 or more, and is differentiable in the gates.
 
     A gate means removal: with gates of zero and one the output is that of the graph without the gated-off
     edges (degrees, means and softmaxes are normalised again). This holds for GCNConv, GINConv, GINEConv,
@@ -89,7 +86,8 @@ class SoftEdges:
         """Run ``model(data)`` with gated edges.
 
         Args:
-            gate: floating point, (num_edges,), in the order of ``data.edge_index``, values in [0, 1].
+            gate: floating point, (num_edges,), in the order of ``data.edge_index``: 0 is a removed edge, 1 an edge
+                as it is.
             data: what the model takes; has ``edge_index``, (2, num_edges).
 
         Returns:
@@ -201,5 +199,5 @@ def _check_gate(gate: Tensor, edge_index: Tensor) -> None:
         raise ValueError(f"gate has shape {tuple(gate.shape)}; data.edge_index needs ({edge_index.size(1)},)")
     if gate.device != edge_index.device:
         raise ValueError(f"gate is on {gate.device} and data.edge_index on {edge_index.device}")
-    if not bool(((gate >= 0) & (gate <= 1 + _ROUNDING)).all()):
-        raise ValueError("gate has values outside [0, 1], or NaN")
+    if not bool(((gate >= 0) & gate.isfinite()).all()):
+        raise ValueError("gate has negative values, NaN or infinity")

@@ -5,7 +5,7 @@ from graphprune.masks.maskset import LedgerRow, MaskSet
 from graphprune.masks.schedules import Constant, Cubic, Geometric, Schedule
 from graphprune.masks.scores import Scorer, gradient, magnitude, random, saliency
 from graphprune.masks.select import keep_top
-from graphprune.masks.targets import Selector, Targets, prunable
+from graphprune.masks.targets import Selector, Targets, prunable, sparing
 from graphprune.masks.tighten import Scope
 from graphprune.masks.units import Channel, Unit, Weight
 
@@ -32,4 +32,5 @@ __all__ = [
     "random",
     "rewind_",
     "saliency",
+    "sparing",
 ]

@@ -74,6 +74,34 @@ def prunable(include: Iterable[str] = (), exclude: Iterable[str] = ()) -> Select
     return _Prunable(tuple(include), tuple(exclude))
 
 
+def sparing(select: Selector, patterns: Iterable[str]) -> Selector:
+    """The same selector without some parameters, such as a model's head.
+
+    Args:
+        select: what could be pruned.
+        patterns: fnmatch patterns over dotted parameter names that are protected instead.
+
+    Returns:
+        A selector that raises ValueError if a pattern matches no parameter, or if nothing is left.
+    """
+    patterns = tuple(patterns)
+
+    def spared(model: nn.Module) -> Targets:
+        found = select(model)
+        for pattern in patterns:
+            if not any(_matches(name, (pattern,)) for name in found.shapes):
+                raise ValueError(f"the pattern {pattern!r} matches no parameter; the model has {list(found.shapes)}")
+        protected = found.protected | {
+            name: "protected by pattern" for name in found.selected if _matches(name, patterns)
+        }
+        selected = tuple(name for name in found.selected if name not in protected)
+        if not selected:
+            raise ValueError(f"nothing to prune in {type(model).__name__}: {', '.join(patterns)} protect every weight")
+        return Targets(selected, protected, found.shapes)
+
+    return spared
+
+
 @dataclass(frozen=True)
 class _Prunable:
     include: tuple[str, ...]

@@ -3,11 +3,13 @@
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
 from graphprune.methods.icpg import ICPG
-from graphprune.methods.protocol import CLEAN, PAPER, Protocol
+from graphprune.methods.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
 from graphprune.methods.registry import Registry
 from graphprune.methods.rounds import Found, IterativeMethod, Position
+from graphprune.methods.sparsifier import Sparsifier
+from graphprune.methods.ugs import UGS
 
-METHODS = Registry(ICPG, IMP, RandomPruning, Dense, NoEdges, SmallDense)
+METHODS = Registry(ICPG, UGS, IMP, RandomPruning, Sparsifier, Dense, NoEdges, SmallDense)
 
 __all__ = [
     "CLEAN",
@@ -15,6 +17,8 @@ __all__ = [
     "IMP",
     "METHODS",
     "PAPER",
+    "UGS",
+    "UGS_PAPER",
     "Dense",
     "Fit",
     "FitJob",
@@ -26,6 +30,7 @@ __all__ = [
     "Protocol",
     "RandomPruning",
     "SmallDense",
+    "Sparsifier",
     "Track",
     "TrainingDiverged",
 ]

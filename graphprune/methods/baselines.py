@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from graphprune.data import GraphData
 from graphprune.graphs import RandomEdges
-from graphprune.masks import magnitude, random
-from graphprune.methods.fit import Fit, State, derive_seed
+from graphprune.masks import MaskSet, magnitude, random
+from graphprune.methods.fit import Fit, derive_seed
 from graphprune.methods.rounds import Found, IterativeMethod, Position, rate, weights
 from graphprune.ticket import Ticket
 
@@ -33,14 +34,17 @@ class IMP(IterativeMethod):
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Magnitudes behind the last training."""
-        if here.last is not None:
-            return Found(None, self._scores(here, here.last))
-        dense = here.job(here.rewound(), here.masks, "search", self.protocol.select).run(fit)
-        return Found(None, self._scores(here, dense.last), dense.history)
+        return trained_magnitudes(here, fit, self.protocol.select)
 
-    @staticmethod
-    def _scores(here: Position, last: State) -> dict[str, Tensor]:
-        return magnitude(weights(last, here.masks), {}, here.masks)
+
+def trained_magnitudes(here: Position, fit: Fit, select: str) -> Found:
+    """Weights by their magnitudes behind the last training; before the first, the network is trained for them."""
+    history: tuple[Mapping[str, Any], ...] = ()
+    last = here.last
+    if last is None:
+        dense = here.job(here.rewound(), here.masks, "search", select).run(fit)
+        last, history = dense.last, dense.history
+    return Found(None, magnitude(weights(last, here.masks), {}, here.masks), history)
 
 
 @attrs.frozen(kw_only=True)
@@ -93,17 +97,37 @@ class NoEdges(Dense):
         return Found(RandomEdges(), None)
 
 
+def _share(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates a share of all."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.alias} must lie in [0, 1], got {value}")
+
+
 @attrs.frozen(kw_only=True)
 class SmallDense(Dense):
     """A dense network of the width at which it has as many parameters as a ticket has left.
 
+    The largest width that needs no more is taken, and width 1 where there is none. Its size is told in one of two ways.
+
     Args:
-        params: parameters to match (``params_kept`` of a ticket's row); the largest width that needs no more is taken,
-            and width 1 where there is none.
+        params: parameters to match: ``params_kept`` of the ticket's row.
+        density: share of the prunable weights that the ticket has left, for example 0.8 to the power of its rounds; all
+            other parameters count in full, as they do in the ticket.
+
+    Raises:
+        ValueError: both or neither of ``params`` and ``density``, or a density outside [0, 1].
     """
 
-    params: int
+    params: int | None = None
+    density: float | None = attrs.field(default=None, validator=attrs.validators.optional(_share))
     name = "small-dense"
+
+    def __attrs_post_init__(self) -> None:
+        if (self.params is None) == (self.density is None):
+            raise ValueError(
+                "small-dense needs either params or density to know its size, "
+                f"got params={self.params} and density={self.density}"
+            )
 
     def rounds(self, model: nn.Module, data: GraphData, fit: Fit, *, after: Ticket | None = None) -> Iterator[Ticket]:
         """Train the small network; see :meth:`IterativeMethod.rounds`.
@@ -119,17 +143,26 @@ class SmallDense(Dense):
         resized = getattr(model, "resized", None)
         if resized is None:
             raise ValueError(f"{type(model).__name__} has no method resized(hidden): build the small network yourself")
-        if not 1 <= self.params <= _size(model):
-            raise ValueError(f"params must lie between 1 and the model's own {_size(model)}, got {self.params}")
-        low, high = 1, 1 + math.isqrt(self.params)
+        params = self._budget(model)
+        low, high = 1, 1 + math.isqrt(params)
         with torch.random.fork_rng(devices=[]):  # looking at sizes draws no random numbers
             while low < high:
                 width = (low + high + 1) // 2
-                if _size(resized(width)) <= self.params:
+                if _size(resized(width)) <= params:
                     low = width
                 else:
                     high = width - 1
         return resized(low)  # type: ignore[no-any-return]
+
+    def _budget(self, model: nn.Module) -> int:
+        """Parameters to match."""
+        total = _size(model)
+        if self.density is not None:
+            prunable = MaskSet.dense(model, self.selector).total
+            return total - prunable + round(self.density * prunable)
+        if self.params is None or not 1 <= self.params <= total:
+            raise ValueError(f"params must lie between 1 and the model's own {total}, got {self.params}")
+        return self.params
 
 
 def _size(model: nn.Module) -> int:

@@ -43,7 +43,13 @@ class FitJob:
     phase: str = "ticket"
 
     def attach(self, optimizer: torch.optim.Optimizer) -> Handle:
-        """Keep pruned weights at zero through every step of this optimiser (a context manager)."""
+        """Keep pruned weights at zero through every step of this optimiser (a context manager).
+
+        What a search trains beside the parameters (the edge masks of UGS) follows the optimiser from here on.
+        """
+        follow = getattr(self.model, "follow", None)
+        if follow is not None:
+            follow(optimizer)
         return self.masks.attach(self.model, optimizer)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ class ICPG(IterativeMethod):
         layer_floor: share of each layer's weights that is always kept.
         degree_features: counted on full or on pruned graphs.
         select: which weights can be pruned.
+        protect: patterns of parameters that are not pruned after all.
         seed: of the ablations' random choices.
 
     Raises:
@@ -55,6 +56,7 @@ class ICPG(IterativeMethod):
     weight_scores: Literal["magnitude", "random"] = "magnitude"
 
     name = "icpg"
+    soft_edges = True
 
     def __attrs_post_init__(self) -> None:
         if self._learns_edges and self.predictor is None:

@@ -16,20 +16,30 @@ class Protocol:
         select: the split that selects epoch and predictor. ``"test"`` is what the ICPG authors' TU code does and leaks
             the test set: every output says so.
         rule: units, counts, budget and scoring of edges.
+        pruned: pruned edges of the training graphs are ``"removed"``, or ``"gated"``: they stay in the graph with a
+            gate of 0, as in the code of UGS, whose GAT and GIN still count them. Read by UGS.
+
+    Raises:
+        ValueError: a word that is none of these.
     """
 
     select: Literal["val", "test"] = "val"
     rule: EdgeRule = field(default_factory=EdgeRule)
+    pruned: Literal["removed", "gated"] = "removed"
+
+    def __post_init__(self) -> None:
+        for name, words in (("select", ("val", "test")), ("pruned", ("removed", "gated"))):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
 
     @property
     def label(self) -> str:
         """``clean``, ``paper``, or every switch that differs from clean."""
-        if self == CLEAN:
-            return "clean"
-        if self == PAPER:
-            return "paper (selects on test)"
+        for named, label in ((CLEAN, "clean"), (PAPER, "paper (selects on test)"), (UGS_PAPER, "paper (edges gated)")):
+            if self == named:
+                return label
         mine, clean = asdict(self), asdict(CLEAN)
-        changed = {"select": mine["select"]} if mine["select"] != clean["select"] else {}
+        changed = {name: mine[name] for name in ("select", "pruned") if mine[name] != clean[name]}
         changed |= {name: value for name, value in mine["rule"].items() if value != clean["rule"][name]}
         return ", ".join(f"{name}={value}" for name, value in changed.items())
 
@@ -37,10 +47,13 @@ class Protocol:
 CLEAN = Protocol()
 PAPER = Protocol("test", EdgeRule(unit="arc", count="floor", budget="graph", scoring="batch"))
 
+# Chen et al. (ICML 2021): one threshold for all arcs, which stay in the graph; the validation nodes select.
+UGS_PAPER = Protocol("val", EdgeRule(unit="arc", count="floor", budget="global"), "gated")
 
-def protocol(value: Protocol | str) -> Protocol:
-    """``"clean"``, ``"paper"`` or a protocol of one's own."""
-    named = {"clean": CLEAN, "paper": PAPER}
+
+def protocol(value: Protocol | str, paper: Protocol = PAPER) -> Protocol:
+    """``"clean"``, ``"paper"`` or a protocol of one's own; ``paper`` is what the method's authors did."""
+    named = {"clean": CLEAN, "paper": paper}
     if isinstance(value, Protocol):
         return value
     if value not in named:

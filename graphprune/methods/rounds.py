@@ -7,8 +7,8 @@ import math
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any, Literal, Self
 
@@ -17,15 +17,18 @@ from torch import Tensor, nn
 
 from graphprune import __version__
 from graphprune.data import GraphData
-from graphprune.graphs import PackedGraphs, PruneEdges, Stage
-from graphprune.graphs.prune import in_chunks, keep_arcs, original_units
-from graphprune.masks import MaskSet, Selector, prunable, rewind_
-from graphprune.methods.fit import Fit, FitJob, FitResult, State, snapshot
+from graphprune.data.base import SPLITS
+from graphprune.graphs import PackedGraphs, PruneEdges, RandomEdges, Stage
+from graphprune.graphs.pairs import EDGE_UNIT
+from graphprune.graphs.prune import in_chunks, original_units, stage_keep
+from graphprune.masks import MaskSet, Selector, prunable, sparing
+from graphprune.methods.fit import Fit, FitResult, snapshot
 from graphprune.methods.joint import ORIGINAL_UNITS
+from graphprune.methods.position import Found, Position, proper
 from graphprune.methods.protocol import CLEAN, Protocol, protocol
 from graphprune.ticket import Ticket
 
-SPLITS = ("train", "val", "test")
+__all__ = ["Found", "IterativeMethod", "Position", "count", "rate", "weights"]
 
 
 def rate(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
@@ -40,55 +43,9 @@ def count(instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
         raise ValueError(f"{attribute.alias} must be at least 1, got {value}")
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search decided for the next round.
-
-    Attributes:
-        scorer: edge scores; None: no edge goes.
-        scores: a score for each prunable weight; None: no weight goes.
-        history: the epochs of the search.
-    """
-
-    scorer: nn.Module | None
-    scores: Mapping[str, Tensor] | None
-    history: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class Position:
-    """What the finished rounds left, and where the next one starts.
-
-    Attributes:
-        round: finished rounds.
-        model: with the rewind weights.
-        masks: weights that are left.
-        edges: stages of the finished rounds.
-        data: the pruned graphs.
-        full: arcs that can be pruned in each full split.
-        digest: of the full data set.
-        last: weights after the last epoch of the last ticket.
-    """
-
-    round: int
-    model: nn.Module
-    masks: MaskSet
-    edges: PruneEdges
-    data: GraphData
-    full: Mapping[str, int]
-    digest: str
-    last: State | None = None
-
-    def job(self, model: nn.Module, masks: MaskSet, phase: str, select: str) -> FitJob:
-        """A training in the coming round."""
-        data = self.data if select == "val" else self.data.with_splits(val=self.data.test)
-        return FitJob(model, data, masks, self.round + 1, phase)
-
-    def rewound(self) -> nn.Module:
-        """A copy of the model at its rewind weights, pruned ones at zero."""
-        model = copy.deepcopy(self.model)
-        rewind_(model, self.model.state_dict(), self.masks)
-        return model
+def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
+    """One pattern or several."""
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -105,6 +62,7 @@ class IterativeMethod(ABC):
         degree_features: a ticket's network reads degree features as counted on the ``"full"`` graphs (the authors), or
             ``"recomputed"`` on the pruned ones: the control for what degrees still tell of removed edges.
         select: which weights can be pruned.
+        protect: fnmatch patterns of parameters that are not pruned after all, such as ``head.*`` or ``node_encoder.*``.
         seed: for every random choice of the method itself.
     """
 
@@ -116,9 +74,11 @@ class IterativeMethod(ABC):
     layer_floor: float = attrs.field(default=0.0, validator=rate)
     degree_features: Literal["full", "recomputed"] = "full"
     select: Selector = attrs.field(factory=prunable)
+    protect: tuple[str, ...] = attrs.field(default=(), converter=patterns)
     seed: int = 0
 
     name = "iterative"
+    soft_edges = False  # whether it trains networks with gated edges, which not every convolution can do
 
     @abstractmethod
     def search(self, here: Position, fit: Fit) -> Found:
@@ -130,11 +90,16 @@ class IterativeMethod(ABC):
         Raises:
             ValueError: nothing prunable in the model, lazy parameters, or no edge in the training graphs.
         """
-        self.select(model)
-        if self.edge_rate and not _proper(data.train):
+        self.selector(model)
+        if self.edge_rate and not proper(data.train):
             raise ValueError(f"{data.name}: the training graphs have no edges to prune; set edge_rate=0")
         if self.degree_features == "recomputed" and data.degrees is None:
             raise ValueError(f"{data.name} has no degree features to recompute; use degree_features='full'")
+
+    @property
+    def selector(self) -> Selector:
+        """Which weights are pruned: ``select`` without what ``protect`` names."""
+        return sparing(self.select, self.protect) if self.protect else self.select
 
     def rounds(self, model: nn.Module, data: GraphData, fit: Fit, *, after: Ticket | None = None) -> Iterator[Ticket]:
         """Run the method, one ticket a finished round.
@@ -162,12 +127,13 @@ class IterativeMethod(ABC):
     # ------------------------------------------------------------------ the steps of a round
 
     def _start(self, model: nn.Module, data: GraphData) -> Position:
-        full, splits = {}, {}
+        full: dict[str, int] = {}
+        splits = {}
         for split in SPLITS:
             graphs: PackedGraphs = getattr(data, split)
-            full[split] = _proper(graphs)
+            full[split] = proper(graphs)
             splits[split] = graphs.with_graph(**{ORIGINAL_UNITS: original_units(graphs, self.protocol.rule)})
-        masks = MaskSet.dense(model, self.select)
+        masks = MaskSet.dense(model, self.selector)
         edges = PruneEdges((), self.protocol.rule)
         return Position(0, copy.deepcopy(model), masks, edges, data.with_splits(**splits), full, data.digest())
 
@@ -187,8 +153,8 @@ class IterativeMethod(ABC):
             density = (1 - self.weight_rate) ** number
             masks = here.masks.tighten(found.scores, density, scope=self.scope, layer_floor=self.layer_floor)
             here = replace(here, masks=masks)
-        if found.scorer is not None:
-            stage = Stage(found.scorer, self.edge_rate, self.edge_density(number))
+        if found.scorer is not None or found.known is not None:
+            stage = Stage(found.scorer, self.edge_rate, self.edge_density(number), known=found.known)
             here = self._prune_edges(here, stage)
         job = here.job(here.rewound(), here.masks, "ticket", self.protocol.select)
         if self.degree_features == "recomputed":
@@ -209,7 +175,8 @@ class IterativeMethod(ABC):
         stage = replace(stage, threshold=None)  # of a finished round: ties are to be counted out again, as they were
         for split in SPLITS:
             graphs: PackedGraphs = getattr(here.data, split)
-            keep, lowest = keep_arcs(in_chunks(graphs, rule), stage, rule, graphs.graph[ORIGINAL_UNITS])
+            numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
+            keep, lowest = stage_keep(in_chunks(graphs, rule), numbers, graphs.num_edges, stage, rule, original)
             stage = replace(stage, threshold=lowest)
             splits[split] = graphs.keep_edges(keep)
         edges = PruneEdges((*here.edges.stages, stage), rule)
@@ -218,7 +185,7 @@ class IterativeMethod(ABC):
     def _ticket(self, here: Position, result: FitResult, found: Found, seconds: float) -> Ticket:
         data, masks = here.data, here.masks
         total = sum(parameter.numel() for parameter in here.model.parameters())
-        left = {split: _proper(getattr(data, split)) for split in SPLITS}
+        left = {split: proper(getattr(data, split)) for split in SPLITS}
         row = {
             "method": self.name,
             "data": data.name,
@@ -239,6 +206,8 @@ class IterativeMethod(ABC):
             "test_metric": result.test_metric,
             "epoch": result.epoch,
             "epochs_trained": len(found.history) + len(result.history),
+            "epochs_search": len(found.history),
+            **_of_unseen(here.edges),
             "seconds": seconds,
             "collapsed": list(masks.collapsed),
         }
@@ -295,11 +264,19 @@ class IterativeMethod(ABC):
         return attrs.evolve(self, **changes)
 
 
-def _proper(graphs: PackedGraphs) -> int:
-    """Arcs that are no self-loops: those that can be pruned."""
-    return int((graphs.edge_index[0] != graphs.edge_index[1]).sum())
-
-
 def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> dict[str, Tensor]:
     """The prunable tensors of a state dict."""
     return {name: state[prefix + name] for name in masks}
+
+
+def _of_unseen(edges: PruneEdges) -> dict[str, Any]:
+    """How unseen graphs are pruned, and how many passes of a learnt scorer that takes."""
+    scorers = [stage.scorer for stage in edges.stages]
+    learnt = sum(scorer is not None and any(True for _ in scorer.parameters()) for scorer in scorers)
+    if not scorers:
+        rule = "none"
+    elif scorers[-1] is None:
+        rule = "dense"
+    else:
+        rule = "predictor" if learnt else "random" if isinstance(scorers[-1], RandomEdges) else "scorer"
+    return {"unseen": rule, "predictor_passes": learnt}

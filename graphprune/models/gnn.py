@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
-from graphprune.graphs.adjacency import Adjacency
+from graphprune.graphs.adjacency import Adjacency, adjacency_of
 from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
 from graphprune.graphs.encoders import BOND_FEATURES, BondEncoder, Features, Kinds, node_encoder, node_inputs
 from graphprune.graphs.segments import graph_of_nodes
 
-Readout = Literal["mean", "sum"]
+Readout = Literal["mean", "sum", "nodes"]
 JumpingKnowledge = Literal["last", "cat"]
 
 
@@ -28,6 +28,8 @@ class HasTask(Protocol):
     def edge_features(self) -> Features | None: ...  # noqa: D102
     @property
     def num_outputs(self) -> int: ...  # noqa: D102
+    @property
+    def level(self) -> Literal["graph", "node"]: ...  # noqa: D102
 
 
 class GraphClassifier(nn.Module, ABC):
@@ -37,16 +39,19 @@ class GraphClassifier(nn.Module, ABC):
 
     Args:
         features: columns of ``x``, or ``"ogb-mol"`` for OGB's atom features.
-        num_outputs: logits a graph.
+        num_outputs: logits a graph, or a node.
         hidden: width (OGB's reference networks: 300; 64 to 128 train on a CPU).
         layers: convolutions.
         dropout: probability after each layer.
-        readout: ``"mean"`` (OGB's reference networks) or ``"sum"`` over a graph's nodes.
+        readout: ``"mean"`` (OGB's reference networks) or ``"sum"`` over a graph's nodes; ``"nodes"``: none, each node
+            has logits of its own.
         jk: the head reads the last layer's vectors, or those of all layers and the encoder (Xu et al., ICML 2018).
 
     Raises:
         ValueError: a size below 1, a dropout outside [0, 1), an unknown readout.
     """
+
+    reads_edge_gate = True  # a graph's own gates, data.edge_gate
 
     def __init__(
         self,
@@ -62,8 +67,11 @@ class GraphClassifier(nn.Module, ABC):
         super().__init__()
         if min(num_outputs, hidden, layers) < 1 or not 0 <= dropout < 1:
             raise ValueError(f"bad sizes: {num_outputs=}, {hidden=}, {layers=}, {dropout=}")
-        if readout not in ("mean", "sum") or jk not in ("last", "cat"):
-            raise ValueError(f"readout must be 'mean' or 'sum' and jk 'last' or 'cat', got {readout!r} and {jk!r}")
+        if readout not in get_args(Readout) or jk not in get_args(JumpingKnowledge):
+            raise ValueError(
+                f"readout must be one of {get_args(Readout)} and jk of {get_args(JumpingKnowledge)}, "
+                f"got {readout!r} and {jk!r}"
+            )
         self._config: dict[str, Any] = {
             "features": features,
             "num_outputs": num_outputs,
@@ -81,7 +89,15 @@ class GraphClassifier(nn.Module, ABC):
 
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
-        """A model for this data set's features and task; ``options`` go to the constructor."""
+        """A model for this data set's features and task; ``options`` go to the constructor.
+
+        Raises:
+            ValueError: a readout over graphs for labels of nodes, or the other way round.
+        """
+        if data.level == "node":
+            options = {"readout": "nodes"} | options
+        if (options.get("readout") == "nodes") != (data.level == "node"):
+            raise ValueError(f"readout={options.get('readout')!r} does not fit labels of a {data.level}")
         return cls(data.features, data.num_outputs, hidden, layers, **options)
 
     def config(self) -> dict[str, Any]:
@@ -109,15 +125,13 @@ class GraphClassifier(nn.Module, ABC):
 
         Args:
             data: needs ``x`` and ``edge_index``.
-            edge_gate: how much of each arc is there, in [0, 1], shape ``(E,)``; None: all of it.
+            edge_gate: how much of each arc is there, shape ``(E,)``; None: ``data.edge_gate``, if any.
 
         Returns:
-            Shape ``(B, num_outputs)``.
+            Shape ``(B, num_outputs)``, or ``(N, num_outputs)`` without a readout.
         """
-        features, edge_index = node_inputs(data)
-        x = self.node_encoder(features)
-        dtype = self.head.weight.dtype
-        adjacency = Adjacency(edge_index, x.size(0), edge_gate, data.get("edge_weight"), dtype)
+        x = self.node_encoder(node_inputs(data)[0])
+        adjacency = adjacency_of(data, x.size(0), edge_gate, self.head.weight.dtype)
         bonds, vectors = self.bonds_of(data, adjacency), [x]
         for depth, norm in enumerate(self.norms):
             x = functional.relu(norm(self.convolve(depth, x, adjacency, bonds)))
@@ -127,7 +141,12 @@ class GraphClassifier(nn.Module, ABC):
 
 
 def pool(x: Tensor, data: Data, readout: Readout) -> Tensor:
-    """Sum or mean of node vectors ``(N, F)`` over each graph, ``(B, F)``; 0 for a graph without nodes."""
+    """Sum or mean of node vectors ``(N, F)`` over each graph, ``(B, F)``; 0 for a graph without nodes.
+
+    With the readout ``"nodes"`` the vectors as they are.
+    """
+    if readout == "nodes":
+        return x
     graph, ptr = graph_of_nodes(data, x.size(0), x.device)
     total = x.new_zeros(ptr.numel() - 1, x.size(1)).index_add(0, graph, x)
     return total / ptr.diff().clamp(min=1)[:, None] if readout == "mean" else total

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
-from graphprune.graphs.adjacency import Adjacency
+from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder, node_inputs
 from graphprune.models.gnn import HasTask, pool
@@ -29,6 +29,8 @@ class PaperGCN(nn.Module):
     Raises:
         ValueError: a size below 1.
     """
+
+    reads_edge_gate = True  # a graph's own gates, data.edge_gate
 
     def __init__(self, features: Features, num_outputs: int, hidden: int = 128, layers: int = 3) -> None:
         super().__init__()
@@ -51,7 +53,9 @@ class PaperGCN(nn.Module):
 
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3) -> Self:
-        """A model for this data set's features and task."""
+        """A model for this data set's features and task; raises ValueError for labels of nodes."""
+        if data.level != "graph":
+            raise ValueError(f"{cls.__name__} reads out whole graphs, the data has labels of a {data.level}")
         return cls(data.features, data.num_outputs, hidden, layers)
 
     def config(self) -> dict[str, Any]:
@@ -64,10 +68,8 @@ class PaperGCN(nn.Module):
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""
-        features, edge_index = node_inputs(data)
-        x = functional.relu(self.node_encoder(features))
-        dtype = next(self.parameters()).dtype
-        adjacency = Adjacency(edge_index, x.size(0), edge_gate, data.get("edge_weight"), dtype)
+        x = functional.relu(self.node_encoder(node_inputs(data)[0]))
+        adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = functional.relu(conv(norm(x), adjacency))
         return self.head(pool(x, data, "sum"))  # type: ignore[no-any-return]

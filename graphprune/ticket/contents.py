@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graphprune.ticket.ticket import Ticket
 
 STATES = ("rewind", "trained", "last")
+NOTHING = "nothing"  # the kind of a stage without a scorer: unseen graphs stay as they are
 
 _NAMES = {"mask": list[str]} | {state: list[str] for state in STATES}
 _FIELDS = {
@@ -54,7 +55,7 @@ _ROW = {
 
 
 def pack(ticket: Ticket) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A ticket's document, ready for JSON, and tensors: ``mask/NAME``, ``trained/NAME``, ``edges/1/NAME``.
+    """A ticket's document, ready for JSON, and tensors: ``mask/NAME``, ``trained/NAME``, ``edges/1/NAME``, ``known/1``.
 
     Raises:
         TypeError: something that is no plain data, or an edge scorer of an unregistered class.
@@ -63,10 +64,13 @@ def pack(ticket: Ticket) -> tuple[dict[str, Any], dict[str, Tensor]]:
     tensors = {f"{section}/{name}": t for section, named in sections.items() for name, t in named.items()}
     stages = []
     for number, stage in enumerate(ticket.edges.stages, start=1):
-        kind, config = scorers.describe(stage.scorer)
+        kind, config = (NOTHING, {}) if stage.scorer is None else scorers.describe(stage.scorer)
         numbers = {"rate": stage.rate, "density": stage.density, "threshold": stage.threshold}
         stages.append({"kind": kind, "config": config, **numbers})
-        tensors |= {f"edges/{number}/{name}": t for name, t in stage.scorer.state_dict().items()}
+        if stage.scorer is not None:
+            tensors |= {f"edges/{number}/{name}": t for name, t in stage.scorer.state_dict().items()}
+        if stage.known is not None:
+            tensors[f"known/{number}"] = stage.known
     document = {
         "method": ticket.method,
         "round": ticket.round,
@@ -96,7 +100,10 @@ def unpack(document: object, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     _check_masks(masks, dict(zip(STATES, states, strict=True)))
     rule, stages = fields.pop("rule"), fields.pop("stages")
     scored = _by_stage(left)
-    made = tuple(_stage(n, stage, scored.pop(str(n), {})) for n, stage in enumerate(stages, start=1))
+    known = {number: left.pop(f"known/{number}", None) for number in range(1, len(stages) + 1)}
+    made = tuple(_stage(n, stage, scored.pop(str(n), {}), known[n]) for n, stage in enumerate(stages, start=1))
+    if len({stage.known.numel() for stage in made if stage.known is not None}) > 1:
+        raise ValueError("ticket.stages: their edge masks are of different lengths")
     left |= {f"edges/{number}/{name}": t for number, named in scored.items() for name, t in named.items()}
     if left:
         raise ValueError(f"tensors that belong to nothing: {scorers.first(repr(name[:80]) for name in left)}")
@@ -127,9 +134,7 @@ def _by_stage(left: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 def _check_masks(masks: Mapping[str, Tensor], states: Mapping[str, Mapping[str, Tensor]]) -> None:
     for name, mask in masks.items():
-        # Torch takes a byte other than 0 and 1 for True here and for False there.
-        if mask.dtype != torch.bool or bool((mask.contiguous().view(torch.uint8) > 1).any()):
-            raise ValueError(f"mask/{name} must hold bools, got {mask.dtype} or bytes other than 0 and 1")
+        _check_bools(mask, f"mask/{name}")
         for state, weights in states.items():
             if name not in weights or weights[name].shape != mask.shape:
                 found = tuple(weights[name].shape) if name in weights else "nothing"
@@ -140,6 +145,12 @@ def _check_masks(masks: Mapping[str, Tensor], states: Mapping[str, Mapping[str, 
             raise ValueError(f"{STATES[0]} and {state} hold different tensors: {scorers.first(odd)}")
 
 
+def _check_bools(mask: Tensor, where: str) -> None:
+    # Torch takes a byte other than 0 and 1 for True here and for False there.
+    if mask.dtype != torch.bool or bool((mask.contiguous().view(torch.uint8) > 1).any()):
+        raise ValueError(f"{where} must hold bools, got {mask.dtype} or bytes other than 0 and 1")
+
+
 def _rule(words: dict[str, str]) -> EdgeRule:
     try:
         return EdgeRule(**words)  # type: ignore[arg-type]  # it checks its words itself
@@ -147,7 +158,7 @@ def _rule(words: dict[str, str]) -> EdgeRule:
         raise ValueError(f"ticket.rule: {error}") from None
 
 
-def _stage(number: int, stage: object, tensors: Mapping[str, Tensor]) -> Stage:
+def _stage(number: int, stage: object, tensors: Mapping[str, Tensor], known: Tensor | None) -> Stage:
     where = f"ticket.stages[{number - 1}]"
     found = plain.require_fields(stage, _STAGE, where)
     rate, density, threshold = found["rate"], found["density"], found["threshold"]
@@ -155,7 +166,15 @@ def _stage(number: int, stage: object, tensors: Mapping[str, Tensor]) -> Stage:
         raise ValueError(f"{where}: rate must lie in [0, 1) and density in [0, 1], got {rate} and {density}")
     if threshold is not None and threshold != threshold:
         raise ValueError(f"{where}.threshold must not be NaN")
+    if known is not None:
+        _check_bools(known, f"known/{number}")
+        if known.dim() != 1:
+            raise ValueError(f"known/{number} must be flat, got shape {tuple(known.shape)}")
+    if found["kind"] == NOTHING:
+        if tensors or found["config"]:
+            raise ValueError(f"{where}: a stage without a scorer has neither config nor tensors")
+        return Stage(None, rate, density, threshold, known)
     try:
-        return Stage(scorers.rebuild(found["kind"], found["config"], tensors), rate, density, threshold)
+        return Stage(scorers.rebuild(found["kind"], found["config"], tensors), rate, density, threshold, known)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -11,10 +11,20 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
-from graphprune.graphs import EdgePredictor, RandomEdges
+from graphprune.graphs import EdgePredictor, RandomEdges, sparsifiers
 from graphprune.ticket import plain
 
-SCORERS: dict[str, type[nn.Module]] = {"predictor": EdgePredictor, "random": RandomEdges}
+SCORERS: dict[str, type[nn.Module]] = {
+    "predictor": EdgePredictor,
+    "random": RandomEdges,
+    "degree": sparsifiers.Degree,
+    "local-degree": sparsifiers.LocalDegree,
+    "jaccard": sparsifiers.Jaccard,
+    "local-similarity": sparsifiers.LocalSimilarity,
+    "effective-resistance": sparsifiers.EffectiveResistance,
+    "spanning-forest": sparsifiers.SpanningForest,
+    "k-neighbour": sparsifiers.KNeighbour,
+}
 """The kinds of edge scorers that tickets can hold.
 
 A class of one's own is added under a name before tickets with it are saved or loaded. Its method

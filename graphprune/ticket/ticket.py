@@ -89,11 +89,12 @@ class Ticket:
         Raises:
             ValueError: the ticket prunes no edges, or the graph lacks ``x`` or ``edge_index``.
         """
-        if not self.edges.stages:
-            raise ValueError(f"this ticket of {self.method} prunes no edges, so it has no edge scores")
+        scorer = self.edges.stages[-1].scorer if self.edges.stages else None
+        if scorer is None:
+            raise ValueError(f"this ticket of {self.method} prunes no unseen graphs, so it has no edge scores")
         if data.edge_index is None:
             raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
-        logits = score_arcs(self.edges.stages[-1].scorer, data).double()
+        logits = score_arcs(scorer, data).double()
         units = edge_units(data.edge_index, int(data.num_nodes or 0), self.edges.rule.unit)
         return units.spread(units.mean(logits).sigmoid(), 1.0).float()
 
@@ -113,6 +114,10 @@ class Ticket:
 
     def prune(self, dataset: Sequence[Data] | Dataset[Data]) -> PackedGraphs:
         """A data set, pruned graph by graph as `prune_graph` does. This is what transfers to any other backbone.
+
+        A method that learns a mask for each training edge (UGS) knows its training graphs by their edge attribute
+        ``edge_unit``: ``ticket.prune(number_units(data.train, ticket.edges.rule.unit))``; see
+        :func:`graphprune.graphs.number_units`. All others are unseen graphs.
 
         Under ``scoring="batch"`` (the paper protocol) batches of 128 graphs are scored together, which gives other
         edges than graph by graph.

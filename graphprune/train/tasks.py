@@ -1,4 +1,4 @@
-"""What a graph-level task asks of a training: its loss, a model's predictions and their metric."""
+"""What a task asks of a training: its loss, a model's predictions and their metric."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.data import GraphData
-from graphprune.data.base import Task
+from graphprune.data.base import HIDDEN, Task
 from graphprune.graphs import PackedGraphs
 
 Terms = Callable[[Tensor, Tensor], Tensor]
@@ -29,8 +29,9 @@ def task_loss(task: Task, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         task: kind of labels.
-        out: logits or values, shape ``(B, C)`` for multiclass, else ``(B, T)``.
-        y: labels, ``(B,)`` int64 for multiclass, else ``(B, T)`` with NaN where a label is missing.
+        out: logits or values of B graphs or nodes, shape ``(B, C)`` for multiclass, else ``(B, T)``.
+        y: labels, ``(B,)`` int64 for multiclass (-100 at nodes of another split), else ``(B, T)`` with NaN where a
+            label is missing.
 
     Returns:
         The sum of the losses and the number of labels (int64), both 0-dimensional; 0 and 0 where none is known.
@@ -41,9 +42,9 @@ def task_loss(task: Task, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     expected = (len(y), *out.shape[1:2]) if task == "multiclass" else tuple(y.shape)
     if out.dim() != 2 or tuple(out.shape) != expected:
         shape = "(B, classes)" if task == "multiclass" else f"{expected}, one column a task"
-        raise ValueError(f"the model returned shape {tuple(out.shape)} for {len(y)} graphs, expected {shape}")
+        raise ValueError(f"the model returned shape {tuple(out.shape)} for {len(y)} labels, expected {shape}")
     if task == "multiclass":
-        return _TERMS[task](out, y).sum(), y.new_full((), len(y))
+        return _TERMS[task](out, y).sum(), (y != HIDDEN).sum()
     known = ~y.isnan()
     terms = _TERMS[task](out, y.nan_to_num(0.0).to(out.dtype))
     return torch.where(known, terms, 0.0).sum(), known.sum()
@@ -51,7 +52,7 @@ def task_loss(task: Task, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def predict(model: nn.Module, graphs: PackedGraphs, batch_size: int = 512) -> Tensor:
-    """The model's outputs for every graph, in ``eval()`` mode and on the model's device.
+    """The model's outputs for every graph or node, in ``eval()`` mode and on the model's device.
 
     Args:
         model: ``model(batch)`` gives shape ``(B, outputs)``; its modes are given back to it.
@@ -59,7 +60,7 @@ def predict(model: nn.Module, graphs: PackedGraphs, batch_size: int = 512) -> Te
         batch_size: graphs a batch; bounds the memory, and changes a result by rounding only.
 
     Returns:
-        Shape ``(G, outputs)``, on the CPU.
+        Shape ``(G, outputs)`` or ``(N, outputs)``, on the CPU.
     """
     modes = [(module, module.training) for module in model.modules()]
     device = next((parameter.device for parameter in model.parameters()), graphs.device)
@@ -89,4 +90,4 @@ def evaluate(
     Raises:
         ValueError: the outputs do not fit the task, or the metric is not defined on these labels.
     """
-    return data.evaluate(graphs.graph["y"], predict(model, graphs, batch_size), split=split)
+    return data.evaluate(data.labels(graphs), predict(model, graphs, batch_size), split=split)

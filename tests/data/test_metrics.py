@@ -72,7 +72,7 @@ def test_the_split_is_named_by_the_data_set():
         bace.evaluate(torch.zeros(4, 1), torch.rand(4, 1), split="test")
     with pytest.raises(ValueError, match=r"ogbg-molbace, test split: y_true \(4,\)"):
         bace.evaluate(torch.zeros(4), torch.rand(4, 1), split="test")
-    with pytest.raises(ValueError, match="no graphs"):
+    with pytest.raises(ValueError, match="nothing to evaluate"):
         bace.evaluate(torch.zeros(0, 1), torch.rand(0, 1))
 
 

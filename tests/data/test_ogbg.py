@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphprune import data
-from graphprune.data import ogbg
+from graphprune.data import ogb_files
 
 
 def write(folder, split="scaffold", **changes):
@@ -54,6 +54,47 @@ def test_layouts(tmp_path, layout):
     else:
         shutil.copytree(tmp_path / "files" / "bace", tmp_path / layout)
     assert data.load("ogbg-molbace", root=tmp_path).digest() == plain.digest()
+
+
+# OGB's published table: tasks, metric.
+MOLECULES = {
+    "ogbg-molbace": (1, "rocauc"),
+    "ogbg-molbbbp": (1, "rocauc"),
+    "ogbg-molclintox": (2, "rocauc"),
+    "ogbg-molmuv": (17, "ap"),
+    "ogbg-molpcba": (128, "ap"),
+    "ogbg-molsider": (27, "rocauc"),
+    "ogbg-moltox21": (12, "rocauc"),
+    "ogbg-moltoxcast": (617, "rocauc"),
+    "ogbg-molhiv": (1, "rocauc"),
+    "ogbg-molesol": (1, "rmse"),
+    "ogbg-molfreesolv": (1, "rmse"),
+    "ogbg-mollipo": (1, "rmse"),
+    "ogbg-molchembl": (1310, "rocauc"),
+}
+
+
+def test_every_set_of_molecules_is_known():
+    assert {name for name in ogb_files.catalogue("graph") if name.startswith("ogbg-mol")} == set(MOLECULES)
+
+
+@pytest.mark.parametrize("name", MOLECULES)
+def test_each_set_of_molecules_has_its_split_and_its_evaluator(tmp_path, name):
+    from ogb.graphproppred import Evaluator
+
+    tasks, metric = MOLECULES[name]
+    labels = "".join(",".join([label] * tasks) + "\n" for label in "10110")
+    loaded = data.load(name, root=write(tmp_path, split="scaffold", raw__graph_label=labels))
+    assert (loaded.num_tasks, loaded.metric, loaded.ogb_name) == (tasks, metric, name)
+    assert loaded.num_outputs == tasks and loaded.higher_is_better == (metric != "rmse")
+    assert loaded.task == ("regression" if metric == "rmse" else "binary")
+    assert loaded.features == loaded.edge_features == "ogb-mol"
+    assert [len(part) for part in loaded.splits.values()] == [3, 1, 1]
+    assert loaded.provenance["split"] == "OGB's scaffold split"
+    y, out = loaded.labels(loaded.train), torch.randn(3, tasks, generator=torch.Generator().manual_seed(0))
+    official = Evaluator(name)
+    assert (official.num_tasks, official.eval_metric) == (tasks, metric)
+    assert loaded.evaluate(y, out) == official.eval({"y_true": y.numpy(), "y_pred": out.numpy()})[metric]
 
 
 def test_missing_labels_are_nan(tmp_path):
@@ -132,7 +173,7 @@ def test_missing_and_truncated_files_are_named(tmp_path, name):
 
 def test_without_ogb_the_remedy_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    ogbg.catalogue.cache_clear()
+    ogb_files.catalogue.cache_clear()
     with pytest.raises(ImportError, match=r"pip install 'graphprune\[ogb\]'"):
         data.load("ogbg-molbace", root=tmp_path)
 
@@ -140,6 +181,6 @@ def test_without_ogb_the_remedy_is_named(monkeypatch, tmp_path):
 def test_reading_the_catalogue_does_not_import_ogb(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "ogb"]:
         monkeypatch.delitem(sys.modules, name)
-    ogbg.catalogue.cache_clear()
-    assert len(ogbg.catalogue()) == 15
+    ogb_files.catalogue.cache_clear()
+    assert len(ogb_files.catalogue("graph")) == 15
     assert "ogb" not in sys.modules

@@ -62,6 +62,15 @@ def test_graphs_of_different_structure_draw_different_scores():
     assert 0.2 < sum(scores) / len(scores) < 0.8
 
 
+def test_a_seed_means_the_same_edges_for_ever():
+    """Tickets hold nothing but the seed."""
+    data = Data(edge_index=to_index([(0, 1), (1, 0), (1, 2), (2, 1), (2, 2)]), num_nodes=3)
+    pairs = [0.3323083128776575, 0.3323083128776575, 0.379590254817167, 0.379590254817167, 0.9679886413676955]
+    assert RandomEdges(7)(data).tolist() == pairs
+    arcs = [0.7373909845893782, 0.7950544760624121, 0.8534563246470506, 0.6067399937105017, 0.9509948944322685]
+    assert RandomEdges(7, "arc")(data).tolist() == arcs
+
+
 def test_random_edges_want_edges():
     with pytest.raises(ValueError, match="no edge_index"):
         RandomEdges()(Data(num_nodes=2))

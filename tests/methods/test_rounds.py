@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import ChebConv, GCNConv, global_mean_pool
 
-from graphprune import ICPG, IMP, Dense, EdgePredictor, NoEdges, RandomPruning, SmallDense, Ticket
+from graphprune import ICPG, IMP, UGS, Dense, EdgePredictor, NoEdges, RandomPruning, SmallDense, Sparsifier, Ticket
 from graphprune.data import GraphData, load
 from graphprune.graphs import EdgeRule
+from graphprune.masks import prunable
 from graphprune.methods import METHODS, FitJob, FitResult, IterativeMethod, Protocol, TrainingDiverged
 from graphprune.models import GAT, GCN, GIN, SAGE, PaperGCN
 from tests.methods.graphs import plain_fit, small_data
@@ -53,16 +54,32 @@ def methods(data: GraphData, rounds: int = 3) -> dict[str, IterativeMethod]:
         "random edges": ICPG(rounds=rounds, edge_scores="random", **RATES),
         "random weights": ICPG(rounds=rounds, predictor=predictor(data), weight_scores="random", **RATES),
         "fresh predictor": ICPG(rounds=rounds, predictor=predictor(data), predictor_start="fresh", **RATES),
+        "ugs": UGS(rounds=rounds, **RATES),
+        "ugs random": UGS(rounds=rounds, unseen="random", **RATES),
+        "ugs weights": UGS(rounds=rounds, unseen="weights-only", **RATES),
+        "ugs paper": UGS(rounds=rounds, unseen="random", protocol="paper", **RATES),
         "imp": IMP(rounds=rounds, weight_rate=0.3),
+        "sparsifier": Sparsifier(rounds=rounds, edges="spanning-forest", **RATES),
         "random": RandomPruning(rounds=rounds, **RATES),
         "dense": Dense(),
         "no-edges": NoEdges(),
         "small-dense": SmallDense(params=60),
+        "small-dense by density": SmallDense(density=0.3),
     }
 
 
 ALL = list(methods(small_data()))
-PRUNE_BOTH = ["icpg", "paper", "global", "random edges", "random weights", "fresh predictor", "random"]
+PRUNE_BOTH = [
+    "icpg",
+    "paper",
+    "global",
+    "random edges",
+    "random weights",
+    "fresh predictor",
+    "ugs random",
+    "random",
+    "sparsifier",
+]
 
 
 def pairs(graph: Data) -> set[tuple[int, int]]:
@@ -77,8 +94,12 @@ def same(left: Ticket, right: Ticket) -> None:
         assert ours.keys() == others.keys()
         assert all(torch.equal(ours[key], others[key]) for key in ours), name
     for mine, other in zip(left.edges.stages, right.edges.stages, strict=True):
-        ours, others = mine.scorer.state_dict(), other.scorer.state_dict()
-        assert all(torch.equal(ours[key], others[key]) for key in ours)
+        assert type(mine.scorer) is type(other.scorer)
+        if mine.scorer is not None and other.scorer is not None:
+            ours, others = mine.scorer.state_dict(), other.scorer.state_dict()
+            assert all(torch.equal(ours[key], others[key]) for key in ours)
+        assert (mine.known is None) == (other.known is None)
+        assert mine.known is None or torch.equal(mine.known, other.known)
         assert (mine.rate, mine.density, mine.threshold) == (other.rate, other.density, other.threshold)
     clock = {"seconds": 0.0}
     assert left.row | clock == right.row | clock
@@ -143,7 +164,7 @@ def test_counts_are_exact_and_sets_nested(name: str, data: GraphData) -> None:
         before = ticket
 
 
-@pytest.mark.parametrize("name", ["icpg", "imp", "random"])
+@pytest.mark.parametrize("name", ["icpg", "imp", "random", "ugs"])
 def test_every_training_starts_from_the_bitwise_initial_weights(name: str, data: GraphData) -> None:
     model = network(data)
     initial = copy.deepcopy(model.state_dict())
@@ -162,7 +183,7 @@ def test_every_training_starts_from_the_bitwise_initial_weights(name: str, data:
             expected = value if mask is None else value.masked_fill(~mask, 0)
             assert torch.equal(start[prefix + key], expected), key
         for key, value in predictor(data).state_dict().items():
-            if prefix:
+            if "predictor." + key in start:
                 assert torch.equal(start["predictor." + key], value), key
 
 
@@ -346,6 +367,23 @@ def test_controls_are_what_they_say(data: GraphData) -> None:
         list(SmallDense(params=60).rounds(Own(GCNConv), data, plain_fit(1)))
 
 
+def test_a_small_network_is_told_the_size_of_the_ticket_or_its_density(data: GraphData) -> None:
+    *_, ticket = IMP(rounds=2, weight_rate=0.3).rounds(network(data), data, plain_fit(1))
+    by_params = SmallDense(params=ticket.row["params_kept"]).small(network(data))
+    by_density = SmallDense(density=0.7**2).small(network(data))
+    assert by_density.config() == by_params.config()  # type: ignore[operator]
+    assert SmallDense(density=1).small(network(data)).config() == network(data).config()  # type: ignore[operator]
+    # With fewer prunable weights the same density leaves more.
+    head_only = SmallDense(density=0.1, select=prunable(exclude=("convs.*", "node_encoder.*")))
+    assert head_only.small(network(data)).config()["hidden"] >= 7  # type: ignore[operator]
+    for both in ({}, {"params": 60, "density": 0.5}):
+        with pytest.raises(ValueError, match="either params or density"):
+            SmallDense(**both)  # type: ignore[arg-type]
+    for density in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="density must lie in"):
+            SmallDense(density=density)
+
+
 def _width(ticket: Ticket) -> int:
     return int(ticket.provenance["model"]["config"]["hidden"])
 
@@ -379,7 +417,7 @@ def test_recomputed_degrees_reach_the_tickets_network_only() -> None:
 
 def test_the_registry_knows_every_method_by_its_name() -> None:
     assert {name: method.name for name, method in METHODS.items()} == {name: name for name in METHODS}
-    assert set(METHODS) == {"icpg", "imp", "random", "dense", "no-edges", "small-dense"}
+    assert set(METHODS) >= {"icpg", "ugs", "imp", "random", "dense", "no-edges", "small-dense"}
 
 
 def test_plug_ins_are_found_by_their_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,3 +444,16 @@ class Mine(Dense):
     """A plug-in."""
 
     name = "mine"
+
+
+def test_heads_and_encoders_can_be_protected(data: GraphData) -> None:
+    model = network(data)
+    (ticket,) = RandomPruning(rounds=1, protect=("head.*", "node_encoder.*"), **RATES).rounds(
+        model, data, plain_fit(1)
+    )
+    assert set(ticket.masks) == {"convs.0.lin.weight", "convs.1.lin.weight"}
+    assert RandomPruning(protect="head.*").protect == ("head.*",)
+    with pytest.raises(ValueError, match="matches no parameter"):
+        next(RandomPruning(rounds=1, protect=["tail.*"], **RATES).rounds(model, data, plain_fit(1)))
+    with pytest.raises(ValueError, match="protect every weight"):
+        next(RandomPruning(rounds=1, protect="*", **RATES).rounds(model, data, plain_fit(1)))

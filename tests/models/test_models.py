@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs import PackedGraphs, SoftEdges, drop_arcs, edge_units
-from graphprune.models import GAT, GCN, GIN, MODELS, SAGE, PaperGCN
+from graphprune.models import (
+    GAT,
+    GCN,
+    GIN,
+    MODELS,
+    SAGE,
+    GraphClassifier,
+    NodeClassifier,
+    NodeGAT,
+    NodeGCN,
+    NodeGIN,
+    PaperGCN,
+)
 from graphprune.models.gnn import pool
 from tests.graphs.samples import molecule, random_graph, shake, to_index
 
@@ -169,13 +181,17 @@ def test_pooling():
 
 def test_for_data_reads_features_and_task():
     class Molecules:
-        features, num_outputs, edge_features = "ogb-mol", 2, "ogb-mol"
+        features, num_outputs, edge_features, level = "ogb-mol", 2, "ogb-mol", "graph"
 
     class Bare(Molecules):
         edge_features = None
 
     batch = graphs("gine")
     for kind, cls in MODELS.items():
+        if issubclass(cls, NodeClassifier):
+            with pytest.raises(ValueError, match="classifies nodes"):
+                cls.for_data(Molecules(), hidden=8)
+            continue
         network = cls.for_data(Molecules(), hidden=8, layers=2)
         assert network(batch).shape == (4, 2), kind
     assert GIN.for_data(Molecules(), hidden=8).config()["bonds"]
@@ -190,7 +206,7 @@ def test_for_data_reads_features_and_task():
         (lambda: GCN(4, 0), "num_outputs=0"),
         (lambda: GCN(4, 2, dropout=1.0), "dropout=1.0"),
         (lambda: GCN(4, 2, readout="max"), "readout must be"),
-        (lambda: GCN(4, 2, jk="lstm"), "jk 'last' or 'cat'"),
+        (lambda: GCN(4, 2, jk="lstm"), "jk of .*last.*, 'cat'"),
         (lambda: GAT(4, 2, hidden=6), "multiple of the 4"),
         (lambda: PaperGCN(4, 2, layers=0), "layers=0"),
         (lambda: PaperGCN(4, 2)(Data(edge_index=to_index([]), num_nodes=1)), "needs node features"),
@@ -202,3 +218,37 @@ def test_for_data_reads_features_and_task():
 def test_nonsense_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_models_for_labels_of_nodes_give_logits_a_node(kind):
+    class Nodes:
+        features, num_outputs, edge_features, level = 3, 5, None, "node"
+
+    if kind == "paper-gcn":
+        with pytest.raises(ValueError, match="labels of a node"):
+            MODELS[kind].for_data(Nodes(), hidden=8)
+        return
+    network = MODELS[kind].for_data(Nodes(), hidden=8)
+    data = Data(x=torch.randn(7, 3), edge_index=torch.tensor([[0, 1, 2, 5], [1, 0, 3, 5]]))
+    assert network(data).shape == (7, 5)
+    narrow = network.resized(4)
+    assert sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in network.parameters())
+    if issubclass(MODELS[kind], GraphClassifier):
+        with pytest.raises(ValueError, match="readout"):
+            MODELS[kind].for_data(Nodes(), hidden=8, readout="mean")
+
+
+@pytest.mark.parametrize("kind", [NodeGCN, NodeGIN, NodeGAT])
+def test_node_classifiers_remove_gated_edges_and_read_sparse_features_alike(kind):
+    torch.manual_seed(0)
+    network = kind(40, 3, hidden=4).eval()
+    words = (torch.rand(9, 40) < 0.05).float()
+    edges = torch.randint(0, 9, (2, 30))
+    edges = edges[:, edges[0] != edges[1]]
+    keep = torch.rand(edges.size(1)) < 0.6
+    gated = network(Data(x=words, edge_index=edges, edge_gate=keep.float()))
+    torch.testing.assert_close(gated, network(Data(x=words, edge_index=edges[:, keep])), atol=1e-5, rtol=1e-5)
+    # A dense copy of the features takes the other way through the first layer.
+    filled = words + 1e-12
+    torch.testing.assert_close(gated, network(Data(x=filled, edge_index=edges[:, keep])), atol=1e-5, rtol=1e-5)

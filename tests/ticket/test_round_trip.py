@@ -183,8 +183,8 @@ def test_a_foreign_scorer_is_refused_until_it_is_registered(tmp_path: Path, monk
         original.save(tmp_path / "t")
     assert not list(tmp_path.iterdir())
     with monkeypatch.context() as patch:
-        patch.setitem(SCORERS, "degree", Degree)
+        patch.setitem(SCORERS, "mine", Degree)
         original.save(tmp_path / "t")
         assert facts(Ticket.load(tmp_path / "t")) == facts(original)
-    with pytest.raises(ValueError, match=r"unknown kind of edge scorer 'degree' \(known: predictor, random\)"):
+    with pytest.raises(ValueError, match=r"unknown kind of edge scorer 'mine' \(known: predictor, random"):
         Ticket.load(tmp_path / "t")

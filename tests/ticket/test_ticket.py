@@ -102,7 +102,7 @@ def test_scores_do_not_depend_on_batch_mates() -> None:
 
 
 def test_scores_need_a_stage_and_edges() -> None:
-    with pytest.raises(ValueError, match="icpg prunes no edges"):
+    with pytest.raises(ValueError, match="icpg prunes no unseen graphs"):
         ticket([]).score_edges(graph(3, 2, 0))
     with pytest.raises(ValueError, match="edge_index"):
         SAMPLE.score_edges(Data(x=torch.zeros(2, 4)))

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ import graphprune as gp
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob, FitResult
 from graphprune.train import Fit
-from tests.train.tiny import smooth, tiny
+from tests.train.tiny import Ends, smooth, tiny
 
 
 def plain(devices: int) -> FitResult:
@@ -23,6 +24,32 @@ def plain(devices: int) -> FitResult:
     masks = masks.tighten({name: model.get_parameter(name).abs() for name in masks}, 0.6)
     fit = Fit(epochs=4, lr=0.01, batch_size=6, devices=devices)
     return fit(FitJob(model, data, masks))
+
+
+def masks(devices: int) -> dict[str, list[list[Any]]]:
+    """Which weights and edges the rounds of three methods keep, on batches that do not divide evenly."""
+    data = tiny(train=23, dtype=torch.float64)
+    fit = Fit(epochs=3, lr=0.02, batch_size=6, weight_decay=1e-3, devices=devices)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        predictor = Ends().double()
+    rates = {"rounds": 2, "edge_rate": 0.2, "weight_rate": 0.3}
+    found = {}
+    for method in (
+        gp.ICPG(predictor=predictor, **rates),
+        gp.UGS(unseen="random", edge_l1=1e-3, weight_l1=1e-3, noise=0.01, **rates),
+        gp.IMP(rounds=2, weight_rate=0.3),
+    ):
+        numbered = gp.graphs.number_units(data.train, "pair")
+        found[method.name] = [
+            [
+                ticket.masks.digest(),
+                ticket.edges.prune(numbered).edge_index.tolist(),
+                ticket.prune(data.test).edge_index.tolist(),
+            ]
+            for ticket in method.rounds(smooth(data).double(), data, fit)
+        ]
+    return found
 
 
 def icpg() -> list[gp.Ticket]:
@@ -39,6 +66,7 @@ def work(folder: Path) -> None:
     rank = int(os.environ["RANK"])
     result = plain(devices=2)
     found = {"rows": [dict(row) for row in result.history], "epoch": result.epoch, "test": result.test_metric}
+    found["masks"] = masks(devices=2)
     found["tickets"] = [
         [ticket.masks.digest(), ticket.prune(tiny(train=30).test).digest(), ticket.row["test_metric"]]
         for ticket in icpg()

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.train.ranks import plain
+from tests.train.ranks import masks, plain
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,3 +34,6 @@ def test_two_processes_agree_and_train_as_one(tmp_path: Path) -> None:
             expected = [row[column] for row in alone.history]
             assert [row[column] for row in found["rows"]] == pytest.approx(expected, rel=1e-9)
     torch.testing.assert_close(weights, alone.last, rtol=1e-9, atol=1e-12)
+    of_one = masks(devices=1)
+    assert set(of_one) == {"icpg", "ugs", "imp"}
+    assert first["masks"] == second["masks"] == of_one

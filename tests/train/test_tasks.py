@@ -48,7 +48,7 @@ def test_missing_labels_neither_count_nor_get_a_gradient(seed: int, missing: flo
     ],
 )
 def test_outputs_that_do_not_fit_are_named(task: str, shape: tuple[int, ...], y: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"the model returned shape .* for 4 graphs, expected"):
+    with pytest.raises(ValueError, match=r"the model returned shape .* for 4 labels, expected"):
         task_loss(task, torch.zeros(shape), y)
 
 

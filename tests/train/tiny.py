@@ -46,12 +46,24 @@ class Smooth(nn.Module):
         self.first, self.second = nn.Linear(4, 8), nn.Linear(8, outputs)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, data: Data) -> Tensor:
+    def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         x = self.first(data.x).tanh()
-        x = x.index_add(0, data.edge_index[1], x[data.edge_index[0]])
+        messages = x[data.edge_index[0]] if edge_gate is None else x[data.edge_index[0]] * edge_gate[:, None]
+        x = x.index_add(0, data.edge_index[1], messages)
         graphs = data.ptr.diff().to(x.dtype)[:, None]
         pooled = x.new_zeros(len(graphs), x.size(1)).index_add(0, data.batch, x) / graphs
         return self.second(self.dropout(pooled))
+
+
+class Ends(nn.Module):
+    """An edge predictor without batch norm: a linear score of both ends' features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(8, 1)
+
+    def forward(self, data: Data) -> Tensor:
+        return self.score(data.x[data.edge_index].transpose(0, 1).flatten(1)).squeeze(1)
 
 
 def smooth(data: GraphData, dropout: float = 0.0) -> nn.Module:

@@ -1,0 +1,124 @@
+"""What the figures of a report have in common: panels, colours, labels beside lines, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+METRIC = {"rocauc": "ROC-AUC", "ap": "average precision", "f1": "micro-F1", "accuracy": "accuracy", "rmse": "RMSE"}
+INK, FAINT = "#222222", "#dddddd"
+WIDTH, HEIGHT, SMALL = 7.2, 4.0, 8.0  # inches, inches, points
+# Okabe & Ito's palette, which colour-blind readers can tell apart; markers and dashes tell lines apart without it.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
+DASHES = ("-", "--", ":")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a series looks in every figure of a report."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+BASELINES = {"dense": Style(INK, "*", "-"), "no-edges": Style("#8a8a8a", "x", "--"), "small-dense": Style(INK, "D", "")}
+
+
+def styles(labels: Iterable[str]) -> dict[str, Style]:
+    """A style for each of several series, the same wherever its label comes again."""
+    return {
+        label: Style(
+            COLOURS[number % len(COLOURS)],
+            MARKERS[number % len(MARKERS)],
+            DASHES[number // len(COLOURS) % len(DASHES)],
+        )
+        for number, label in enumerate(dict.fromkeys(labels))
+    }
+
+
+def panels(columns: int = 1, height: float = HEIGHT) -> tuple[Figure, list[Axes]]:
+    """A figure of panels that share their vertical axis."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    every: list[Axes] = figure.subplots(1, columns, sharey=True, squeeze=False)[0].tolist()
+    for axes in every:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=FAINT, linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, every
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a line ends, what is to be written beside it, and how the line looks."""
+
+    x: float
+    y: float
+    text: str
+    style: Style
+
+
+def height_for(labels: int) -> float:
+    """Inches in which so many labels find room, one above the other."""
+    return max(HEIGHT, 1.0 + 1.4 * SMALL / 72 * labels)
+
+
+def label_ends(axes: Axes, ends: Sequence[End]) -> None:
+    """Write names to the right of a panel, each at the height of its line or as near as the others allow."""
+    figure = axes.get_figure()
+    axes.autoscale_view()  # else it waits for the drawing, and the places below would be those of older limits
+    inches = (figure.get_figheight() if isinstance(figure, Figure) else HEIGHT) - 0.8
+    points = (axes.transScale + axes.transLimits).transform([(end.x, end.y) for end in ends])
+    order = points[:, 1].argsort(kind="stable")
+    places = spread_out(points[order, 1], 1.35 * SMALL / 72 / inches)
+    for number, place in zip(order, places, strict=True):
+        end, (x, y) = ends[number], points[number]
+        aside = {"transform": axes.transAxes, "clip_on": False, "color": end.style.colour}
+        axes.plot([x, 1.03], [y, place], linewidth=0.5, alpha=0.6, **aside)
+        axes.plot([1.05], [place], marker=end.style.marker, markersize=4.5, **aside)
+        # In black: some of the colours are too light for letters.
+        axes.annotate(
+            end.text,
+            (1.05, place),
+            xycoords="axes fraction",
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            color=INK,
+        )
+
+
+def spread_out(places: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+    """Ascending places, moved as little as needed to be ``gap`` apart: what is too near shares its middle."""
+    blocks: list[list[float]] = []  # sum of wanted places, members
+    for number, place in enumerate(places):
+        blocks.append([place - number * gap, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            total, members = blocks.pop()
+            blocks[-1][0] += total
+            blocks[-1][1] += members
+    middles = [total / members for total, members in blocks for _ in range(int(members))]
+    return np.array(middles, dtype=np.float64) + gap * np.arange(len(middles))
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write ``path`` as .png (for the screen) and .pdf (for print); returns the .png."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    png = path.with_name(path.name + ".png")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it is laid out now, and need not be for each file
+    figure.savefig(png, dpi=160, facecolor="white", metadata={"Software": None})
+    with matplotlib.rc_context({"pdf.fonttype": 42}):  # TrueType: some publishers refuse Type 3
+        figure.savefig(path.with_name(path.name + ".pdf"), facecolor="white", metadata={"CreationDate": None})
+    return png

@@ -1,0 +1,226 @@
+"""The tables of a chapter: what was measured, what can be compared, what it cost."""
+
+from __future__ import annotations
+
+import math
+
+from graphprune.bench.canvas import METRIC
+from graphprune.bench.collect import SINGLE, Group, Point, Series, leaking
+from graphprune.bench.compare import Duel, Findings
+from graphprune.bench.joint import frontier
+from graphprune.bench.stats import MIN_PAIRS
+from graphprune.bench.tables import PERCENT, Table, ends, percent, share, signed, spread
+
+HEAD = (
+    "method",
+    "round",
+    "edges removed, train",
+    "edges removed, test",
+    "weights removed",
+    "parameters",
+    "val {metric}",
+    "test {metric}",
+    "runs",
+    "epochs",
+    "seconds",
+)
+# How a graph that no run has seen loses its edges.
+UNSEEN = {"predictor": "by a learned predictor", "scorer": "by a score", "random": "at random"}
+UNSEEN |= {"dense": "not pruned", "none": "not pruned", "": "–"}
+
+
+def comparisons(found: Findings) -> tuple[Table, ...]:
+    """All tables but those of the plain numbers; some may be empty."""
+    return _dense(found), _duels(found), _extremes(found), _frontier(found), _cost(found.group)
+
+
+def _metric(group: Group) -> str:
+    """The metric's name in print."""
+    return METRIC.get(group.metric, group.metric)
+
+
+def results(found: Findings) -> Table:
+    """The last round of each series."""
+    group = found.group
+    name = _metric(group)
+    head = [text.format(metric=name) for text in HEAD]
+    head.insert(8, f"test {name}, {PERCENT} interval")
+    rows = []
+    for series in group.series:
+        row = _row(series, series.last)
+        row.insert(8, ends(series.last.interval))
+        rows.append(row)
+    caption = (
+        f"Mean ± sample standard deviation; {PERCENT} bootstrap interval of the mean, with fewer than {MIN_PAIRS} runs "
+        f"no more than their range.{group.caveat}"
+    )
+    return Table("Last rounds", caption, head, rows)
+
+
+def rounds(found: Findings) -> Table:
+    """Every round of each series."""
+    group = found.group
+    head = [
+        *(text.format(metric=_metric(group)) for text in HEAD),
+        f"minus dense, {PERCENT} interval",
+        "pairs",
+        "verdict",
+    ]
+    rows = [
+        [*_row(series, point), *_against(found, series, point)] for series in group.series for point in series.points
+    ]
+    return Table("All rounds", "", head, rows)
+
+
+def _row(series: Series, point: Point) -> list[str]:
+    kept, total = point["params_kept"].mean, point["params_total"].mean
+    marked = series.selects_on_test and not leaking(series.label)
+    return [
+        series.label + (" [selects on test]" if marked else ""),
+        "" if series.method in SINGLE else str(point.round),
+        percent(point["edge_sparsity_train"]),
+        percent(point["edge_sparsity_test"]),
+        percent(point["weight_sparsity"]),
+        f"{kept:,.0f} of {total:,.0f}",
+        "–" if series.selects_on_test and not point["val_metric"].finite else spread(point["val_metric"]),
+        spread(point["test_metric"]),
+        str(point.runs),
+        f"{point['epochs_trained'].mean:,.0f}",
+        f"{point['seconds'].mean:,.0f}",
+    ]
+
+
+def _against(found: Findings, series: Series, point: Point) -> tuple[str, str, str]:
+    compared = found.dense.get(series.label, {}).get(point.round)
+    if compared is None:
+        return "–", "–", "–"
+    return signed(compared.difference), str(compared.difference.n), compared.text
+
+
+def _dense(found: Findings) -> Table:
+    group = found.group
+    rows = [
+        [
+            series.label,
+            "" if series.method in SINGLE else str(series.last.round),
+            percent(series.last["edge_sparsity_test"]),
+            percent(series.last["weight_sparsity"]),
+            *_against(found, series, series.last),
+        ]
+        for series in group.series
+        if series.label in found.dense
+    ]
+    head = ("method", "round", "edges removed, test", "weights removed", f"minus dense, {PERCENT} interval", "pairs")
+    caption = (
+        f"Test {_metric(group)} minus that of the dense network in the same run, positive where the method is better, "
+        f"after the last round; {PERCENT} bootstrap interval over the pairs. Fewer than {MIN_PAIRS} pairs claim "
+        f"nothing, and “no difference shown” is no proof of equality.{group.caveat}"
+    )
+    return Table("Against the dense network", caption, (*head, "verdict"), rows)
+
+
+def _duels(found: Findings) -> Table:
+    name = _metric(found.group)
+    head = ("method", "rival", "equal in", f"difference, {PERCENT} interval", "pairs", "verdict")
+    caption = (
+        "Pairs of runs at the largest sparsity that both methods reach, interpolated between rounds, never beyond "
+        "them. Rivals are the two that are strongest by the validation metric there, and the small dense network of "
+        f"the nearest size. Intervals are not corrected for the number of comparisons.{found.group.caveat}"
+    )
+    return Table(
+        "At equal sparsity",
+        caption,
+        (*head, f"test {name}", f"rival's test {name}", "also lost, of the other kind"),
+        [_duel(duel) for duel in found.duels],
+    )
+
+
+def _duel(duel: Duel) -> list[str]:
+    if duel.axis is None:
+        equal, lost = f"{duel.at:,.0f} parameters", "–"
+    else:
+        kind = "weights" if duel.axis.name == "edges" else "edges"
+        equal, lost = f"{share(duel.at)} of {duel.axis.name}", f"{kind}: {' and '.join(map(share, duel.others))}"
+    difference, metrics = duel.comparison.difference, map(spread, duel.metrics)
+    names = duel.first.label, duel.second.label
+    return [*names, equal, signed(difference), str(difference.n), duel.comparison.text, *metrics, lost]
+
+
+def _extremes(found: Findings) -> Table:
+    rows = []
+    for label, by_axis in found.extremes.items():
+        for name, extreme in by_axis.items():
+            rows.append(
+                [
+                    label,
+                    name,
+                    "–" if extreme.sparsity is None else share(extreme.sparsity),
+                    "–" if math.isnan(extreme.low) else f"[{share(extreme.low)}, {share(extreme.high)}]",
+                    "–" if extreme.round is None else str(extreme.round),
+                    "–" if extreme.difference is None else signed(extreme.difference),
+                    str(extreme.n),
+                    extreme.text or ("an earlier round fell short" if extreme.gap else ""),
+                ]
+            )
+    head = (
+        "method",
+        "of",
+        "sparsity",
+        f"{PERCENT} range",
+        "round",
+        f"minus dense, {PERCENT} interval",
+        "pairs",
+        "remark",
+    )
+    caption = (
+        f"The largest achieved sparsity (edges: of test graphs) at which the {PERCENT} interval of the difference to "
+        "dense still reaches zero; its range when the runs are resampled (0: no ticket). How far the interval reaches "
+        f"below zero tells how much may have been lost.{found.group.caveat}"
+    )
+    return Table("Extreme tickets", caption, head, rows)
+
+
+def _frontier(found: Findings) -> Table:
+    rows = [
+        [
+            series.label,
+            percent(series.last["edge_sparsity_test"]),
+            percent(series.last["weight_sparsity"]),
+            *_against(found, series, series.last),
+        ]
+        for series in frontier(found)
+    ]
+    head = ("method", "edges removed, test", "weights removed", f"minus dense, {PERCENT} interval", "pairs", "verdict")
+    caption = (
+        f"Of each joint grid the cells at which the {PERCENT} interval of the difference to dense still reaches zero, "
+        f"without those that another such cell surpasses in both edges and weights.{found.group.caveat}"
+    )
+    return Table("Extreme tickets of joint grids", caption, head, rows)
+
+
+def _cost(group: Group) -> Table:
+    dense = next((series.last["seconds"].mean for series in group.find("dense")), math.nan)
+    rows = []
+    for series in group.series:
+        point, unseen = series.last, "" if series.method in SINGLE else str(series.runs[0].rows[-1]["unseen"])
+        total, search = point["epochs_trained"].mean, point["epochs_search"].mean
+        seconds = point["seconds"].mean
+        rows.append(
+            [
+                series.label,
+                str(point.round),
+                f"{search:,.0f}",
+                f"{total - search:,.0f}",
+                f"{seconds:,.1f}",
+                f"{seconds / dense:,.1f}" if dense > 0 else "–",
+                f"{point['predictor_passes'].mean:,.0f}",
+                UNSEEN.get(unseen, unseen),
+                str(point.runs),
+            ]
+        )
+    head = ("method", "round", "epochs, search", "epochs, tickets", "seconds", "times dense", "predictor passes")
+    caption = (
+        "All rounds together, mean over the runs. Predictor passes: how often a learned edge scorer runs over a graph "
+        "that is new, to prune it."
+    )
+    return Table("Cost", caption, (*head, "unseen graphs", "runs"), rows)

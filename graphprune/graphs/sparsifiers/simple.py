@@ -1,0 +1,129 @@
+"""The simple undirected graph beneath the arcs of a batch, and what scores are counted from in it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from graphprune.graphs.scorers import arc_bits, arcs_of
+from graphprune.graphs.segments import graph_of_nodes, pointers, ranges
+
+_WEDGES = 1 << 22  # paths of length two looked at in one go: bounds the memory, does not change a result
+
+
+@dataclass(frozen=True)
+class SimpleGraph:
+    """A graph or batch without directions, copies of edges and self-loops.
+
+    Attributes:
+        ends: both ends of each edge, the lower first, shape ``(2, P)``, ascending.
+        edge: the edge that each arc lies on, shape ``(E,)``; -1 for a self-loop.
+        degree: neighbours of each node, shape ``(N,)``.
+        of_node: the graph of each node, shape ``(N,)``.
+        ptr: where each graph's nodes start, shape ``(B + 1,)``.
+    """
+
+    ends: Tensor
+    edge: Tensor
+    degree: Tensor
+    of_node: Tensor
+    ptr: Tensor
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        """The graph beneath a ``Data`` or ``Batch``.
+
+        Raises:
+            ValueError: no ``edge_index``, or one that points outside the graph.
+        """
+        arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
+        if arcs.numel() and not (int(arcs.min()) >= 0 and int(arcs.max()) < nodes):
+            raise ValueError(f"edge_index points outside the graph's {nodes} nodes")
+        low, high = arcs.sort(dim=0).values
+        proper = low != high
+        key, number = torch.unique(low[proper] * nodes + high[proper], return_inverse=True)
+        edge = arcs.new_full(arcs.shape[1:], -1)
+        edge[proper] = number
+        ends = torch.stack([key // max(nodes, 1), key % max(nodes, 1)])
+        degree = torch.bincount(ends.flatten(), minlength=nodes)
+        return cls(ends, edge, degree, *graph_of_nodes(data, nodes, arcs.device))
+
+    @property
+    def incidences(self) -> Tensor:
+        """A node and its neighbour, for each edge once from the lower end, then once from the other; ``(2, 2 P)``."""
+        return torch.cat([self.ends, self.ends.flip(0)], 1)
+
+    def bits(self, arcs: Tensor, seed: int) -> Tensor:
+        """64 random bits for each of these pairs of nodes."""
+        return arc_bits(arcs, self.of_node, self.ptr, seed)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """The value of each arc's edge, shape ``(E,)``; 0 for a self-loop."""
+        return torch.cat([values, values.new_zeros(1)])[self.edge]  # -1 reads the padding
+
+
+class EdgeScorer(nn.Module, ABC):
+    """A scorer of the simple graph's edges: arcs in both directions and copies of an edge get the same score."""
+
+    def config(self) -> dict[str, Any]:
+        """The arguments the scorer was made from."""
+        return {}
+
+    def forward(self, data: Data) -> Tensor:
+        """Scores of all arcs of a graph or batch, shape ``(E,)``, float64."""
+        graph = SimpleGraph.of(data)
+        return graph.spread(self.score(graph))
+
+    @abstractmethod
+    def score(self, graph: SimpleGraph) -> Tensor:
+        """A score for each edge, shape ``(P,)``, float64."""
+
+
+def rank_around(node: Tensor, strength: Tensor) -> Tensor:
+    """How many incidences of the same node are strictly stronger, shape ``(K,)``; equals share a rank."""
+    by_strength = torch.argsort(strength, descending=True, stable=True)
+    order = by_strength[torch.argsort(node[by_strength], stable=True)]
+    new_node = node[order].diff(prepend=node.new_full((1,), -1)) != 0
+    new_rank = new_node | (strength[order].diff(prepend=strength.new_zeros(1)) != 0)
+    place = torch.arange(order.numel(), device=order.device)
+    start_of_node, start_of_rank = ((place * new).cummax(0).values for new in (new_node, new_rank))
+    return torch.empty_like(order).index_copy_(0, order, start_of_rank - start_of_node)
+
+
+def common_neighbours(graph: SimpleGraph) -> Tensor:
+    """How many neighbours both ends of each edge share, shape ``(P,)``: its triangles.
+
+    Edges are turned towards the end of higher degree. No node then has more than ``sqrt(2 P)`` outgoing ones, and hubs
+    cost no more than others.
+    """
+    nodes, (low, high) = graph.degree.numel(), graph.ends
+    swap = graph.degree[low] > graph.degree[high]
+    source, target = torch.where(swap, high, low), torch.where(swap, low, high)
+    key, order = torch.sort(source * nodes + target)
+    source, target = source[order], target[order]
+    outgoing = torch.bincount(source, minlength=nodes)
+    start, count = pointers(outgoing)[target], outgoing[target]
+    triangles = torch.zeros_like(key)
+    for part in _portions(count):
+        # source -> target -> end is a triangle where source -> end is an edge too.
+        first = torch.repeat_interleave(part, count[part])
+        second = ranges(start[part], count[part])
+        wanted = source[first] * nodes + target[second]
+        third = torch.searchsorted(key, wanted).clamp(max=key.numel() - 1)
+        closed = key[third] == wanted
+        for side in (first, second, third):
+            triangles += torch.bincount(side[closed], minlength=key.numel())
+    return torch.empty_like(triangles).index_copy_(0, order, triangles)
+
+
+def _portions(count: Tensor) -> Iterator[Tensor]:
+    """The numbers of all edges, in portions of about ``_WEDGES`` paths."""
+    portion = (count.cumsum(0) - 1).div(_WEDGES, rounding_mode="floor")
+    sizes = torch.unique_consecutive(portion, return_counts=True)[1]
+    yield from torch.arange(count.numel(), device=count.device).split(sizes.tolist())

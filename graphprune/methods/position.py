@@ -1,0 +1,92 @@
+"""Where a run of an iterative method stands between two rounds, and what a search decides for the next one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from graphprune.data import GraphData
+from graphprune.data.base import SPLITS
+from graphprune.graphs import PackedGraphs, PruneEdges
+from graphprune.graphs.pairs import EDGE_UNIT, of_units
+from graphprune.masks import MaskSet, rewind_
+from graphprune.methods.fit import FitJob, State
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search decided for the next round.
+
+    Attributes:
+        scorer: edge scores; None: no edge of an unseen graph goes.
+        scores: a score for each prunable weight; None: no weight goes.
+        history: the epochs of the search.
+        known: which edges of the training graphs stay, for methods that learn a mask for each of them; see
+            :class:`graphprune.graphs.Stage`.
+    """
+
+    scorer: nn.Module | None
+    scores: Mapping[str, Tensor] | None
+    history: tuple[Mapping[str, Any], ...] = ()
+    known: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Position:
+    """What the finished rounds left, and where the next one starts.
+
+    Attributes:
+        round: finished rounds.
+        model: with the rewind weights.
+        masks: weights that are left.
+        edges: stages of the finished rounds.
+        data: the pruned graphs.
+        full: arcs that can be pruned in each full split.
+        digest: of the full data set.
+        last: weights after the last epoch of the last ticket.
+        masked: the full data, if networks are to see pruned edges with a gate of 0 instead of graphs without them.
+    """
+
+    round: int
+    model: nn.Module
+    masks: MaskSet
+    edges: PruneEdges
+    data: GraphData
+    full: Mapping[str, int]
+    digest: str
+    last: State | None = None
+    masked: GraphData | None = None
+
+    def job(self, model: nn.Module, masks: MaskSet, phase: str, select: str) -> FitJob:
+        """A training in the coming round."""
+        data = self.data if self.masked is None else self._gated(self.masked)
+        if select == "test":
+            data = data.with_splits(val=data.test)
+        return FitJob(model, data, masks, self.round + 1, phase)
+
+    def rewound(self) -> nn.Module:
+        """A copy of the model at its rewind weights, pruned ones at zero."""
+        model = copy.deepcopy(self.model)
+        rewind_(model, self.model.state_dict(), self.masks)
+        return model
+
+    def _gated(self, full: GraphData) -> GraphData:
+        """Full graphs, with a gate of 0 at the arcs that the stages' masks have pruned."""
+        if not self.edges.stages:
+            return full
+        splits, known = {}, self.edges.stages[-1].known
+        assert known is not None
+        for split in SPLITS:
+            graphs: PackedGraphs = getattr(full, split)
+            if EDGE_UNIT in graphs.edge:
+                splits[split] = graphs.with_edge(edge_gate=of_units(known.float(), graphs.edge[EDGE_UNIT], 1.0))
+        return full.with_splits(**splits)
+
+
+def proper(graphs: PackedGraphs) -> int:
+    """Arcs that are no self-loops: those that can be pruned."""
+    return int((graphs.edge_index[0] != graphs.edge_index[1]).sum())

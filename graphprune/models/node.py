@@ -1,0 +1,158 @@
+"""Two-layer node classifiers of Kipf & Welling's kind, as UGS trains them on Planetoid's citation graphs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.data import Data
+
+from graphprune.graphs.adjacency import Adjacency, adjacency_of
+from graphprune.graphs.bags import BagLinear
+from graphprune.graphs.conv import GATLayer
+from graphprune.graphs.encoders import node_inputs
+from graphprune.models.gnn import HasTask
+
+
+class NodeClassifier(nn.Module, ABC):
+    """Two convolutions, straight from the features to the classes: no encoder, no norms.
+
+    Sizes are those of UGS (Chen et al., ICML 2021, Planetoid). A gate of 0 is a removed edge; the forward pass takes
+    gates itself.
+
+    Args:
+        features: columns of ``x``.
+        num_outputs: logits a node.
+        hidden: width (UGS: 512).
+        dropout: between the layers, in training (UGS: 0.5).
+
+    Raises:
+        ValueError: a size below 1, categorical features, or a dropout outside [0, 1).
+    """
+
+    reads_edge_gate = True  # a graph's own gates, data.edge_gate
+
+    def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
+        super().__init__()
+        if not isinstance(features, int) or min(features, num_outputs, hidden) < 1 or not 0 <= dropout < 1:
+            raise ValueError(f"bad sizes: {features=}, {num_outputs=}, {hidden=}, {dropout=}")
+        self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "dropout": dropout}
+        self.dropout = dropout
+
+    @classmethod
+    def for_data(cls, data: HasTask, hidden: int = 512, **options: Any) -> Self:
+        """A model for this data set's features and classes.
+
+        Raises:
+            ValueError: labels of graphs, or OGB's categorical features.
+        """
+        if data.level != "node" or not isinstance(data.features, int):
+            raise ValueError(f"{cls.__name__} classifies nodes with real features, not {data.level}s, {data.features}")
+        return cls(data.features, data.num_outputs, hidden, **options)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments the model was made from."""
+        return dict(self._config)
+
+    def resized(self, hidden: int) -> Self:
+        """A freshly initialised model of another width."""
+        return type(self)(**(self._config | {"hidden": hidden}))  # type: ignore[arg-type]
+
+    def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
+        """Logits of each node, ``(N, num_outputs)``; gates as in :class:`~graphprune.models.GraphClassifier`."""
+        x, _ = node_inputs(data)
+        adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
+        return self.classify(x, adjacency)
+
+    @abstractmethod
+    def classify(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """Logits from features ``(N, F)``."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Dropout in training."""
+        return functional.dropout(x, self.dropout, self.training)
+
+
+class NodeGCN(NodeClassifier):
+    """GCN without biases (Kipf & Welling, ICLR 2017)."""
+
+    def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
+        super().__init__(features, num_outputs, hidden, dropout=dropout)
+        self.first = BagLinear(features, hidden, bias=False)
+        self.second = nn.Linear(hidden, num_outputs, bias=False)
+
+    def classify(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """Logits from features ``(N, F)``."""
+        return adjacency.gcn(self.second(self.drop(functional.relu(adjacency.gcn(self.first(x))))))
+
+
+class _Head(nn.Linear):
+    """A prediction head that UGS does not prune."""
+
+    protected_parameters = frozenset({"weight"})
+
+
+class NodeGIN(NodeClassifier):
+    """GIN with one linear map a layer and mean aggregation; the mean of the layers' predictions (UGS's GIN)."""
+
+    def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
+        super().__init__(features, num_outputs, hidden, dropout=dropout)
+        self.first = BagLinear(features, hidden)
+        self.second = nn.Linear(hidden, num_outputs)
+        self.head = _Head(hidden, num_outputs, bias=False)
+
+    def near(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """What a node gets from its neighbours."""
+        return adjacency.mean(x)
+
+    def classify(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """Logits from features ``(N, F)``."""
+        x = self.first(x)  # the map and the mean commute, and the map makes narrower vectors
+        x = self.drop(functional.relu(x + self.near(x, adjacency)))
+        own = self.second(x)
+        return (self.head(x) + own + self.near(own, adjacency)) / 2  # type: ignore[no-any-return]
+
+
+class UGSGIN(NodeGIN):
+    """:class:`NodeGIN` as in UGS's code: the mean still divides by the degree before pruning, which is no removal."""
+
+    def near(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """Gated sum over the number of all arcs, gated off or not."""
+        degree = adjacency.arcs.ptr.diff().clamp(min=1).to(x.dtype)
+        return adjacency.sum(x) / degree[:, None]
+
+
+class NodeGAT(NodeClassifier):
+    """GAT: 8 heads of width ``hidden``, then one head of the classes (Veličković et al., ICLR 2018)."""
+
+    layer: type[GATLayer] = GATLayer
+
+    def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
+        super().__init__(features, num_outputs, hidden, dropout=dropout)
+        self.first = self.layer(features, hidden, heads=8)
+        self.second = self.layer(8 * hidden, num_outputs, heads=1)
+        inner = BagLinear(features, 8 * hidden, bias=False)
+        inner.weight = self.first.lin.weight
+        self.first.lin = inner
+
+    def classify(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+        """Logits from features ``(N, F)``."""
+        return self.second(self.drop(functional.elu(self.first(x, adjacency))), adjacency)  # type: ignore[no-any-return]
+
+
+class _ScaledGATLayer(GATLayer):
+    """Attention whose gates scale the logits; its attention vectors are pruned with the weights, as in UGS's code."""
+
+    protected_parameters = frozenset()
+    prunable_parameters = frozenset({"att_src", "att_dst"})
+
+    def attend(self, adjacency: Adjacency, *args: Any) -> Tensor:
+        return adjacency.attend_scaled(*args)
+
+
+class UGSGAT(NodeGAT):
+    """:class:`NodeGAT` as in UGS's code: a pruned edge keeps a logit of 0 and takes attention, which is no removal."""
+
+    layer = _ScaledGATLayer
