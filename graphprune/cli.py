@@ -1,4 +1,4 @@
-"""The command line: ``graphprune run | demo | list | prune-graphs | report``."""
+"""The command line: ``graphprune run | bench | demo | list | prune-graphs | report``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ same command goes on where an interrupted run stopped. METHOD is one of
 def run(argv: Sequence[str]) -> int:
     """Run one method on one data set and save a ticket every round."""
     from graphprune.bench.config import RunConfig
-    from graphprune.bench.options import canonical, names_in, run_parser
+    from graphprune.bench.options import canonical, check_names, names_in, run_parser
     from graphprune.bench.progress import watching
     from graphprune.bench.run import run_one
     from graphprune.methods import METHODS
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
     if argv and not argv[0].startswith("-"):
         argv = ["--method", *argv]
     argv = canonical(argv, ("method.name", "data.name", "model.name"))
-    method, model = names_in(argv)
+    method, model, file = names_in(argv)
     if method is None:
         about = "".join(f"  {name:12} {_first_line(METHODS[name])}\n" for name in METHODS)
         if not {"-h", "--help"} & set(argv):
@@ -62,12 +62,40 @@ def run(argv: Sequence[str]) -> int:
         return 0
     parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
     parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")
+    check_names(file, parser)
     given = _parse(parser, canonical(argv, [action.dest for action in parser._actions]))
     config, out = RunConfig.parsed(parser, given), Path(given.out)
     with watching() as watch:
         run_one(config, out, watch)
     print(f"results: {out / 'results.json'}; for a page with figures: graphprune report {out}")
     return 0
+
+
+def bench(argv: Sequence[str]) -> int:
+    """Run a grid of methods, data sets, models and seeds, one folder a cell, and write a report."""
+    parser = argparse.ArgumentParser(
+        prog="graphprune bench",
+        description="Runs every cell of a grid that is not finished yet: the same command goes on where an earlier one "
+        "was stopped, whatever stopped it. The grid's layout is in docs/bench.md.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("grid", type=Path, metavar="GRID.yaml", help="data sets, models, methods, sparsities, seeds")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the cells, cells.json and the report")
+    parser.add_argument("--executor", choices=("local", "dask"), default="local", help="where cells run (%(default)s)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of Dask, such as tcp://127.0.0.1:8786")
+    parser.add_argument("--workers", type=int, help="local processes side by side (default: one a CPU)")
+    given = parser.parse_args(argv)
+    if (given.executor == "dask") != (given.scheduler is not None):
+        raise ValueError("--executor dask and --scheduler ADDRESS go together")
+    if given.executor == "dask" and given.workers is not None:
+        raise ValueError("--workers is for local processes; a Dask scheduler has the workers that were started for it")
+
+    from graphprune.bench.bench import run_bench
+    from graphprune.bench.executors import dask, processes
+
+    number = (os.cpu_count() or 1) if given.workers is None else given.workers
+    return run_bench(given.grid, given.out, dask(given.scheduler) if given.scheduler else processes(number))
 
 
 def demo(argv: Sequence[str]) -> int:
@@ -127,6 +155,7 @@ def list_(argv: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
+    "bench": bench,
     "demo": demo,
     "report": report,
     "prune-graphs": prune_graphs,
@@ -168,16 +197,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(parser: ArgumentParser, argv: list[str]):  # type: ignore[no-untyped-def]  # a jsonargparse Namespace
     """Parse; an unknown option's error names the nearest ones."""
+    from graphprune.bench.options import explained, option_names
+
     try:
         return parser.parse_args(argv)
     except argparse.ArgumentError as error:
-        unknown = [word for word in argv if word.startswith("--")]
-        unknown = [word for word in unknown if f"unrecognized arguments: {word.split('=')[0]}" in str(error)]
-        options = {"--" + action.dest.rpartition(".")[2]: None for action in parser._actions}
-        near = difflib.get_close_matches(unknown[0].split("=")[0], options, n=2) if unknown else []
-        if not near:
-            raise
-        raise ValueError(f"{error}; did you mean {' or '.join(near)}?") from error
+        unknown = [word.partition("=")[0] for word in argv if word.startswith("--")]
+        unknown = [word for word in unknown if f"unrecognized arguments: {word}" in str(error)]
+        dotted = bool(unknown) and "." in unknown[0]
+        names = [name if dotted else name.rpartition(".")[2] for name in option_names(parser)]
+        near = (
+            difflib.get_close_matches(unknown[0], dict.fromkeys(f"--{name}" for name in names), n=2) if unknown else ()
+        )
+        guess = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(explained(error) + guess) from error
 
 
 def _one_line(error: Exception) -> str:

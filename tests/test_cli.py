@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 
@@ -87,6 +88,8 @@ def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Pa
         (["run", "icpg"], "data.name"),
         (["run", "icpg", "--data", "MUTAG", "--rounds", "x"], "method.rounds"),
         (["run", "icpg", "--data", "MUTAG", "--roundz", "3"], "did you mean --rounds"),
+        (["run", "icpg", "--data", "MUTAG", "--predictor.hiden", "3"], "did you mean --predictor.hidden"),
+        (["run", "icpg", "--data", "MUTAG", "--protocol", "papr"], "got 'papr'; did you mean paper?"),
         (["run", "icpg", "--data", "MUTAG", "--edge-rate", "1"], "edge_rate must lie in [0, 1), got 1.0"),
         (["run", "icpg", "--data", "MUTAG", "--fold", "11"], "fold"),
         (["run", "gat", "--data", "MUTAG"], "unknown method 'gat'"),
@@ -104,6 +107,21 @@ def test_mistakes_cost_one_clear_line(words: list[str], message: str, tmp_path: 
     assert message in line
     assert line.startswith("graphprune")
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("methud: {name: icpg}\n", "unknown section 'methud': did you mean method"),
+        ("method: {name: icpg, edge_rat: 0.1}\ndata: {name: MUTAG}\n", "did you mean edge_rate"),
+        ("method: {name: icpg, rounds: many}\ndata: {name: MUTAG}\n", "method.rounds: expected int, got 'many'"),
+    ],
+)
+def test_a_mistake_in_a_file_of_options_costs_one_clear_line(
+    content: str, message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "run.yaml").write_text(content)
+    assert message in refused(["run", "--config", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out")], capsys)
 
 
 def test_another_configuration_is_refused(root: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -161,7 +179,7 @@ def test_a_method_documents_its_options(method: str, capsys: Capture) -> None:
     text = capsys.readouterr().out
     about = (METHODS[method].__doc__ or "").split()[:4]
     assert " ".join(about) in " ".join(text.split())
-    assert ("--method.weight_rate" in text) == (method in ("icpg", "imp", "random"))
+    assert ("--method.weight_rate" in text) == attrs.fields_dict(METHODS[method])["weight_rate"].init
 
 
 def test_version(capsys: Capture) -> None:

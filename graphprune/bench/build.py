@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,20 +52,37 @@ def build(config: RunConfig, on_epoch: OnEpoch | None = None) -> Built:
         TypeError: a model that the method does not support.
         FileNotFoundError: no such data.
     """
-    method_class = named("method", config.method["name"], METHODS)
-    model_class = named("model", config.model["name"], MODELS)
     data = load(**config.data)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(config.seed, "model"))
+        model_class = named("model", config.model["name"], MODELS)
         model = model_class.for_data(data, **_without_name(config.model))  # type: ignore[attr-defined]
         torch.default_generator.manual_seed(derive_seed(config.seed, "predictor"))
-        options = _without_name(config.method)
-        if has_predictor(method_class):
-            options["predictor"] = EdgePredictor.for_data(data, **config.predictor)
-    options["protocol"] = _protocol(options.get("protocol", "clean"))
-    method = method_class(**options, seed=config.seed)
+        method = _method(config, partial(EdgePredictor.for_data, data))
     method.supports(model, data)
     return Built(method, model, data, Fit(**config.fit, seed=config.seed, on_epoch=on_epoch))
+
+
+def check(config: RunConfig) -> None:
+    """Make sure that the options are such as their constructors take; no data are loaded.
+
+    Raises:
+        ValueError: a value out of range, or options that contradict each other.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model_class = named("model", config.model["name"], MODELS)
+        model_class(features=1, num_outputs=1, **_without_name(config.model))
+        _method(config, partial(EdgePredictor, 1))
+    Fit(**config.fit, seed=config.seed)
+
+
+def _method(config: RunConfig, predictor: Callable[..., EdgePredictor]) -> IterativeMethod:
+    method_class = named("method", config.method["name"], METHODS)
+    options = _without_name(config.method)
+    if has_predictor(method_class):
+        options["predictor"] = predictor(**config.predictor)
+    options["protocol"] = _protocol(options.get("protocol", "clean"))
+    return method_class(**options, seed=config.seed)
 
 
 def _without_name(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader
 
 from graphprune.bench.files import write_text
-from graphprune.bench.options import SECTIONS, flat, read_yaml, run_parser
+from graphprune.bench.options import SECTIONS, check_names, check_sections, explained, flat, read_yaml, run_parser
 
 Section = Mapping[str, Any]
 
 # May differ when a run is taken up again: the data's digest is in every ticket.
 MOVABLE = "data.root"
 GROWING = "method.rounds"
+
+# Making a parser takes longer than parsing, and a grid has many configurations of few methods.
+parser_of = cache(run_parser)
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,16 @@ class RunConfig:
         Raises:
             ValueError: an unknown name or option, or a value of the wrong type.
         """
+        check_sections(values, (*SECTIONS, "seed"))
         method, model = (values.get(section, {}).get("name") for section in ("method", "model"))
         if method is None:
             raise ValueError("the configuration names no method: {'method': {'name': 'icpg'}, ...}")
-        parser = run_parser(method, model or "gin")
+        parser = parser_of(method, model or "gin")
+        check_names(values, parser)
         try:
             return cls.parsed(parser, parser.parse_object(dict(values)))
         except argparse.ArgumentError as error:
-            raise ValueError(" ".join(str(error).split())) from error
+            raise ValueError(explained(error)) from error
 
     @classmethod
     def parsed(cls, parser: ArgumentParser, values: Namespace) -> Self:
@@ -83,8 +90,7 @@ class RunConfig:
 
     def save(self, file: Path) -> None:
         """Write a YAML file that :meth:`load` reads."""
-        parser = run_parser(self.method["name"], self.model["name"])
-        write_text(file, parser.dump(parser.parse_object(self.plain())))
+        write_text(file, yaml.safe_dump(self.plain(), sort_keys=False, allow_unicode=True))
 
     def differences(self, other: RunConfig) -> list[str]:
         """Options in which another configuration differs, as ``name: here -> there``.
@@ -99,6 +105,11 @@ class RunConfig:
             if here != there and name != MOVABLE and not grows:
                 found.append(f"{name}: {here} -> {there}")
         return found
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the run has; a baseline has one."""
+        return int(self.method.get("rounds", 1))
 
     @property
     def title(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -14,12 +15,14 @@ from typing import Any
 
 from graphprune.bench.config import RunConfig
 from graphprune.bench.files import finite, read_json, write_json, write_text, writing
+from graphprune.bench.options import read_yaml
 from graphprune.ticket import Ticket, plain
 from graphprune.ticket.folder import DOCUMENT
 
 Row = dict[str, Any]
 
 CONFIG, METRICS, RESULTS, PROVENANCE = "config.yaml", "metrics.jsonl", "results.json", "provenance.json"
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -47,7 +50,7 @@ class RunFolder:
         self.check(config)
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        with _locked(self.path / ".lock"):
+        with _locked(self.path / LOCK):
             self.check(config)
             config.save(self.path / CONFIG)
             for rest in self.path.glob(".round-*.tmp"):  # a ticket that was being saved when the process died
@@ -67,9 +70,11 @@ class RunFolder:
         if not self.path.is_dir():
             raise FileExistsError(f"{self.path} is not a folder; choose another --out")
         if not (self.path / CONFIG).exists():
-            if any(entry.name != ".lock" and not entry.name.endswith(".part") for entry in self.path.iterdir()):
+            if any(entry.name != LOCK and not entry.name.endswith(".part") for entry in self.path.iterdir()):
                 raise FileExistsError(f"{self.path} holds other files and no {CONFIG}; choose another --out")
             return
+        if read_yaml(self.path / CONFIG) == config.plain():
+            return  # the usual case, without a parser: a grid asks this of every finished run
         there = RunConfig.load(self.path / CONFIG)
         if different := there.differences(config):
             raise FileExistsError(
@@ -102,6 +107,28 @@ class RunFolder:
                 "the rounds behind it to compute them again"
             )
         return last
+
+    def finished_rows(self, config: RunConfig) -> list[Row] | None:
+        """The results of a finished run of this configuration; None where there is something left to do.
+
+        Neither data nor model nor tickets are read.
+
+        Raises:
+            FileExistsError: see :meth:`check`.
+            ValueError: a finished round is missing, or the results are damaged.
+        """
+        self.check(config)
+        file, finished = self.path / RESULTS, self.finished
+        if finished < config.rounds or not file.exists():
+            return None
+        rows: list[Row] = read_json(file)
+        return [_numbers(row) for row in rows] if len(rows) == finished else None
+
+    def wait(self) -> None:
+        """Return as soon as no other process runs here; the system drops the lock of one that died."""
+        if (self.path / LOCK).exists():
+            with _locked(self.path / LOCK, wait=True):
+                pass
 
     def last_ticket(self) -> Ticket | None:
         """The ticket of the last finished round.
@@ -175,8 +202,12 @@ class RunFolder:
         write_text(file, "".join(kept))
 
 
+def _numbers(row: Row) -> Row:
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def _locked(file: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock that the system drops with the process."""
     if sys.platform == "win32":  # pragma: no cover
         yield
@@ -185,7 +216,7 @@ def _locked(file: Path) -> Iterator[None]:
 
     handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
         raise BlockingIOError(error.errno, f"another process is running in {file.parent}") from error

@@ -32,8 +32,9 @@ def listing() -> str:
             "",
             text_table(("data set", "about", "licence"), sets),
             "",
-            "Also by name: every ogbg-* set and every TU set (NCI1, PROTEINS, ...), downloaded once or read from "
-            "--data-root FOLDER.",
+            "Also by name: every ogbg-* set and every TU set (NCI1, PROTEINS, ...), Cora, CiteSeer, PubMed, PPI, "
+            "ogbn-arxiv, downloaded once or read from --data-root FOLDER; spmotif-BIAS, generated; "
+            "mnist-superpixels and cifar10-superpixels, built by a script (docs/datasets.md).",
             f"Convolutions of torch_geometric with soft edges: {convolutions}.",
             "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
         ]

@@ -6,9 +6,10 @@ import argparse
 import difflib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_origin, get_type_hints
 
 import attrs
 import docstring_parser
@@ -38,9 +39,14 @@ def named(kind: str, name: str, known: Mapping[str, T]) -> T:
     """
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-    raise ValueError(f"unknown {kind} {name!r}: {hint}")
+    raise ValueError(f"unknown {kind} {name!r}: {hint(name, known)}")
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What to write in place of an unknown name: the nearest ones, or all there are."""
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(str(name).lower(), names, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
 
 
 def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentParser:
@@ -124,21 +130,102 @@ def canonical(argv: Sequence[str], options: Sequence[str]) -> list[str]:
     return out
 
 
-def names_in(argv: Sequence[str]) -> tuple[str | None, str | None]:
+def option_names(parser: ArgumentParser) -> tuple[str, ...]:
+    """Full names of the options of a run that a parser has, such as ``method.rounds``; ``seed`` has no section."""
+    listed = [action.dest for action in parser._actions]
+    return tuple(name for name in listed if name.partition(".")[0] in (*SECTIONS, "seed") and name not in SECTIONS)
+
+
+def list_options(parser: ArgumentParser) -> frozenset[str]:
+    """Full names of the options whose value is a list."""
+    kinds = {action.dest: get_origin(getattr(action, "_typehint", None)) for action in parser._actions}
+    return frozenset(name for name, kind in kinds.items() if kind in (list, tuple))
+
+
+def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
+    """Make sure that a parser has all these options.
+
+    Args:
+        values: nested options.
+        parser: of :func:`run_parser`.
+
+    Raises:
+        ValueError: an unknown section or option; the text has the nearest ones.
+    """
+    known = [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
+    known += _nested("method.protocol", Protocol)
+    check_sections(values, dict.fromkeys(name.partition(".")[0] for name in known))
+    for name in flat(values):
+        if name not in known:
+            inner = [other for other in known if other.rpartition(".")[0] == name.rpartition(".")[0]]
+            ends = [other.rpartition(".")[2] for other in inner if not other.endswith(".name")]
+            raise ValueError(f"unknown option {name}: {hint(name.rpartition('.')[2], ends)}")
+
+
+def check_sections(values: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Make sure that a configuration has no other sections than these.
+
+    Raises:
+        ValueError: an unknown one; the text has the nearest ones.
+    """
+    for section in values:
+        if section not in known:
+            raise ValueError(f"unknown section {section!r}: {hint(section, known)}")
+
+
+def explained(error: argparse.ArgumentError) -> str:
+    """What jsonargparse says of a bad value, without its inner workings."""
+    return _in_words(" ".join(str(error).split()))
+
+
+def _in_words(text: str) -> str:
+    found = re.match(r'Parser key "(?P<option>[\w.]+)": .*?(?:Got|Given) value: (?P<value>.*)$', text)
+    if found is None:
+        return text
+    option, value = found["option"], found["value"]
+    if inner := re.search(r"Problem with given class_path '[\w.]+': (.*?) Given value type", text):
+        return f"{option}: {_in_words(inner[1])}"
+    if literal := re.search(r"Literal\[(.*?)\]", text):
+        words = [word.strip(" '\"") for word in literal[1].split(",")]
+        near = difflib.get_close_matches(value, words, n=1, cutoff=0.5)
+        mapping = " or a mapping" if "Union" in text else ""
+        guess = f"; did you mean {near[0]}?" if near else ""
+        return f"{option} must be one of {', '.join(words)}{mapping}, got {value!r}{guess}"
+    kind = re.search(r"Expected an? (?:<class ')?([\w.]+)", text)
+    return f"{option}: expected {kind[1]}, got {value!r}" if kind else text
+
+
+class Names(NamedTuple):
+    """What decides which parser reads the rest.
+
+    Attributes:
+        method: name of the method, if any is given.
+        model: name of the model, if any is given.
+        file: options of the ``--config`` file.
+    """
+
+    method: str | None
+    model: str | None
+    file: Mapping[str, Any]
+
+
+def names_in(argv: Sequence[str]) -> Names:
     """The method and the model that canonical arguments, or the ``--config`` file among them, ask for.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no YAML mapping.
+        ValueError: the file is no YAML mapping, or one with unknown sections.
     """
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("--config", "--method.name", "--model.name"):
         peek.add_argument(name, dest=name, nargs="?")
     given = vars(peek.parse_known_args(argv)[0])
     file = read_yaml(Path(given["--config"])) if given["--config"] else {}
-    return tuple(  # type: ignore[return-value]
+    check_sections(file, (*SECTIONS, "seed", "out"))
+    method, model = (
         given[f"--{section}.name"] or (file.get(section) or {}).get("name") for section in ("method", "model")
     )
+    return Names(method, model, file)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -170,6 +257,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return leaves
+
+
+def _nested(name: str, kind: Any) -> Iterator[str]:
+    """Full names of what a mapping may hold in place of a dataclass."""
+    for key, inner in get_type_hints(kind).items():
+        yield f"{name}.{key}"
+        if is_dataclass(inner):
+            yield from _nested(f"{name}.{key}", inner)
 
 
 def _documented(method_class: type[IterativeMethod]) -> dict[str, str]:

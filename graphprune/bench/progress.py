@@ -44,7 +44,7 @@ class Bars(Lines):
 
     def started(self, config: RunConfig, finished: int) -> None:
         """Set the lengths of the bars."""
-        self._total = config.method.get("rounds", 1)
+        self._total = config.rounds
         self._progress.update(self._rounds, total=self._total, completed=finished, text=config.title)
         self._progress.update(self._epochs, total=config.fit["epochs"])
 

@@ -83,10 +83,10 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
         folder.log(entry)
         watch.epoch(entry)
 
-    if config.method.get("rounds", 1) < 1:
-        raise ValueError(f"method.rounds must be at least 1, got {config.method['rounds']}")
+    if config.rounds < 1:
+        raise ValueError(f"method.rounds must be at least 1, got {config.rounds}")
     folder.check(config)
-    complete = folder.finished >= config.method.get("rounds", 1)
+    complete = folder.finished >= config.rounds
     built = None if complete else build(config, on_epoch)  # before anything is written: it finds most mistakes
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0:
         # Under torchrun the first process keeps the folder, the others only compute.

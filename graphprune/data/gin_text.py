@@ -93,8 +93,10 @@ def _heads(files: RawFiles, file: str, width: Ints, values: Ints, start: Ints) -
     """The line of each graph's number of nodes and class."""
     if width[0] != 1:
         files.fail(file, 0, f"expected the number of graphs, found {width[0]} numbers")
+    if values[0] < 1:
+        files.fail(file, 0, f"expected the number of graphs, found {values[0]}")
     line, heads = 1, []
-    for number in range(1, values[0] + 1):
+    for number in range(1, int(values[0]) + 1):
         if line >= len(width):
             files.fail(file, len(width) - 1, f"the file ends before graph {number} of {values[0]}: truncated?")
         if width[line] != 2 or values[start[line]] < 0:

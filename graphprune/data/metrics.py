@@ -35,7 +35,7 @@ def evaluate(metric: Metric, y_true: Tensor, y_pred: Tensor, *, where: str, ogb_
         ValueError: no graphs, no labels, or rocauc/ap where no task has labels of both classes.
         ImportError: an OGB set without ogb.
     """
-    if y_true.numel() == 0:
+    if y_true.numel() == 0 or bool(y_true.isnan().all()):
         raise ValueError(f"{where}: nothing to evaluate, it has no labels")
     y_true, y_pred = y_true.detach().cpu(), y_pred.detach().cpu().float()
     both = ((y_true == 0).any(0) & (y_true == 1).any(0)).any()

@@ -116,7 +116,8 @@ def _pairs(files: RawFiles, name: str, nodes: int) -> NDArray[np.int64]:
     try:
         graph = json.loads(files.read(name))
         count = len(graph["nodes"])
-        pairs = np.array([(link["source"], link["target"]) for link in graph["links"]]).reshape(-1, 2)
+        links = [(link["source"], link["target"]) for link in graph["links"]]
+        pairs = np.array(links).reshape(len(links), 2)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         _fail(files, name, f"no node-link data, or damaged ({type(error).__name__}: {error})")
     if count != nodes:

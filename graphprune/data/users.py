@@ -55,7 +55,7 @@ def from_graphs(
         level: what carries a label; for one graph whose nodes are split see :func:`from_nodes`.
 
     Raises:
-        ValueError: a graph that does not fit; names split, graph number and what is wrong.
+        ValueError: a graph that does not fit; names split, graph number and what is wrong. A split without any label.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
     if task not in METRICS:
@@ -76,6 +76,9 @@ def from_graphs(
     labels = [getattr(graphs, level)["y"] for graphs in splits.values()]
     if len({label.shape[1:] for label in labels}) > 1:
         raise ValueError(f"{name}: the splits have different numbers of labels a {level}")
+    for split, label in zip(SPLITS, labels, strict=True):
+        if not bool(((label != HIDDEN) if task == "multiclass" else ~label.isnan()).any()):
+            raise ValueError(f"{name}, {split} split: no {level} has a label, so nothing could be trained or measured")
     edges = check.edge_width
     edge_features: Features | None = "ogb-mol" if features and edges is not None else edges
     return GraphData(
@@ -108,7 +111,7 @@ def from_nodes(
     Args:
         graph: needs ``x``, ``edge_index``, ``y`` (see :func:`from_graphs` with ``level="node"``) and the bool masks
             ``train_mask``, ``val_mask`` and ``test_mask``, shape ``(N,)``; nodes in none of them have no label that is
-            read.
+            read. ``edge_attr`` and ``edge_weight`` are kept, other attributes are not.
         name: of the data set.
         task: multiclass, binary or regression.
         metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
@@ -120,6 +123,10 @@ def from_nodes(
             :func:`from_graphs`.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
+    if not isinstance(graph, Data):
+        raise TypeError(f"{name} is a {type(graph).__name__}, expected a torch_geometric.data.Data")
+    if graph.get("y") is None:
+        raise ValueError(f"{name} has no labels y")
     masks = {split: graph.get(f"{split}_mask") for split in SPLITS}
     nodes = int(graph.num_nodes or 0)
     for split, mask in masks.items():
@@ -134,8 +141,9 @@ def from_nodes(
             raise ValueError(f"{name}: y has shape {tuple(y.shape)}, expected a row for each of {nodes} nodes")
         hidden = float("nan") if task != "multiclass" else HIDDEN
         view = Data(x=graph.x, edge_index=graph.edge_index)
-        if graph.get("edge_attr") is not None:
-            view.edge_attr = graph.edge_attr
+        for attribute in ("edge_attr", "edge_weight"):
+            if graph.get(attribute) is not None:
+                view[attribute] = graph[attribute]
         y = y.float() if task != "multiclass" else y
         view.y = y.masked_fill(~(mask if y.dim() == 1 else mask[:, None]), hidden)
         views.append([view])
@@ -243,13 +251,15 @@ class _Check:
     def _labels(self, graph: Data, where: str) -> Tensor:
         """The labels of the nodes, ``(N,)`` or ``(N, T)``."""
         y, nodes = graph.get("y"), graph.x.size(0)
-        if not isinstance(y, Tensor) or y.size(0) != nodes or y.dim() > 2:
+        if not isinstance(y, Tensor) or y.dim() not in (1, 2) or y.size(0) != nodes:
             shape = tuple(y.shape) if isinstance(y, Tensor) else None
             raise ValueError(f"{where}: y must have a row for each of {nodes} nodes, got shape {shape}")
         if self.task != "multiclass":
-            values = y.float().reshape(nodes, -1)
+            values = (y if y.dim() == 2 else y[:, None]).float()
             if self.task == "binary" and not bool(((values == 0) | (values == 1) | values.isnan()).all()):
                 raise ValueError(f"{where}: y of a binary task must hold 0, 1 or NaN (missing) only")
+            if bool(values.isinf().any()):
+                raise ValueError(f"{where}: y must hold finite numbers or NaN (missing)")
             return values
         if y.dtype != torch.int64 or y.dim() != 1:
             raise TypeError(f"{where}: y of a multiclass task must be int64 of shape (N,), got {y.dtype} {y.dim()}-D")

@@ -47,16 +47,20 @@ class EdgeStore(nn.Module):
         """Gates, the absolute values, of arcs with these unit numbers, shape ``(E,)``; 1 at self-loops (-1)."""
         if not (self.training and torch.is_grad_enabled()):
             return of_units(self.value.abs(), numbers, 1.0)
-        units, place = numbers.clamp(min=0).unique(return_inverse=True)
-        rows = self.value[units].requires_grad_() if units.numel() else self.value[:0].clone().requires_grad_()
+        proper = numbers >= 0
+        units, within = numbers[proper].unique(return_inverse=True)
+        rows = self.value[units].requires_grad_()
         self._pending.append((units, rows))
-        return torch.where(numbers >= 0, rows.abs()[place], 1.0)
+        place = numbers.new_full(numbers.shape, -1)
+        place[proper] = within
+        return of_units(rows.abs(), place, 1.0)
 
     @torch.no_grad()
     def step(self, lr: float, weight_decay: float = 0.0) -> None:
         """One step of Adam for the values that gradients have reached since the last one.
 
-        In a distributed run every rank steps with the gradients of all ranks.
+        In a distributed run every rank steps with the gradients of all ranks. Where one of them is not finite, all are
+        dropped and no value moves.
 
         Args:
             lr: learning rate.
@@ -67,6 +71,8 @@ class EdgeStore(nn.Module):
         units = torch.cat([units for units, _ in touched]) if touched else self.steps.new_zeros(0, dtype=torch.int64)
         grads = torch.cat([grad for _, grad in touched]) if touched else self.value.new_zeros(0)
         units, grads = _of_all_ranks(units, grads)
+        if not bool(grads.isfinite().all()):  # a step that a gradient scaler has the optimiser skip
+            return
         units, place = units.unique(return_inverse=True)
         value = self.value[units]
         grad = torch.zeros_like(value).index_add(0, place, grads) + self.l1 * value.sign() + weight_decay * value

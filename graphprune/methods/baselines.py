@@ -14,7 +14,7 @@ from graphprune.data import GraphData
 from graphprune.graphs import RandomEdges
 from graphprune.masks import MaskSet, magnitude, random
 from graphprune.methods.fit import Fit, derive_seed
-from graphprune.methods.rounds import Found, IterativeMethod, Position, rate, weights
+from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 from graphprune.ticket import Ticket
 
 
@@ -25,12 +25,8 @@ class IMP(IterativeMethod):
     A round prunes the weights that the round before trained; the first trains the dense network for it.
     """
 
-    edge_rate: float = attrs.field(default=0.0, validator=rate)
+    edge_rate: float = attrs.field(default=0.0, init=False)
     name = "imp"
-
-    def __attrs_post_init__(self) -> None:
-        if self.edge_rate:
-            raise ValueError(f"IMP prunes no edges, got edge_rate={self.edge_rate}; see RandomPruning and ICPG")
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Magnitudes behind the last training."""

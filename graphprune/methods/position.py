@@ -48,7 +48,8 @@ class Position:
         full: arcs that can be pruned in each full split.
         digest: of the full data set.
         last: weights after the last epoch of the last ticket.
-        masked: the full data, if networks are to see pruned edges with a gate of 0 instead of graphs without them.
+        masked: the full data, if networks are to see pruned edges with a gate of 0 instead of graphs without them;
+            unseen graphs, which no mask knows, lose their edges all the same.
     """
 
     round: int
@@ -75,7 +76,7 @@ class Position:
         return model
 
     def _gated(self, full: GraphData) -> GraphData:
-        """Full graphs, with a gate of 0 at the arcs that the stages' masks have pruned."""
+        """Full graphs, with a gate of 0 at the arcs that the stages' masks have pruned; unseen graphs as pruned."""
         if not self.edges.stages:
             return full
         splits, known = {}, self.edges.stages[-1].known
@@ -84,7 +85,7 @@ class Position:
             graphs: PackedGraphs = getattr(full, split)
             if EDGE_UNIT in graphs.edge:
                 splits[split] = graphs.with_edge(edge_gate=of_units(known.float(), graphs.edge[EDGE_UNIT], 1.0))
-        return full.with_splits(**splits)
+        return self.data.with_splits(**splits)
 
 
 def proper(graphs: PackedGraphs) -> int:

@@ -17,7 +17,7 @@ class Protocol:
             the test set: every output says so.
         rule: units, counts, budget and scoring of edges.
         pruned: pruned edges of the training graphs are ``"removed"``, or ``"gated"``: they stay in the graph with a
-            gate of 0, as in the code of UGS, whose GAT and GIN still count them. Read by UGS.
+            gate of 0, as in the code of UGS, whose GAT and GIN still count them. Only UGS can do that.
 
     Raises:
         ValueError: a word that is none of these.

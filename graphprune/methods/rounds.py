@@ -79,6 +79,7 @@ class IterativeMethod(ABC):
 
     name = "iterative"
     soft_edges = False  # whether it trains networks with gated edges, which not every convolution can do
+    gates_pruned = False  # whether it can leave pruned edges in the graphs with a gate of 0, see Protocol.pruned
 
     @abstractmethod
     def search(self, here: Position, fit: Fit) -> Found:
@@ -88,9 +89,12 @@ class IterativeMethod(ABC):
         """Raise, with the reason, where the method cannot prune this model or data set.
 
         Raises:
-            ValueError: nothing prunable in the model, lazy parameters, or no edge in the training graphs.
+            ValueError: nothing prunable in the model, lazy parameters, no edge in the training graphs, or a protocol
+                that the method does not know.
         """
         self.selector(model)
+        if self.protocol.pruned == "gated" and not self.gates_pruned:
+            raise ValueError(f"{self.name} removes the edges that it prunes: a protocol with pruned='gated' is for UGS")
         if self.edge_rate and not proper(data.train):
             raise ValueError(f"{data.name}: the training graphs have no edges to prune; set edge_rate=0")
         if self.degree_features == "recomputed" and data.degrees is None:
@@ -171,13 +175,15 @@ class IterativeMethod(ABC):
 
     def _prune_edges(self, here: Position, stage: Stage) -> Position:
         """Prune all splits by one more stage; the training graphs come first, a global budget is counted there."""
-        rule, splits = self.protocol.rule, {}
+        rule, splits = self.protocol.rule, dict[str, PackedGraphs]()
         stage = replace(stage, threshold=None)  # of a finished round: ties are to be counted out again, as they were
         for split in SPLITS:
             graphs: PackedGraphs = getattr(here.data, split)
-            numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
-            keep, lowest = stage_keep(in_chunks(graphs, rule), numbers, graphs.num_edges, stage, rule, original)
-            stage = replace(stage, threshold=lowest)
+            # The splits of a transductive set are one graph, of which a threshold alone would keep other ties.
+            if not (splits and here.data.transductive):
+                numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
+                keep, lowest = stage_keep(in_chunks(graphs, rule), numbers, graphs.num_edges, stage, rule, original)
+                stage = replace(stage, threshold=lowest)
             splits[split] = graphs.keep_edges(keep)
         edges = PruneEdges((*here.edges.stages, stage), rule)
         return replace(here, edges=edges, data=here.data.with_splits(**splits))

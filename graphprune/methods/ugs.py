@@ -18,7 +18,7 @@ from graphprune.graphs.store import EdgeStore, StoredScores
 from graphprune.methods.fit import Fit, derive_seed
 from graphprune.methods.joint import ORIGINAL_UNITS
 from graphprune.methods.protocol import CLEAN, UGS_PAPER, Protocol, protocol
-from graphprune.methods.rounds import Found, IterativeMethod, Position
+from graphprune.methods.rounds import Found, IterativeMethod, Position, rate
 from graphprune.methods.softmasks import SoftMasked, soft_start
 
 Unseen = Literal["dense", "random", "weights-only"]
@@ -29,7 +29,7 @@ def _protocol(value: Protocol | str) -> Protocol:
 
 
 def penalty(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates the weight of a penalty, or a size of noise."""
+    """Validates the weight of a penalty."""
     if not 0 <= value < float("inf"):
         raise ValueError(f"{attribute.alias} must be 0 or more, got {value}")
 
@@ -75,10 +75,11 @@ class UGS(IterativeMethod):
     unseen: Unseen = attrs.field(default="dense", validator=attrs.validators.in_(("dense", "random", "weights-only")))
     edge_l1: float = attrs.field(default=1e-2, validator=penalty)
     weight_l1: float = attrs.field(default=1e-2, validator=penalty)
-    noise: float = attrs.field(default=1e-5, validator=penalty)
+    noise: float = attrs.field(default=1e-5, validator=rate)
 
     name = "ugs"
     soft_edges = True
+    gates_pruned = True
 
     @property
     def _masks_edges(self) -> bool:

@@ -1,5 +1,6 @@
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,35 @@ def test_bad_options_are_named(section: str, option: str, value: object) -> None
     values[section] = {**values[section], option: value}  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=option):
         RunConfig.of(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"methud": {"name": "icpg"}}, "unknown section 'methud': did you mean method?"),
+        ({"method": {"name": "icpg"}, "fitt": {}}, "unknown section 'fitt': did you mean fit?"),
+        ({"method": {"name": "icpg", "edge_rat": 0.1}}, "unknown option method.edge_rat: did you mean edge_rate"),
+        ({"method": {"name": "dense", "rounds": 3}}, "unknown option method.rounds: there are scope, "),
+        ({"method": {"name": "icpg", "protocol": {"selct": "val"}}}, "protocol.selct: did you mean select?"),
+        ({"method": {"name": "icpg", "protocol": {"rule": {"uni": "arc"}}}}, "rule.uni: did you mean unit"),
+        ({"method": {"name": "icpg", "protocol": "papr"}}, "must be one of clean, paper or a mapping, got 'papr'; did"),
+        (
+            {"method": {"name": "icpg", "protocol": {"select": "tset"}}},
+            "method.protocol: select must be one of val, test, got 'tset'; did",
+        ),
+        (
+            {"method": {"name": "icpg", "scope": "globl"}},
+            "must be one of global, layer, got 'globl'; did you mean global?",
+        ),
+        ({"method": {"name": "icpg", "rounds": "many"}}, "method.rounds: expected int, got 'many'"),
+    ],
+)
+def test_a_misspelt_option_is_told_in_plain_words(values: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError) as error:
+        RunConfig.of({"data": {"name": "MUTAG"}, **values})
+    assert problem in str(error.value)
+    assert "<class" not in str(error.value)
+    assert "typing." not in str(error.value)
 
 
 def test_a_configuration_needs_a_method() -> None:

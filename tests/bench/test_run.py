@@ -5,7 +5,6 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,43 +14,13 @@ from graphprune.bench.folder import RunFolder
 from graphprune.bench.run import Unwatched
 from graphprune.methods import TrainingDiverged
 from graphprune.ticket import Ticket
+from tests.bench.same import assert_same_run, metrics
 from tests.bench.samples import tiny_run, tiny_set
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_set(tmp_path_factory.mktemp("raw"))
-
-
-def tensors(ticket: Ticket) -> dict[str, torch.Tensor]:
-    found = {f"mask {name}": mask for name, mask in ticket.masks.items()}
-    for name in ("rewind", "trained", "last"):
-        found |= {f"{name} {key}": value for key, value in getattr(ticket, name).items()}
-    for number, stage in enumerate(ticket.edges.stages):
-        found |= {f"edges {number} {key}": value for key, value in stage.scorer.state_dict().items()}
-    return found
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    names = sorted(folder.name for folder in one.glob("round-*"))
-    assert names == sorted(folder.name for folder in other.glob("round-*"))
-    for name in names:
-        left, right = Ticket.load(one / name), Ticket.load(other / name)
-        mine, others = tensors(left), tensors(right)
-        assert mine.keys() == others.keys()
-        assert all(torch.equal(value, others[key]) for key, value in mine.items()), name
-        assert timeless(left.row) == timeless(right.row)
-    assert [timeless(row) for row in metrics(one)] == [timeless(row) for row in metrics(other)]
-    rows = [[timeless(row) for row in json.loads((out / "results.json").read_text())] for out in (one, other)]
-    assert rows[0] == rows[1]
-
-
-def timeless(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "seconds"}
-
-
-def metrics(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_a_run_leaves_everything_behind(root: Path, tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ HEAD = "15\n2 0\n0 1 1\n0 1 0\n"
 FAULTS = {
     "empty": ("", "line 1: expected the number of graphs, found 0 numbers"),
     "no number of graphs": ("15 3\n", "line 1: expected the number of graphs, found 2 numbers"),
+    "no graphs": ("0\n", "line 1: expected the number of graphs, found 0"),
+    "no int64": ("9" * 20 + "\n", "line 1: the file ends before graph 1 of|no plain integer"),
     "truncated between graphs": (HEAD, "line 4: the file ends before graph 2 of 15: truncated"),
     "truncated within a graph": ("1\n5 0\n0 0\n", "line 3: the file ends within graph 1: truncated"),
     "truncated within a line": (HEAD + "2 0\n0 1", "line 6: the file ends before graph 3 of 15|line 6: 0 numbers"),

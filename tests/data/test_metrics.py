@@ -105,3 +105,9 @@ def test_a_missing_ogb_is_named_with_the_remedy(monkeypatch):
     bace = data.load("ogbg-molbace")
     with pytest.raises(ImportError, match=r"ogbg-molbace needs the package ogb: pip install 'graphprune\[ogb\]'"):
         bace.evaluate(bace.val.graph["y"], torch.rand(len(bace.val), 1))
+
+
+@pytest.mark.parametrize("metric", ["rocauc", "ap", "f1", "rmse"])
+def test_labels_that_are_all_missing_are_an_error(metric):
+    with pytest.raises(ValueError, match="here: nothing to evaluate, it has no labels"):
+        evaluate(metric, torch.full((3, 2), float("nan")), torch.zeros(3, 2), where="here")

@@ -144,6 +144,7 @@ FAULTS = {
     "node outside": ({"test_graph.json": graph(5, (0, 5))}, r"test_graph\.json: a link joins something else .* 0 to 4"),
     "negative node": ({"test_graph.json": graph(5, (0, -1))}, r"test_graph\.json: a link joins something else"),
     "named node": ({"test_graph.json": graph(5, (0, "a"))}, r"test_graph\.json: a link joins something else"),
+    "lists of nodes": ({"test_graph.json": graph(5, ([0, 1], [1, 2]))}, r"test_graph\.json: no node-link data"),
     "between graphs": ({"test_graph.json": graph(5, (0, 4))}, r"test_graph\.json: link \[0, 4\] joins two graphs"),
     "few nodes": ({"test_graph.json": graph(3)}, r"test_graph\.json: 3 nodes, but test_feats\.npy has 5 rows"),
     "no links": ({"test_graph.json": b'{"nodes": []}'}, r"test_graph\.json: no node-link data, or damaged"),

@@ -1,5 +1,7 @@
 """A user's own graphs with labels at the nodes."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch_geometric.data import Data
@@ -30,6 +32,13 @@ def test_each_split_sees_its_own_labels_of_the_one_graph() -> None:
     assert data.evaluate(data.labels(data.val), logits) == 1.0
 
 
+def test_weights_of_edges_are_kept() -> None:
+    own = graph()
+    own.edge_weight = torch.tensor([0.5, 0.5, 2.0, 2.0])
+    data = from_nodes(own, name="own")
+    assert all(graphs[0].edge_weight.tolist() == [0.5, 0.5, 2.0, 2.0] for graphs in data.splits.values())
+
+
 def test_several_labels_a_node_are_scored_over_those_that_are_seen() -> None:
     own = graph()
     own.y = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, float("nan")]] * 3)
@@ -57,6 +66,8 @@ def test_several_graphs_with_labels_at_the_nodes() -> None:
         ({"y": torch.zeros(4, dtype=torch.long)}, "row for each of 9"),
         ({"y": torch.full((9,), -3)}, "class numbers from -3"),
         ({"edge_index": torch.tensor([[0], [9]])}, "out of range"),
+        ({"y": None}, "no labels y"),
+        ({"y": torch.full((9,), HIDDEN)}, "train split: no node has a label"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, object], named: str) -> None:
@@ -69,3 +80,30 @@ def test_what_does_not_fit_is_named(change: dict[str, object], named: str) -> No
         own = graph()
         own.y = own.y.float()
         from_nodes(own, name="own")
+
+
+def test_a_graph_without_nodes_has_no_rows_of_labels() -> None:
+    graphs = [Data(x=torch.randn(n, 2), edge_index=torch.empty(2, 0, dtype=torch.long), y=torch.ones(n, 3))
+              for n in (0, 4)]  # fmt: skip
+    data = from_graphs(graphs, graphs, graphs, name="own", task="regression", level="node")
+    assert data.labels(data.train).shape == (4, 3) and data.empty["val"]["no_nodes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "named"),
+    [
+        ("regression", torch.tensor(1.0), "row for each of 4"),
+        ("regression", torch.tensor([0.0, 1.0, float("inf"), 2.0]), "finite"),
+        ("binary", torch.full((4,), float("nan")), "train split: no node has a label"),
+        ("multiclass", torch.full((4,), HIDDEN), "train split: no node has a label"),
+    ],
+)
+def test_labels_that_are_none_are_named(task: Any, y: torch.Tensor, named: str) -> None:
+    graphs = [Data(x=torch.randn(4, 2), edge_index=torch.empty(2, 0, dtype=torch.long), y=y)]
+    with pytest.raises(ValueError, match=named):
+        from_graphs(graphs, graphs, graphs, name="own", task=task, level="node")
+
+
+def test_something_that_is_no_graph_is_named() -> None:
+    with pytest.raises(TypeError, match="own is a dict"):
+        from_nodes({}, name="own")  # type: ignore[arg-type]

@@ -98,3 +98,25 @@ def test_units_are_numbered_over_all_graphs() -> None:
         expected = [-1 if unit < 0 else unit + total for unit in units.unit.tolist()]
         assert numbered.edge_unit.tolist() == expected
         total += units.first.numel()
+
+
+def test_a_self_loop_touches_no_edge() -> None:
+    store = EdgeStore(torch.ones(3), l1=0.5)
+    gates = store(torch.tensor([-1, 2, -1, 2]))
+    gates.sum().backward()
+    store.step(0.1)
+    assert gates.tolist() == [1, 1, 1, 1] and store.steps.tolist() == [0, 0, 1]
+    store(torch.tensor([-1, -1])).sum().backward()
+    store.step(0.1)
+    assert store.steps.tolist() == [0, 0, 1] and store.value[:2].tolist() == [1, 1]
+
+
+def test_gradients_that_overflowed_move_nothing() -> None:
+    """As in a step that a gradient scaler has the optimiser skip; the next one starts anew."""
+    store = EdgeStore(torch.ones(3), l1=0.1)
+    (store(torch.arange(3)) * torch.tensor([1.0, float("inf"), 1.0])).sum().backward()
+    store.step(0.1)
+    assert store.value.tolist() == [1, 1, 1] and not store.trained
+    store(torch.arange(2)).sum().backward()
+    store.step(0.1)
+    assert store.steps.tolist() == [1, 1, 0] and bool(store.value.isfinite().all())

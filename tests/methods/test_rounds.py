@@ -239,8 +239,8 @@ def test_a_predictor_is_needed_only_where_edges_are_learned() -> None:
     with pytest.raises(ValueError, match="predictor"):
         ICPG()
     assert ICPG(edge_rate=0).predictor is None
-    with pytest.raises(ValueError, match="edge_rate"):
-        IMP(edge_rate=0.1)
+    with pytest.raises(TypeError, match="edge_rate"):
+        IMP(edge_rate=0.1)  # type: ignore[call-arg]
 
 
 def test_graphs_without_edges_and_nothing_to_prune(data: GraphData) -> None:
@@ -448,9 +448,7 @@ class Mine(Dense):
 
 def test_heads_and_encoders_can_be_protected(data: GraphData) -> None:
     model = network(data)
-    (ticket,) = RandomPruning(rounds=1, protect=("head.*", "node_encoder.*"), **RATES).rounds(
-        model, data, plain_fit(1)
-    )
+    (ticket,) = RandomPruning(rounds=1, protect=("head.*", "node_encoder.*"), **RATES).rounds(model, data, plain_fit(1))
     assert set(ticket.masks) == {"convs.0.lin.weight", "convs.1.lin.weight"}
     assert RandomPruning(protect="head.*").protect == ("head.*",)
     with pytest.raises(ValueError, match="matches no parameter"):

@@ -12,11 +12,12 @@ from torch import nn
 from torch_geometric.data import Data
 
 from graphprune import IMP, RandomPruning, Sparsifier, Ticket
-from graphprune.data import GraphData
+from graphprune.data import GraphData, from_nodes
 from graphprune.graphs import EdgeRule
 from graphprune.methods import FitJob, FitResult, Protocol
 from graphprune.methods.sparsifier import EdgeScore
 from graphprune.models import GCN
+from graphprune.train import Fit
 from tests.methods.graphs import plain_fit, small_data
 
 NAMES = get_args(EdgeScore)
@@ -116,6 +117,20 @@ def test_a_seed_draws_its_own_edges_where_chance_decides(data: GraphData) -> Non
         )
         same = torch.equal(first.prune(data.test).edge_index, second.prune(data.test).edge_index)
         assert same == (edges not in ("random", "spanning-forest", "k-neighbour"))
+
+
+def test_a_global_budget_over_one_graph_cuts_the_same_ties_in_every_split() -> None:
+    ring = torch.arange(12)
+    index = torch.stack([ring, (ring + 1) % 12])
+    masks = {f"{split}_mask": ring % 3 == number for number, split in enumerate(("train", "val", "test"))}
+    graph = Data(x=torch.randn(12, 3), edge_index=torch.cat([index, index.flip(0)], 1), y=ring % 2, **masks)
+    whole = from_nodes(graph, name="ring")
+    method = Sparsifier(edges="jaccard", rounds=2, protocol=Protocol(rule=EdgeRule(budget="global")), **RATES)
+    first, second = method.rounds(network(whole), whole, Fit(epochs=1))
+    sparsities = {second.row[f"edge_sparsity_{split}"] for split in ("train", "val", "test")}
+    assert sparsities == {1 - round(12 * 0.8**2) / 12}
+    (again,) = method.rounds(network(whole), whole, Fit(epochs=1), after=first)
+    assert again.row["edge_sparsity_test"] == second.row["edge_sparsity_test"]
 
 
 def test_a_score_has_to_be_named() -> None:

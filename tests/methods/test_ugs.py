@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
-from graphprune import UGS, Ticket
+from graphprune import UGS, RandomPruning, Ticket
 from graphprune.data import GraphData
 from graphprune.data.base import HIDDEN
 from graphprune.graphs import PackedGraphs, number_units
-from graphprune.methods import FitJob, FitResult
+from graphprune.methods import UGS_PAPER, FitJob, FitResult
 from graphprune.methods.fit import derive_seed
 from graphprune.methods.softmasks import soft_start
 from graphprune.models import GCN, GIN, UGSGAT, UGSGIN, NodeGAT, NodeGCN, NodeGIN
@@ -309,6 +309,21 @@ def test_the_published_protocol_keeps_pruned_edges_in_the_graph() -> None:
     assert "first.att_src" in tickets[0].masks
 
 
+def test_unseen_graphs_lose_random_edges_under_the_published_protocol_too() -> None:
+    data, seen = small_data(graphs=40), []
+
+    def fit(job: FitJob) -> FitResult:
+        seen.append({split: graphs.num_edges for split, graphs in job.data.splits.items()})
+        return plain_fit(1)(job)
+
+    ugs = UGS(rounds=2, edge_rate=0.2, protocol="paper", unseen="random")
+    *_, ticket = ugs.rounds(model_of(data), data, fit)
+    assert [sizes["train"] for sizes in seen] == [data.train.num_edges] * 4  # a gate of 0, where they are known
+    for split in ("val", "test"):
+        left = seen[-1][split] / getattr(data, split).num_edges
+        assert left < 0.75 and ticket.row[f"edge_sparsity_{split}"] == pytest.approx(1 - left)
+
+
 def test_the_published_protocol_needs_a_network_that_reads_gates() -> None:
     class Blind(nn.Module):
         def __init__(self) -> None:
@@ -320,6 +335,12 @@ def test_the_published_protocol_needs_a_network_that_reads_gates() -> None:
 
     with pytest.raises(ValueError, match="edge_gate"):
         next(UGS(rounds=1, protocol="paper").rounds(Blind(), nodes_data(), plain_fit()))
+
+
+def test_no_other_method_passes_for_one_that_gates() -> None:
+    data = nodes_data()
+    with pytest.raises(ValueError, match=r"removes the edges.*UGS"):
+        next(RandomPruning(rounds=1, protocol=UGS_PAPER).rounds(model_of(data, NodeGCN), data, plain_fit()))
 
 
 @pytest.mark.parametrize("bad", [{"edge_l1": -1.0}, {"unseen": "drop"}, {"noise": float("inf")}])

@@ -1,0 +1,37 @@
+"""What is kept of a grid: all rows in one file, how they were computed, and the report in Markdown with its figures.
+
+python benchmarks/gather.py runs/fair benchmarks/results/fair [FIGURE ...]
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from graphprune.bench.files import read_json, write_json
+
+
+def gather(runs: Path, out: Path, figures: list[str]) -> None:
+    """Write ``out/rows.json`` (a line a round), ``out/circumstances.json`` and copies of report.md and figures."""
+    lines, seen = [], {}
+    for file in sorted(runs.rglob("results.json")):
+        cell = file.parent.relative_to(runs).as_posix()
+        lines += [json.dumps({"cell": cell, **row}) for row in read_json(file)]
+        for entry in read_json(file.with_name("provenance.json")):
+            kept: dict[str, Any] = {name: entry[name] for name in ("machine", "threads", "versions")}
+            kept["data"] = {name: entry["data"][name] for name in ("name", "digest", "graphs")}
+            seen.setdefault(json.dumps(kept, sort_keys=True), kept)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "rows.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    write_json(out / "circumstances.json", list(seen.values()))
+    for name in ("report.md", *figures):
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(runs / name, target)
+
+
+if __name__ == "__main__":
+    gather(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
