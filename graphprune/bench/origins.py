@@ -27,6 +27,8 @@ def facts(group: Group) -> Iterator[tuple[str, str]]:
         if common := _common(runs, section):
             named = (str(value) if name == "name" else f"{name} {value}" for name, value in common.items())
             yield title, ", ".join(named)
+    if texts := sorted({str(entry["weights"]) for entry in entries if "weights" in entry}):
+        yield "Weights", "; ".join(texts)
 
 
 def _numbers(values: Iterable[int]) -> str:

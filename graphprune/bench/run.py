@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -109,7 +110,10 @@ def _rounds(built: Built | None, folder: RunFolder) -> Iterator[Ticket]:
 
 
 def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:
-    earlier = folder.sign(circumstances(built))
+    entry = circumstances(built)
+    earlier = folder.sign(entry)
+    if built.method.weight_rate and not folder.finished:
+        watch.notice(entry["weights"])
     threads = {entry["threads"] for entry in earlier} - {torch.get_num_threads()}
     if folder.finished and threads:
         watch.notice(
@@ -126,6 +130,7 @@ def circumstances(built: Built) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "machine": machine(),
         "versions": versions(),
+        "weights": weights(built),
         "data": {
             "name": built.data.name,
             "digest": built.data.digest(),
@@ -134,6 +139,21 @@ def circumstances(built: Built) -> dict[str, Any]:
             **built.data.provenance,
         },
     }
+
+
+def weights(built: Built) -> str:
+    """Which of the model's parameters can be pruned, and why the others are protected."""
+    found = built.method.selector(built.model)
+    size = {name: math.prod(shape) for name, shape in found.shapes.items()}
+    protected: dict[str, int] = {}
+    for name, reason in found.protected.items():
+        protected[reason] = protected.get(reason, 0) + size[name]
+    told = ", ".join(f"{count:,} ({reason})" for reason, count in protected.items())
+    pruned = sum(size[name] for name in found.selected)
+    return (
+        f"{pruned:,} of {sum(size.values()):,} parameters can be pruned: {', '.join(found.selected)}; "
+        f"protected are {told or 'none'}"
+    )
 
 
 def machine() -> dict[str, Any]:

@@ -202,14 +202,16 @@ def test_a_full_disk_leaves_the_finished_rounds(root: Path, tmp_path: Path) -> N
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_another_number_of_threads_is_noticed(root: Path, tmp_path: Path) -> None:
+def test_what_can_be_pruned_and_another_number_of_threads_are_told(root: Path, tmp_path: Path) -> None:
     class Listening(Unwatched):
         heard: tuple[str, ...] = ()
 
         def notice(self, text: str) -> None:
             self.heard = (*self.heard, text)
 
-    run_one(tiny_run(root, rounds=1), tmp_path)
+    first = Listening()
+    run_one(tiny_run(root, rounds=1), tmp_path, first)
+    assert any("parameters can be pruned" in text and "(norm)" in text for text in first.heard)
     file = tmp_path / "provenance.json"
     file.write_text(file.read_text().replace(f'"threads": {torch.get_num_threads()}', '"threads": 99'))
     watch = Listening()
