@@ -36,7 +36,8 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
     Raises:
         ValueError: a mistake in the file, before anything runs; the text names the line.
         FileNotFoundError: there is no such file.
-        FileExistsError: ``out`` is a file, or the folder of a single run.
+        FileExistsError: ``out`` is a file, or the folder of a single run, or cells hold something else than the grid
+            asks for.
         ConnectionError: the executor cannot be reached.
     """
     started = time.monotonic()
@@ -45,6 +46,7 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
         raise FileExistsError(f"{out} is a file or holds a single run; choose another --out")
     jobs = [Job(cell.config, out.absolute() / cell.name, cell.name) for cell in grid.cells]
     before = [outcome for job in jobs if (outcome := standing(job)) is not None]
+    _refuse_changed(before)
     settled = {outcome.job.name for outcome in before}
     grid.check_data(cell for cell in grid.cells if cell.name not in settled)
     finished = sum(outcome.earlier for outcome in before)
@@ -72,6 +74,17 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
     if failed:
         print(f"{len(failed)} of {len(jobs)} cells failed; {out / CELLS} says where", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _refuse_changed(before: Sequence[Outcome]) -> None:
+    """Nothing of a series runs with new options while other cells of it hold results of the old ones."""
+    changed = [outcome for outcome in before if outcome.error is not None]
+    if changed:
+        more = f", as are {len(changed) - 1} other cells" if len(changed) > 1 else ""
+        raise FileExistsError(
+            f"{changed[0].error}. That is cell {changed[0].job.name}{more}: give the changed entry a label of its own, "
+            "or delete these folders to compute them again"
+        )
 
 
 def _states(jobs: Sequence[Job], done: Sequence[Outcome]) -> list[dict[str, str]]:
@@ -104,4 +117,5 @@ def _say_strangers(out: Path, jobs: Sequence[Job]) -> None:
         os.path.relpath(file.parent, out) for file in out.absolute().rglob(RESULTS) if file.parent not in mine
     )
     if strangers:
-        print(f"in the report, but not in this grid: {', '.join(strangers)}", file=sys.stderr)
+        more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
+        print(f"in the report, but not in this grid: {', '.join(strangers[:3])}{more}", file=sys.stderr)

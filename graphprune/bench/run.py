@@ -106,7 +106,20 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
 
 def _rounds(built: Built | None, folder: RunFolder) -> Iterator[Ticket]:
     if built is not None:
+        _warm_up(built)
         yield from built.method.rounds(built.model, built.data, built.fit, after=folder.last_ticket())
+
+
+def _warm_up(built: Built) -> None:
+    """Import what the first training and evaluation import, so that it is not in their seconds.
+
+    Raises:
+        ValueError: a metric that is undefined on the labels of a split, which otherwise came out behind a training.
+    """
+    built.fit.prepare()
+    for split in ("val", "test"):
+        y = built.data.labels(built.data.splits[split])
+        built.data.evaluate(y, torch.zeros(len(y), built.data.num_outputs), split=split)
 
 
 def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:

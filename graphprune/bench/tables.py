@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphprune.bench.collect import Stat
-from graphprune.bench.stats import LEVEL, Interval
+from graphprune.bench.stats import LEVEL, MIN_PAIRS, Interval
 
 PERCENT = f"{LEVEL:.0%}"
 _NUMBER = re.compile(r"[\[+−-]?\d")
@@ -92,5 +92,5 @@ def signed(found: Interval) -> str:
 
 
 def ends(found: Interval) -> str:
-    """An interval alone."""
-    return "–" if math.isnan(found.low) else f"[{found.low:.4f}, {found.high:.4f}]"
+    """An interval alone; of too few runs it would only be their range."""
+    return "–" if found.n < MIN_PAIRS or math.isnan(found.low) else f"[{found.low:.4f}, {found.high:.4f}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -67,7 +68,9 @@ class Stage:
         density: share of the original units left behind this stage.
         threshold: global budget only: the lowest score kept on the training graphs.
         known: which units of the training graphs are left, bool of shape ``(U,)``, for methods that learn a mask for
-            each edge that they trained on; graphs that are numbered by :func:`number_units` are pruned by it.
+            each edge that they trained on. It prunes these graphs, and parts of them that :func:`number_units`
+            numbered.
+        graphs: :func:`structure` of the training graphs, by which they are recognised.
     """
 
     scorer: nn.Module | None
@@ -75,6 +78,22 @@ class Stage:
     density: float
     threshold: float | None = None
     known: Tensor | None = None
+    graphs: str = ""
+
+
+def structure(num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> str:
+    """SHA-256 of the nodes and arcs of some graphs, whatever their attributes.
+
+    Args:
+        num_nodes: of each graph, shape ``(G,)``.
+        num_edges: of each graph, shape ``(G,)``.
+        edge_index: node numbers within each graph, shape ``(2, E)``.
+    """
+    total = hashlib.sha256()
+    for values in (num_nodes, num_edges, edge_index):
+        total.update(f"{tuple(values.shape)}\n".encode())
+        total.update(values.long().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -255,6 +274,8 @@ def original_units(graphs: PackedGraphs, rule: EdgeRule) -> Tensor:
 class PruneEdges(BaseTransform):  # type: ignore[misc]
     """Prunes graphs nobody has seen: all stages in turn, each scored on what the one before left.
 
+    Graphs whose edges the stages have learnt masks for (UGS's training graphs) are recognised and pruned by these.
+
     A PyG transform for a ``Data``; :meth:`mask` and :meth:`prune` serve whole data sets.
 
     Args:
@@ -287,11 +308,12 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         check_edge_index(edge_index)
         if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
             raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
-        original = unit_counts(data, self.rule.unit)
+        original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT)
+        if numbers is None and self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
+            numbers = edge_units(edge_index, num_nodes, self.rule.unit).unit
         for stage in self.stages:
-            arcs = data.edge_index.size(1)
-            keep, _ = stage_keep([data], data.get(EDGE_UNIT), arcs, stage, self.rule, original)
-            data = drop_arcs(data, keep)
+            keep, _ = stage_keep([data], numbers, data.edge_index.size(1), stage, self.rule, original)
+            data, numbers = drop_arcs(data, keep), None if numbers is None else numbers[keep]
         return data
 
     def prune(self, graphs: PackedGraphs) -> PackedGraphs:
@@ -302,6 +324,8 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         """Which arcs of a data set stay."""
         original = original_units(graphs, self.rule)
         mask = EdgeMask.full(graphs.edge_ptr)
+        if EDGE_UNIT not in graphs.edge and self._knows(graphs.node_count, graphs.edge_count, graphs.edge_index):
+            graphs = number_units(graphs, self.rule.unit)
         left, places = graphs, torch.arange(graphs.num_edges, device=graphs.device)
         for stage in self.stages:
             numbers, chunks = left.edge.get(EDGE_UNIT), in_chunks(left, self.rule)
@@ -311,3 +335,8 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             mask.keep.fill_(False)
             mask.keep[places.to(mask.keep.device)] = True
         return mask
+
+    def _knows(self, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> bool:
+        """Whether these are the very graphs for whose edges the stages have learnt masks."""
+        known = {stage.graphs for stage in self.stages if stage.known is not None and stage.graphs}
+        return bool(known) and structure(num_nodes, num_edges, edge_index) in known

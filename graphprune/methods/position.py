@@ -50,6 +50,7 @@ class Position:
         last: weights after the last epoch of the last ticket.
         masked: the full data, if networks are to see pruned edges with a gate of 0 instead of graphs without them;
             unseen graphs, which no mask knows, lose their edges all the same.
+        graphs: structure of the full training graphs, for methods that learn a mask for each of their edges.
     """
 
     round: int
@@ -61,6 +62,7 @@ class Position:
     digest: str
     last: State | None = None
     masked: GraphData | None = None
+    graphs: str = ""
 
     def job(self, model: nn.Module, masks: MaskSet, phase: str, select: str) -> FitJob:
         """A training in the coming round."""

@@ -158,7 +158,7 @@ class IterativeMethod(ABC):
             masks = here.masks.tighten(found.scores, density, scope=self.scope, layer_floor=self.layer_floor)
             here = replace(here, masks=masks)
         if found.scorer is not None or found.known is not None:
-            stage = Stage(found.scorer, self.edge_rate, self.edge_density(number), known=found.known)
+            stage = Stage(found.scorer, self.edge_rate, self.edge_density(number), None, found.known, here.graphs)
             here = self._prune_edges(here, stage)
         job = here.job(here.rewound(), here.masks, "ticket", self.protocol.select)
         if self.degree_features == "recomputed":

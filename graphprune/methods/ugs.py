@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 import torch
@@ -13,7 +13,7 @@ from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import RandomEdges, Stage, supports
 from graphprune.graphs.pairs import EDGE_UNIT
-from graphprune.graphs.prune import in_chunks, keep_arcs, number_units
+from graphprune.graphs.prune import in_chunks, keep_arcs, number_units, structure
 from graphprune.graphs.store import EdgeStore, StoredScores
 from graphprune.methods.fit import Fit, derive_seed
 from graphprune.methods.joint import ORIGINAL_UNITS
@@ -32,6 +32,12 @@ def penalty(instance: Any, attribute: attrs.Attribute[float], value: float) -> N
     """Validates the weight of a penalty."""
     if not 0 <= value < float("inf"):
         raise ValueError(f"{attribute.alias} must be 0 or more, got {value}")
+
+
+def policy(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    """Validates what becomes of unseen graphs."""
+    if value not in get_args(Unseen):
+        raise ValueError(f"{attribute.alias} must be one of {', '.join(get_args(Unseen))}, got {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +78,7 @@ class UGS(IterativeMethod):
     """
 
     protocol: Protocol = attrs.field(default=CLEAN, converter=_protocol)
-    unseen: Unseen = attrs.field(default="dense", validator=attrs.validators.in_(("dense", "random", "weights-only")))
+    unseen: Unseen = attrs.field(default="dense", validator=policy)
     edge_l1: float = attrs.field(default=1e-2, validator=penalty)
     weight_l1: float = attrs.field(default=1e-2, validator=penalty)
     noise: float = attrs.field(default=1e-5, validator=rate)
@@ -106,7 +112,10 @@ class UGS(IterativeMethod):
         unit = self.protocol.rule.unit
         splits = {split: number_units(here.data.splits[split], unit) for split in known}
         numbered = here.data.with_splits(**splits)
-        return replace(here, data=numbered, masked=numbered if self.protocol.pruned == "gated" else None)
+        masked = numbered if self.protocol.pruned == "gated" else None
+        train = data.train
+        graphs = structure(train.node_count, train.edge_count, train.edge_index)
+        return replace(here, data=numbered, masked=masked, graphs=graphs)
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Train the masks with the weights; weights and edges of the smallest go."""

@@ -49,7 +49,10 @@ class NodeClassifier(nn.Module, ABC):
             ValueError: labels of graphs, or OGB's categorical features.
         """
         if data.level != "node" or not isinstance(data.features, int):
-            raise ValueError(f"{cls.__name__} classifies nodes with real features, not {data.level}s, {data.features}")
+            raise ValueError(
+                f"{cls.__name__} classifies nodes with real features; this data has labels of a {data.level} and "
+                f"features {data.features!r}: take GCN, GIN, SAGE or GAT"
+            )
         return cls(data.features, data.num_outputs, hidden, **options)
 
     def config(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ _FIELDS = {
     "provenance": dict,
     "history": list[dict[str, Any]],
 }
-_STAGE = {"kind": str, "config": dict, "rate": float, "density": float, "threshold": float | None}
+_STAGE = {"kind": str, "config": dict, "rate": float, "density": float, "threshold": float | None, "graphs": str}
 _ROW = {
     "method": str,
     "data": str,
@@ -65,7 +65,7 @@ def pack(ticket: Ticket) -> tuple[dict[str, Any], dict[str, Tensor]]:
     stages = []
     for number, stage in enumerate(ticket.edges.stages, start=1):
         kind, config = (NOTHING, {}) if stage.scorer is None else scorers.describe(stage.scorer)
-        numbers = {"rate": stage.rate, "density": stage.density, "threshold": stage.threshold}
+        numbers = {"rate": stage.rate, "density": stage.density, "threshold": stage.threshold, "graphs": stage.graphs}
         stages.append({"kind": kind, "config": config, **numbers})
         if stage.scorer is not None:
             tensors |= {f"edges/{number}/{name}": t for name, t in stage.scorer.state_dict().items()}
@@ -160,6 +160,8 @@ def _rule(words: dict[str, str]) -> EdgeRule:
 
 def _stage(number: int, stage: object, tensors: Mapping[str, Tensor], known: Tensor | None) -> Stage:
     where = f"ticket.stages[{number - 1}]"
+    if isinstance(stage, dict):  # tickets written before methods learnt masks of single edges
+        stage = {"graphs": ""} | stage
     found = plain.require_fields(stage, _STAGE, where)
     rate, density, threshold = found["rate"], found["density"], found["threshold"]
     if not (0 <= rate < 1 and 0 <= density <= 1):
@@ -173,8 +175,9 @@ def _stage(number: int, stage: object, tensors: Mapping[str, Tensor], known: Ten
     if found["kind"] == NOTHING:
         if tensors or found["config"]:
             raise ValueError(f"{where}: a stage without a scorer has neither config nor tensors")
-        return Stage(None, rate, density, threshold, known)
+        return Stage(None, rate, density, threshold, known, found["graphs"])
     try:
-        return Stage(scorers.rebuild(found["kind"], found["config"], tensors), rate, density, threshold, known)
+        scorer = scorers.rebuild(found["kind"], found["config"], tensors)
+        return Stage(scorer, rate, density, threshold, known, found["graphs"])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -115,9 +115,8 @@ class Ticket:
     def prune(self, dataset: Sequence[Data] | Dataset[Data]) -> PackedGraphs:
         """A data set, pruned graph by graph as `prune_graph` does. This is what transfers to any other backbone.
 
-        A method that learns a mask for each training edge (UGS) knows its training graphs by their edge attribute
-        ``edge_unit``: ``ticket.prune(number_units(data.train, ticket.edges.rule.unit))``; see
-        :func:`graphprune.graphs.number_units`. All others are unseen graphs.
+        A method that learns a mask for each training edge (UGS) recognises its training graphs, as a whole and in their
+        order, and prunes them by their masks; all others are unseen graphs.
 
         Under ``scoring="batch"`` (the paper protocol) batches of 128 graphs are scored together, which gives other
         edges than graph by graph.

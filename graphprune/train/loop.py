@@ -114,6 +114,14 @@ class Fit:
         finally:
             job.model.to(home)
 
+    def prepare(self) -> None:
+        """Do beforehand what only the first training in a process takes time for: importing, and joining the others.
+
+        Raises:
+            ValueError: no such device here, or other processes than asked for.
+        """
+        self._fabric()
+
     def _train(self, fabric: Fabric, job: FitJob, order: torch.Generator) -> FitResult:
         data = job.data.with_splits(**{name: part.to(fabric.device) for name, part in job.data.splits.items()})
         measure = partial(evaluate, data=data, batch_size=self.eval_batch_size)

@@ -90,18 +90,19 @@ def test_a_changed_grid_keeps_what_fits_and_refuses_what_does_not(root: Path, tm
     assert run_bench(grid(tmp_path, root), out, ThreadPoolExecutor(1)) == 0
     before = tickets(out)
     longer = [{"rounds": 3, "edge_rate": 0.2, "weight_rate": 0.3}]
-    methods = ["icpg", "no-edges", {"name": "dense", "fit": {"lr": 0.5}}]
-    assert run_bench(grid(tmp_path, root, methods=methods, sparsity=longer), out, ThreadPoolExecutor(1)) == 1
+    changed = ["icpg", "no-edges", {"name": "dense", "fit": {"lr": 0.5}}]
+    with pytest.raises(FileExistsError, match=r"fit.lr: 0.01 -> 0.5.*label"):
+        run_bench(grid(tmp_path, root, methods=changed, sparsity=longer), out, ThreadPoolExecutor(1))
+    assert tickets(out) == before  # nothing ran
+    methods = ["icpg", "no-edges", {"name": "dense", "label": "fast", "fit": {"lr": 0.5}}]
+    assert run_bench(grid(tmp_path, root, methods=methods, sparsity=longer), out, ThreadPoolExecutor(1)) == 0
     icpg = f"{NAME}/gcn/icpg,edge_rate=0.2,weight_rate=0.3/seed-0"
-    dense, empty = (f"{NAME}/gcn/{method}/seed-0" for method in ("dense", "no-edges"))
-    assert states(out) == {icpg: "done", empty: "done", dense: "failed"}
+    fast, empty = (f"{NAME}/gcn/{method}/seed-0" for method in ("fast", "no-edges"))
+    assert states(out) == {icpg: "done", empty: "done", fast: "done"}
     after = tickets(out)
     assert {file: after[file] for file in before} == before
-    assert after.keys() - before.keys() == {Path(icpg, "round-3/ticket.json"), Path(empty, "round-1/ticket.json")}
-    (cell,) = (cell for cell in json.loads((out / "cells.json").read_text()) if cell["state"] == "failed")
-    assert "FileExistsError" in cell["error"]
-    assert "fit.lr: 0.01 -> 0.5" in cell["error"]
-    assert f"failed: {dense}" in capsys.readouterr().err
+    new = {Path(icpg, "round-3/ticket.json"), Path(empty, "round-1/ticket.json"), Path(fast, "round-1/ticket.json")}
+    assert after.keys() - before.keys() == new
     assert run_bench(grid(tmp_path, root, methods=["no-edges"]), out, ThreadPoolExecutor(1)) == 0
     err = capsys.readouterr().err
     assert "not in this grid" in err

@@ -143,6 +143,7 @@ def test_the_flat_store_gives_the_masks_of_a_dense_implementation(seed: int) -> 
         pruned = ticket.prune(number_units(data.train, "pair"))
         for number, edge_index in enumerate(edges):
             assert torch.equal(pruned[number].edge_index, edge_index), (ticket.round, number)
+        assert torch.equal(ticket.prune(data.train).edge_index, pruned.edge_index)
         assert torch.equal(ticket.prune(data.test).edge_index, data.test.edge_index)
 
 
@@ -245,7 +246,15 @@ def test_the_nodes_of_one_graph(kind: Any, tmp_path: Any) -> None:
     assert torch.equal(one, two) and torch.equal(one, three)
     assert ticket.row["test_metric"] >= 0.5
     ticket.save(tmp_path / "ticket")
-    assert torch.equal(edges_of(Ticket.load(tmp_path / "ticket"), data)[0], one)
+    again = Ticket.load(tmp_path / "ticket")
+    assert torch.equal(edges_of(again, data)[0], one)
+    # The graph is recognised without its numbers, and left without a trace of them.
+    assert torch.equal(again.prune_graph(data.test[0]).edge_index, one) and "edge_unit" not in again.prune_graph(
+        data.test[0]
+    )
+    assert torch.equal(again.prune(data.val).edge_index, one)
+    other = data.test.keep_edges(torch.arange(data.test.num_edges) > 1)
+    assert again.prune(other).num_edges == other.num_edges
 
 
 def test_a_set_of_one_graph_in_three_versions_is_refused() -> None:
