@@ -1,5 +1,7 @@
 """What is kept of a grid: all rows in one file, how they were computed, and the report in Markdown with its figures.
 
+A row also gets ``train_loss``, the mean training loss in the last epoch of the round's ticket.
+
 python benchmarks/gather.py runs/fair benchmarks/results/fair [FIGURE ...]
 """
 
@@ -19,7 +21,8 @@ def gather(runs: Path, out: Path, figures: list[str]) -> None:
     lines, seen = [], {}
     for file in sorted(runs.rglob("results.json")):
         cell = file.parent.relative_to(runs).as_posix()
-        lines += [json.dumps({"cell": cell, **row}) for row in read_json(file)]
+        losses = _last_losses(file.with_name("metrics.jsonl"))
+        lines += [json.dumps({"cell": cell, **row, "train_loss": losses.get(row["round"])}) for row in read_json(file)]
         for entry in read_json(file.with_name("provenance.json")):
             kept: dict[str, Any] = {name: entry[name] for name in ("machine", "threads", "versions")}
             kept["data"] = {name: entry["data"][name] for name in ("name", "digest", "graphs")}
@@ -31,6 +34,12 @@ def gather(runs: Path, out: Path, figures: list[str]) -> None:
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(runs / name, target)
+
+
+def _last_losses(metrics: Path) -> dict[int, float]:
+    """By round."""
+    entries = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    return {entry["round"]: entry["loss"] for entry in entries if entry["phase"] == "ticket"}
 
 
 if __name__ == "__main__":

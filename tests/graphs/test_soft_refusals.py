@@ -142,8 +142,8 @@ WRONG_GATES: dict[str, tuple[Any, type[Exception], str]] = {
     "integer": (torch.ones(9, dtype=torch.long), TypeError, "torch.int64"),
     "list": ([1.0] * 9, TypeError, "not list"),
     "nan": (torch.full((9,), float("nan")), ValueError, "NaN"),
-    "negative": (torch.full((9,), -0.1), ValueError, r"outside \[0, 1\]"),
-    "large": (torch.full((9,), 1.1), ValueError, r"outside \[0, 1\]"),
+    "negative": (torch.full((9,), -0.1), ValueError, "negative"),
+    "infinite": (torch.full((9,), float("inf")), ValueError, "infinity"),
     "device": (torch.ones(9, device="meta"), ValueError, "gate is on meta and data.edge_index on cpu"),
 }
 
