@@ -135,20 +135,22 @@ class SmallDense(Dense):
         return super().rounds(self.small(model), data, fit, after=after)
 
     def small(self, model: nn.Module) -> nn.Module:
-        """The model at the matching width."""
+        """The model at the matching width, with initial weights by the method's seed."""
         resized = getattr(model, "resized", None)
         if resized is None:
             raise ValueError(f"{type(model).__name__} has no method resized(hidden): build the small network yourself")
         params = self._budget(model)
         low, high = 1, 1 + math.isqrt(params)
-        with torch.random.fork_rng(devices=[]):  # looking at sizes draws no random numbers
+        with torch.random.fork_rng(devices=[]):
             while low < high:
                 width = (low + high + 1) // 2
                 if _size(resized(width)) <= params:
                     low = width
                 else:
                     high = width - 1
-        return resized(low)  # type: ignore[no-any-return]
+            # Its initial weights are the method's own choice: they must not depend on what was drawn before.
+            torch.manual_seed(derive_seed(self.seed, "small"))
+            return resized(low)  # type: ignore[no-any-return]
 
     def _budget(self, model: nn.Module) -> int:
         """Parameters to match."""
