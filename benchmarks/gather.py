@@ -2,12 +2,13 @@
 
 A row also gets ``train_loss``, the mean training loss in the last epoch of the round's ticket.
 
-python benchmarks/gather.py runs/fair benchmarks/results/fair [FIGURE ...]
+python benchmarks/gather.py runs/fair benchmarks/results/fair benchmarks/fair.yaml
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 from graphprune.bench.files import read_json, write_json
 
 
-def gather(runs: Path, out: Path, figures: list[str]) -> None:
-    """Write ``out/rows.json`` (a line a round), ``out/circumstances.json`` and copies of report.md and figures."""
+def gather(runs: Path, out: Path, grid: str) -> None:
+    """Write ``out/rows.json`` (a line a round), ``out/circumstances.json``, report.md and its figures."""
     lines, seen = [], {}
     for file in sorted(runs.rglob("results.json")):
         cell = file.parent.relative_to(runs).as_posix()
@@ -30,10 +31,14 @@ def gather(runs: Path, out: Path, figures: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "rows.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
     write_json(out / "circumstances.json", list(seen.values()))
-    for name in ("report.md", *figures):
-        target = out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(runs / name, target)
+    report = (runs / "report.md").read_text(encoding="utf-8")
+    # The commands as typed hold folders of the machine that computed, and name parts of the grid.
+    report = re.sub(r"- Commands: *\n(  - .*\n)+", f"- Commands: graphprune bench {grid}, in parts\n", report)
+    report = re.sub(r"- Configurations: .*\n", "", report)
+    (out / "report.md").write_text(report, encoding="utf-8")
+    for name in re.findall(r"\]\((figures/[^)]+)\)", report):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(runs / name, out / name)
 
 
 def _last_losses(metrics: Path) -> dict[int, float]:
@@ -43,4 +48,4 @@ def _last_losses(metrics: Path) -> dict[int, float]:
 
 
 if __name__ == "__main__":
-    gather(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    gather(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
