@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from graphprune.bench.board import shown
-from graphprune.bench.files import write_json, write_text, writing
+from graphprune.bench.files import below, write_json, write_text, writing
 from graphprune.bench.folder import CONFIG, RESULTS
 from graphprune.bench.grid import Job, Outcome, run_grid, standing
 from graphprune.bench.plan import read_grid
@@ -114,7 +114,7 @@ def _say_strangers(out: Path, jobs: Sequence[Job]) -> None:
     """Runs of an earlier grid, which the report holds too."""
     mine = {job.out for job in jobs}
     strangers = sorted(
-        os.path.relpath(file.parent, out) for file in out.absolute().rglob(RESULTS) if file.parent not in mine
+        os.path.relpath(file.parent, out) for file in below(out.absolute(), RESULTS) if file.parent not in mine
     )
     if strangers:
         more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""

@@ -66,3 +66,13 @@ def finite(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def below(folder: Path, name: str) -> list[Path]:
+    """All files of this name in and below a folder, sorted; its folders may come and go meanwhile, as cells run."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [inner for inner in folders if not inner.startswith(".")]
+        if name in files:
+            found.append(Path(parent, name))
+    return sorted(found)

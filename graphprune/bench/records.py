@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphprune.bench.files import read_json
+from graphprune.bench.files import below, read_json
 from graphprune.bench.folder import CONFIG, PROVENANCE, RESULTS
 from graphprune.bench.options import flat, read_yaml
 
@@ -82,7 +82,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         if not folder.exists():
             raise FileNotFoundError(f"there is no folder {folder}")
-        found = sorted(folder.rglob(RESULTS))
+        found = below(folder, RESULTS)
         if not found and not (folder / CELLS).exists():
             raise FileNotFoundError(f"{folder} holds no {RESULTS}: name the folder of a run, or one that holds runs")
         files |= dict.fromkeys(file.resolve() for file in found)
@@ -119,7 +119,7 @@ def read_cells(folders: Iterable[Path]) -> tuple[Cell, ...]:
         ValueError: a list of cells is damaged.
     """
     found: dict[tuple[str, str], Cell] = {}
-    for file in dict.fromkeys(file.resolve() for folder in folders for file in sorted(folder.rglob(CELLS))):
+    for file in dict.fromkeys(file.resolve() for folder in folders for file in below(folder, CELLS)):
         entries = read_json(file)
         if not isinstance(entries, list) or not all(
             isinstance(entry, dict) and entry.keys() >= {"cell", "state"} for entry in entries

@@ -20,6 +20,7 @@ import yaml
 
 from graphprune.bench import RunConfig, run_one
 from graphprune.bench.bench import run_bench
+from graphprune.bench.files import below
 from graphprune.bench.plan import read_grid
 from graphprune.bench.report import Written
 from graphprune.cli import main
@@ -233,7 +234,7 @@ def in_the_middle(out: Path, but: int = 0) -> tuple[Path, int]:
     """A cell that has finished a round and not its last, and the process that holds its lock, if not this one."""
     end = time.monotonic() + 200
     while time.monotonic() < end:
-        for lock in out.rglob(".lock"):
+        for lock in below(out, ".lock"):
             rounds = len(list(lock.parent.glob("round-*")))
             if 1 <= rounds <= 3 and (holder := holds(lock)) not in (None, but):
                 return lock.parent, holder
