@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphprune.bench.files import read_json, write_json
+from graphprune.bench.files import below, read_json, write_json
 
 
 def gather(runs: Path, out: Path, grid: str) -> None:
     """Write ``out/rows.json`` (a line a round), ``out/circumstances.json``, report.md and its figures."""
     lines, seen = [], {}
-    for file in sorted(runs.rglob("results.json")):
+    for file in below(runs, "results.json"):
         cell = file.parent.relative_to(runs).as_posix()
         losses = _last_losses(file.with_name("metrics.jsonl"))
         lines += [json.dumps({"cell": cell, **row, "train_loss": losses.get(row["round"])}) for row in read_json(file)]

@@ -49,23 +49,24 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
     _refuse_changed(before)
     settled = {outcome.job.name for outcome in before}
     grid.check_data(cell for cell in grid.cells if cell.name not in settled)
-    finished = sum(outcome.earlier for outcome in before)
+    rest = [job for job in jobs if job.name not in settled]
     with workers as executor:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
         write_text(out / GRID, grid.source.text)
-        print(f"{len(jobs)} cells in {out}, {finished} finished; Ctrl-C stops, the same command goes on", flush=True)
+        print(f"{len(jobs)} cells in {out}, {len(before)} finished; Ctrl-C stops, the same command goes on", flush=True)
         states: list[dict[str, str]] = []
 
         def tick(done: list[Outcome]) -> None:
             nonlocal states
+            done = [*before, *done]
             show(done, jobs)
             if (now := _states(jobs, done)) != states:
                 states = now
                 write_json(out / CELLS, states)
 
         with shown(len(jobs)) as show:
-            outcomes = run_grid(jobs, executor, tick)
+            outcomes = run_grid(rest, executor, tick)
     _say_report(out, started)
     _say_strangers(out, jobs)
     failed = [outcome for outcome in outcomes if outcome.error is not None]

@@ -1,10 +1,11 @@
 """Graphs: storage, edges and their masks, soft and hard removal, and the edge predictor."""
 
+from graphprune.graphs.counting import EdgeRule, number_units
 from graphprune.graphs.edges import EdgeMask, PrunedDataset, drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import edge_units
 from graphprune.graphs.predictor import EdgePredictor
-from graphprune.graphs.prune import EdgeRule, PruneEdges, Stage, number_units, score_arcs
+from graphprune.graphs.prune import PruneEdges, Stage, score_arcs
 from graphprune.graphs.scorers import RandomEdges
 from graphprune.graphs.soft import SoftEdges, register_soft_edges, supports
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 EdgeUnit = Literal["pair", "arc"]
 
@@ -37,6 +38,18 @@ class Units:
     def spread(self, values: Tensor, loops: float | bool) -> Tensor:
         """Each arc's unit's value, shape ``(E,)``; self-loops get ``loops``."""
         return of_units(values, self.unit, loops)
+
+
+def arcs_of(data: Data) -> Tensor:
+    """The arcs of a graph or batch, shape ``(2, E)``.
+
+    Raises:
+        ValueError: there is no ``edge_index``.
+    """
+    edge_index: Tensor | None = data.edge_index
+    if edge_index is None:
+        raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
+    return edge_index
 
 
 def of_units(values: Tensor, numbers: Tensor, loops: float | bool) -> Tensor:

@@ -3,59 +3,30 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
+from graphprune.graphs.counting import (
+    EdgeRule,
+    arcs_and_nodes,
+    in_chunks,
+    number_units,
+    original_units,
+    structure,
+    unit_counts,
+    unit_sizes,
+)
 from graphprune.graphs.edges import EdgeMask, drop_arcs
 from graphprune.graphs.flatten import check_edge_index
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, Units, edge_units, of_units
-from graphprune.graphs.segments import graph_of_nodes, pointers
+from graphprune.graphs.pairs import EDGE_UNIT, Units, edge_units, of_units
+from graphprune.graphs.segments import pointers
 from graphprune.masks import keep_top
-
-CHUNK = 80_000  # nodes and arcs scored at once: bounds the memory, does not change a result
-
-
-@dataclass(frozen=True)
-class EdgeRule:
-    """What is removed together, how many, and how scores are made.
-
-    Args:
-        unit: ``"pair"``: an undirected edge, both arcs fall together on the mean of their logits; ``"arc"``: each arc
-            for itself (the ICPG authors' code).
-        count: ``"cumulative"``: each graph keeps ``round(E0 * density)`` of its E0 original units, so that small
-            graphs are pruned too; ``"floor"``: it loses ``floor(rate * E)`` of what is left (the authors' code: fewer
-            than 1/rate units are never pruned).
-        budget: ``"graph"``: counted in each graph; ``"global"``: over the training graphs together, unseen graphs lose
-            what scores below the lowest score kept there.
-        scoring: ``"eval"``: a function of one graph alone; ``"batch"``: batch statistics over 128 graphs in the order
-            of the data set (the authors' code: a graph's edges then depend on its batch-mates).
-
-    Raises:
-        ValueError: a word that is none of these.
-    """
-
-    unit: EdgeUnit = "pair"
-    count: Literal["cumulative", "floor"] = "cumulative"
-    budget: Literal["graph", "global"] = "graph"
-    scoring: Literal["eval", "batch"] = "eval"
-
-    def __post_init__(self) -> None:
-        for name, words in (
-            ("unit", ("pair", "arc")),
-            ("count", ("cumulative", "floor")),
-            ("budget", ("graph", "global")),
-            ("scoring", ("eval", "batch")),
-        ):
-            if getattr(self, name) not in words:
-                raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -81,21 +52,6 @@ class Stage:
     graphs: str = ""
 
 
-def structure(num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> str:
-    """SHA-256 of the nodes and arcs of some graphs, whatever their attributes.
-
-    Args:
-        num_nodes: of each graph, shape ``(G,)``.
-        num_edges: of each graph, shape ``(G,)``.
-        edge_index: node numbers within each graph, shape ``(2, E)``.
-    """
-    total = hashlib.sha256()
-    for values in (num_nodes, num_edges, edge_index):
-        total.update(f"{tuple(values.shape)}\n".encode())
-        total.update(values.long().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
-
-
 @dataclass(frozen=True)
 class _Scored:
     units: Units
@@ -111,23 +67,6 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
     """
     with torch.no_grad():
         return _apply(_double(scorer, EdgeRule()), data)
-
-
-def unit_counts(data: Data, unit: EdgeUnit) -> Tensor:
-    """Units that can be pruned in each graph of a batch, shape ``(B,)``."""
-    edge_index, num_nodes = _index(data)
-    return _sizes(edge_units(edge_index, num_nodes, unit), data)
-
-
-def number_units(graphs: PackedGraphs, unit: EdgeUnit) -> PackedGraphs:
-    """A copy whose arcs carry the number of their unit, counted over all graphs, as edge attribute ``edge_unit``."""
-    numbers, total = [], 0
-    for batch in in_chunks(graphs, EdgeRule(unit=unit)):
-        edge_index, num_nodes = _index(batch)
-        units = edge_units(edge_index, num_nodes, unit)
-        numbers.append(torch.where(units.unit >= 0, units.unit + total, -1))
-        total += units.first.numel()
-    return graphs.with_edge(**{EDGE_UNIT: torch.cat(numbers) if numbers else graphs.edge_index[0]})
 
 
 def stage_keep(
@@ -211,16 +150,10 @@ def _targets(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Te
 
 
 def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule) -> _Scored:
-    edge_index, num_nodes = _index(batch)
+    edge_index, num_nodes = arcs_and_nodes(batch)
     units = edge_units(edge_index, num_nodes, rule.unit)
     score = units.mean(_apply(scorer, batch)).float()
-    return _Scored(units, score, _sizes(units, batch))
-
-
-def _sizes(units: Units, batch: Data) -> Tensor:
-    edge_index, num_nodes = _index(batch)
-    graph, ptr = graph_of_nodes(batch, num_nodes, edge_index.device)
-    return torch.bincount(graph[edge_index[0, units.first]], minlength=ptr.numel() - 1)
+    return _Scored(units, score, unit_sizes(units, batch))
 
 
 def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
@@ -236,38 +169,12 @@ def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
 
 
 def _apply(scorer: nn.Module, data: Data) -> Tensor:
-    edge_index, _ = _index(data)
+    edge_index, _ = arcs_and_nodes(data)
     scores: Tensor = scorer.to(edge_index.device)(data)
     if scores.shape != edge_index.shape[1:]:
         shape = tuple(scores.shape)
         raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")
     return scores.double()
-
-
-def _index(data: Data) -> tuple[Tensor, int]:
-    if data.edge_index is None:
-        raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
-    return data.edge_index, int(data.num_nodes or 0)
-
-
-def in_chunks(graphs: PackedGraphs, rule: EdgeRule) -> Iterator[Batch]:
-    """The graphs in order, in batches that bound the memory (128 graphs each where batch statistics are wanted)."""
-    if rule.scoring == "batch":
-        yield from graphs.loader(128)
-        return
-    weight = pointers(graphs.node_count + graphs.edge_count)
-    start = 0
-    while start < len(graphs):
-        stop = int(torch.searchsorted(weight, weight[start] + CHUNK, right=True)) - 1
-        stop = min(max(stop, start + 1), len(graphs))
-        yield graphs.batch(torch.arange(start, stop))
-        start = stop
-
-
-def original_units(graphs: PackedGraphs, rule: EdgeRule) -> Tensor:
-    """Units that can be pruned in each graph, shape ``(G,)``."""
-    counts = [unit_counts(batch, rule.unit) for batch in in_chunks(graphs, EdgeRule(unit=rule.unit))]
-    return torch.cat(counts) if counts else torch.zeros(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -304,7 +211,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         """
         if isinstance(data, Batch):
             raise ValueError("prune graphs before they are collated: PruneEdges takes one Data, or use prune(dataset)")
-        edge_index, num_nodes = _index(data)
+        edge_index, num_nodes = arcs_and_nodes(data)
         check_edge_index(edge_index)
         if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
             raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import EdgeUnit
+from graphprune.graphs.pairs import EdgeUnit, arcs_of
 from graphprune.graphs.segments import graph_of_nodes
 
 
@@ -37,18 +37,6 @@ class RandomEdges(nn.Module):
         if self.unit == "pair":
             arcs = arcs.sort(dim=0).values
         return uniform(arc_bits(arcs, *graph_of_nodes(data, int(data.num_nodes or 0), arcs.device), self.seed))
-
-
-def arcs_of(data: Data) -> Tensor:
-    """The arcs of a graph or batch, shape ``(2, E)``.
-
-    Raises:
-        ValueError: there is no ``edge_index``.
-    """
-    edge_index: Tensor | None = data.edge_index
-    if edge_index is None:
-        raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
-    return edge_index
 
 
 def arc_bits(arcs: Tensor, of_node: Tensor, ptr: Tensor, seed: int) -> Tensor:

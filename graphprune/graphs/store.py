@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from graphprune.graphs.pairs import EDGE_UNIT, of_units
+from graphprune.masks.attach import world_size
 
 
 class EdgeStore(nn.Module):
@@ -109,9 +110,9 @@ class StoredScores(nn.Module):
 
 def _of_all_ranks(units: Tensor, grads: Tensor) -> tuple[Tensor, Tensor]:
     """The units and gradients of all ranks; gradients as of the mean over all ranks' losses."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    world = world_size()
+    if world == 1:
         return units, grads
-    world = dist.get_world_size()
     sizes = [units.new_zeros(1) for _ in range(world)]
     dist.all_gather(sizes, units.new_tensor([units.numel()]))
     most = max(int(size) for size in sizes)

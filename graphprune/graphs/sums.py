@@ -17,7 +17,7 @@ from torch.nn import functional
 from graphprune.graphs.segments import pointers
 
 
-def _bags(rows: Tensor, table: Tensor, ptr: Tensor, weight: Tensor | None) -> Tensor:
+def bags(rows: Tensor, table: Tensor, ptr: Tensor, weight: Tensor | None) -> Tensor:
     """``out[i] = sum of weight[k] * table[rows[k]]`` over ``ptr[i] <= k < ptr[i + 1]``."""
     if rows.numel() == 0 or table.numel() == 0:
         return table.new_zeros(ptr.numel() - 1, table.size(1))
@@ -55,7 +55,7 @@ class _WeightedSum(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, arcs: SortedArcs) -> Tensor:
         ctx.arcs = arcs
         ctx.save_for_backward(x, weight)
-        return _bags(arcs.source, x, arcs.ptr, weight)
+        return bags(arcs.source, x, arcs.ptr, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -65,7 +65,7 @@ class _WeightedSum(torch.autograd.Function):
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             order, rows, ptr = arcs.transposed
-            grad_x = _bags(rows, grad, ptr, None if weight is None else weight.index_select(0, order))
+            grad_x = bags(rows, grad, ptr, None if weight is None else weight.index_select(0, order))
         if weight is not None and ctx.needs_input_grad[1]:
             grad_weight = _dots(grad, x, arcs.ptr, arcs.target, arcs.source)
         return grad_x, grad_weight, None
@@ -86,7 +86,7 @@ class _SegmentSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, arcs: SortedArcs) -> Tensor:
         ctx.arcs = arcs
-        return _bags(arcs.position, x, arcs.ptr, None)
+        return bags(arcs.position, x, arcs.ptr, None)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -105,10 +105,10 @@ class _MessageSum(torch.autograd.Function):
     ) -> Tensor:
         # Each arc is a bag of two rows.
         rows = torch.stack([arcs.source, kinds.which + x.size(0)], 1).flatten()
-        message = _bags(rows, torch.cat([x, table]), 2 * arcs.each, None).relu_()
+        message = bags(rows, torch.cat([x, table]), 2 * arcs.each, None).relu_()
         ctx.arcs, ctx.kinds = arcs, kinds
         ctx.save_for_backward(message, weight)
-        return _bags(arcs.position, message, arcs.ptr, weight)
+        return bags(arcs.position, message, arcs.ptr, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
@@ -121,14 +121,14 @@ class _MessageSum(torch.autograd.Function):
         if weight is not None and ctx.needs_input_grad[2]:
             grad_weight = _dots(grad, message, arcs.ptr, arcs.target, arcs.position)
         # Gather and multiply in one pass: each arc is a bag of its own.
-        spread = _bags(arcs.target, grad, arcs.each, weight)
+        spread = bags(arcs.target, grad, arcs.each, weight)
         torch.ops.aten.threshold_backward.grad_input(spread, message, 0.0, grad_input=spread)
         if ctx.needs_input_grad[0]:
             order, _, ptr = arcs.transposed
-            grad_x = _bags(order, spread, ptr, None)
+            grad_x = bags(order, spread, ptr, None)
         if ctx.needs_input_grad[1]:
             order, ptr = ctx.kinds.grouped
-            grad_table = _bags(order, spread, ptr, None)
+            grad_table = bags(order, spread, ptr, None)
         return grad_x, grad_table, grad_weight, None, None
 
 

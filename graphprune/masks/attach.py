@@ -139,6 +139,11 @@ def _wrapped(name: str, own: Iterable[str]) -> str:
     return "" if inner is None else f", but {inner!r}: use the inner module, or masks.prefixed()"
 
 
+def world_size() -> int:
+    """Processes of a distributed run; 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def check_ranks(masks: MaskSet) -> None:
     """Make sure that all ranks of a distributed run hold the same masks; without one, nothing happens.
 
@@ -147,9 +152,9 @@ def check_ranks(masks: MaskSet) -> None:
     Raises:
         RuntimeError: on all ranks, naming those that differ from rank 0.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if world_size() == 1:
         return
-    digests: list[str | None] = [None] * dist.get_world_size()
+    digests: list[str | None] = [None] * world_size()
     dist.all_gather_object(digests, masks.digest())
     odd = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
     if odd:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune.graphs import EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs, edge_units
+from graphprune.graphs.counting import in_chunks
 from graphprune.graphs.encoders import node_inputs
-from graphprune.graphs.prune import in_chunks, keep_arcs
+from graphprune.graphs.prune import keep_arcs
 from graphprune.methods.fit import TrainingDiverged
 
 # Graph attribute that travels with the batches: units of the graph before any pruning.

@@ -19,8 +19,9 @@ from graphprune import __version__
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import PackedGraphs, PruneEdges, RandomEdges, Stage
+from graphprune.graphs.counting import in_chunks, original_units
 from graphprune.graphs.pairs import EDGE_UNIT
-from graphprune.graphs.prune import in_chunks, original_units, stage_keep
+from graphprune.graphs.prune import stage_keep
 from graphprune.masks import MaskSet, Selector, prunable, sparing
 from graphprune.methods.fit import Fit, FitResult, snapshot
 from graphprune.methods.joint import ORIGINAL_UNITS
@@ -158,7 +159,8 @@ class IterativeMethod(ABC):
             masks = here.masks.tighten(found.scores, density, scope=self.scope, layer_floor=self.layer_floor)
             here = replace(here, masks=masks)
         if found.scorer is not None or found.known is not None:
-            stage = Stage(found.scorer, self.edge_rate, self.edge_density(number), None, found.known, here.graphs)
+            left = self.edge_density(number)
+            stage = Stage(found.scorer, self.edge_rate, left, known=found.known, graphs=here.graphs)
             here = self._prune_edges(here, stage)
         job = here.job(here.rewound(), here.masks, "ticket", self.protocol.select)
         if self.degree_features == "recomputed":

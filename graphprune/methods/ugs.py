@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import RandomEdges, Stage, supports
+from graphprune.graphs.counting import in_chunks, number_units, structure
 from graphprune.graphs.pairs import EDGE_UNIT
-from graphprune.graphs.prune import in_chunks, keep_arcs, number_units, structure
+from graphprune.graphs.prune import keep_arcs
 from graphprune.graphs.store import EdgeStore, StoredScores
 from graphprune.methods.fit import Fit, derive_seed
 from graphprune.methods.joint import ORIGINAL_UNITS

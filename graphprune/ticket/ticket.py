@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
 from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, edge_units, score_arcs
+from graphprune.graphs.pairs import arcs_of
 from graphprune.masks import MaskSet, rewind_
 from graphprune.ticket import contents, folder, plain
 from graphprune.ticket.scorers import first, misfits
@@ -92,10 +93,9 @@ class Ticket:
         scorer = self.edges.stages[-1].scorer if self.edges.stages else None
         if scorer is None:
             raise ValueError(f"this ticket of {self.method} prunes no unseen graphs, so it has no edge scores")
-        if data.edge_index is None:
-            raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
+        arcs = arcs_of(data)
         logits = score_arcs(scorer, data).double()
-        units = edge_units(data.edge_index, int(data.num_nodes or 0), self.edges.rule.unit)
+        units = edge_units(arcs, int(data.num_nodes or 0), self.edges.rule.unit)
         return units.spread(units.mean(logits).sigmoid(), 1.0).float()
 
     def prune_graph(self, data: Data) -> Data:

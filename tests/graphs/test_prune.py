@@ -10,7 +10,7 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 
 from graphprune import data as sets
-from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, PruneEdges, RandomEdges, Stage, prune
+from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, PruneEdges, RandomEdges, Stage, counting, prune
 from tests.graphs.samples import (
     Given,
     arcs,
@@ -168,7 +168,7 @@ def test_neither_batch_mates_nor_order_change_a_mask(symmetric, monkeypatch, enc
     expected = pruned.mask(symmetric)
     order = torch.randperm(len(symmetric), generator=torch.Generator().manual_seed(1))
     shuffled = pruned.mask(symmetric.select(order))
-    monkeypatch.setattr(prune, "CHUNK", 90)
+    monkeypatch.setattr(counting, "CHUNK", 90)
     small = pruned.mask(symmetric)
     assert torch.equal(small.keep, expected.keep)
     for place, number in enumerate(order.tolist()):
@@ -184,11 +184,11 @@ def test_chunks_change_nothing(scored, chunk):
     pruner = three_rounds(RandomEdges(3), EdgeRule())
     whole = pruner.mask(graphs).keep
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prune, "CHUNK", chunk)
+        patch.setattr(counting, "CHUNK", chunk)
         assert torch.equal(pruner.mask(graphs).keep, whole)
-        total = sum(len(batch) for batch in prune.in_chunks(graphs, EdgeRule()))
+        total = sum(len(batch) for batch in counting.in_chunks(graphs, EdgeRule()))
         assert total == len(graphs)
-        for batch in prune.in_chunks(graphs, EdgeRule()):
+        for batch in counting.in_chunks(graphs, EdgeRule()):
             assert len(batch) == 1 or batch.num_nodes + batch.num_edges <= chunk
 
 
@@ -279,8 +279,8 @@ def test_a_global_budget_is_exact_on_train_and_a_threshold_elsewhere(unit, score
     means = [sum(scored[number][2][i] for i in each) / len(each) for number, each in units]
     target = round(len(units) * (1 - rate))
     stage = Stage(Given(), rate, 1 - rate)
-    original = prune.original_units(graphs, rule)
-    keep, threshold = prune.keep_arcs(prune.in_chunks(graphs, rule), stage, rule, original)
+    original = counting.original_units(graphs, rule)
+    keep, threshold = prune.keep_arcs(counting.in_chunks(graphs, rule), stage, rule, original)
     kept = best(means, target)
     gone = {(units[i][0], position) for i in set(range(len(units))) - set(kept) for position in units[i][1]}
     places = [(number, position) for number, (_, found, _) in enumerate(scored) for position in range(len(found))]
@@ -333,7 +333,7 @@ def test_a_batch_vector_alone_tells_graphs_apart():
     graphs = [random_graph(seed) for seed in range(3)]
     whole = Batch.from_data_list(graphs)
     bare = Data(edge_index=whole.edge_index, batch=whole.batch, num_nodes=whole.num_nodes)
-    assert prune.unit_counts(bare, "pair").tolist() == prune.unit_counts(whole, "pair").tolist()
+    assert counting.unit_counts(bare, "pair").tolist() == counting.unit_counts(whole, "pair").tolist()
 
 
 def test_a_pruner_can_be_copied_and_sent_to_other_processes():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.data import GraphData
 from graphprune.graphs import EdgeRule, Stage
-from graphprune.graphs.prune import original_units
+from graphprune.graphs.counting import original_units
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob, FitResult, TrainingDiverged
 from graphprune.methods.joint import ORIGINAL_UNITS, JointNetwork

@@ -10,8 +10,8 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import EdgeUnit, edge_units
-from graphprune.graphs.scorers import RandomEdges, arcs_of
+from graphprune.graphs.pairs import EdgeUnit, arcs_of, edge_units
+from graphprune.graphs.scorers import RandomEdges
 
 
 class SpanningForest(nn.Module):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.scorers import arc_bits, arcs_of
+from graphprune.graphs.pairs import arcs_of
+from graphprune.graphs.scorers import arc_bits
 from graphprune.graphs.segments import graph_of_nodes, pointers, ranges
 
 _WEDGES = 1 << 22  # paths of length two looked at in one go: bounds the memory, does not change a result
