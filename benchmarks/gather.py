@@ -16,6 +16,8 @@ from typing import Any
 
 from graphprune.bench.files import below, read_json, write_json
 
+DATA = ("name", "digest", "graphs", "images")
+
 
 def gather(runs: Path, out: Path, grid: str) -> None:
     """Write ``out/rows.json`` (a line a round), ``out/circumstances.json``, report.md and its figures."""
@@ -26,7 +28,7 @@ def gather(runs: Path, out: Path, grid: str) -> None:
         lines += [json.dumps({"cell": cell, **row, "train_loss": losses.get(row["round"])}) for row in read_json(file)]
         for entry in read_json(file.with_name("provenance.json")):
             kept: dict[str, Any] = {name: entry[name] for name in ("machine", "threads", "versions")}
-            kept["data"] = {name: entry["data"][name] for name in ("name", "digest", "graphs")}
+            kept["data"] = {name: entry["data"][name] for name in DATA if name in entry["data"]}
             seen.setdefault(json.dumps(kept, sort_keys=True), kept)
     out.mkdir(parents=True, exist_ok=True)
     (out / "rows.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")

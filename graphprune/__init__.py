@@ -10,24 +10,35 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "FGGP",
+    "GMP",
     "ICPG",
     "IMP",
+    "SET",
+    "SNIP",
     "UGS",
+    "AnnealedGMP",
     "Dense",
     "EdgeMask",
     "EdgePredictor",
     "EdgeRule",
     "FitJob",
     "FitResult",
+    "GraNet",
+    "GraSP",
+    "MagnitudeAtInit",
     "MaskSet",
     "NoEdges",
     "Protocol",
     "PruneEdges",
     "PrunedDataset",
+    "RandomAtInit",
     "RandomPruning",
+    "RigL",
     "SmallDense",
     "SoftEdges",
     "Sparsifier",
+    "SynFlow",
     "Ticket",
     "__version__",
     "bench",
@@ -54,17 +65,28 @@ if TYPE_CHECKING:
     )
     from graphprune.masks import MaskSet, prunable
     from graphprune.methods import (
+        FGGP,
+        GMP,
         ICPG,
         IMP,
+        SET,
+        SNIP,
         UGS,
+        AnnealedGMP,
         Dense,
         FitJob,
         FitResult,
+        GraNet,
+        GraSP,
+        MagnitudeAtInit,
         NoEdges,
         Protocol,
+        RandomAtInit,
         RandomPruning,
+        RigL,
         SmallDense,
         Sparsifier,
+        SynFlow,
     )
     from graphprune.ticket import Ticket
 else:
@@ -72,7 +94,8 @@ else:
     _HOLDS = {
         "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
         "masks": "MaskSet prunable",
-        "methods": "ICPG IMP UGS Dense FitJob FitResult NoEdges Protocol RandomPruning SmallDense Sparsifier",
+        "methods": "FGGP GMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP MagnitudeAtInit "
+        "NoEdges Protocol RandomAtInit RandomPruning RigL SmallDense Sparsifier SynFlow",
         "ticket": "Ticket",
     }
     _HOME = {name: module for module, names in _HOLDS.items() for name in names.split()}

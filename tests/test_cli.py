@@ -179,7 +179,9 @@ def test_a_method_documents_its_options(method: str, capsys: Capture) -> None:
     text = capsys.readouterr().out
     about = (METHODS[method].__doc__ or "").split()[:4]
     assert " ".join(about) in " ".join(text.split())
-    assert ("--method.weight_rate" in text) == attrs.fields_dict(METHODS[method])["weight_rate"].init
+    for option, field in attrs.fields_dict(METHODS[method]).items():
+        if option in ("weight_rate", "density", "every"):
+            assert (f"--method.{option}" in text) == field.init
 
 
 def test_version(capsys: Capture) -> None:

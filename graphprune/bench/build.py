@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +12,10 @@ import torch
 from torch import nn
 
 from graphprune.bench.config import RunConfig
-from graphprune.bench.options import has_predictor, named
-from graphprune.data import GraphData, load
+from graphprune.bench.options import FROM_DATA, has_predictor, named
+from graphprune.data import GraphData, ImageData, load
 from graphprune.graphs import EdgePredictor, EdgeRule
-from graphprune.methods import METHODS, IterativeMethod, Protocol
+from graphprune.methods import METHODS, Method, Protocol
 from graphprune.methods.fit import derive_seed
 from graphprune.models import MODELS
 from graphprune.train import Fit
@@ -28,13 +29,13 @@ class Built:
     Attributes:
         method: with all options set.
         model: with its initial weights.
-        data: full graphs.
+        data: full graphs, or images.
         fit: the training.
     """
 
-    method: IterativeMethod
+    method: Method
     model: nn.Module
-    data: GraphData
+    data: GraphData | ImageData
     fit: Fit
 
 
@@ -58,7 +59,7 @@ def build(config: RunConfig, on_epoch: OnEpoch | None = None) -> Built:
         model_class = named("model", config.model["name"], MODELS)
         model = model_class.for_data(data, **_without_name(config.model))  # type: ignore[attr-defined]
         torch.default_generator.manual_seed(derive_seed(config.seed, "predictor"))
-        method = _method(config, partial(EdgePredictor.for_data, data))
+        method = _method(config, partial(_predictor, data))
     method.supports(model, data)
     return Built(method, model, data, Fit(**config.fit, seed=config.seed, on_epoch=on_epoch))
 
@@ -70,19 +71,35 @@ def check(config: RunConfig) -> None:
         ValueError: a value out of range, or options that contradict each other.
     """
     with torch.random.fork_rng(devices=[]):
-        model_class = named("model", config.model["name"], MODELS)
-        model_class(features=1, num_outputs=1, **_without_name(config.model))
+        trial(named("model", config.model["name"], MODELS), **_without_name(config.model))
         _method(config, partial(EdgePredictor, 1))
     Fit(**config.fit, seed=config.seed)
 
 
-def _method(config: RunConfig, predictor: Callable[..., EdgePredictor]) -> IterativeMethod:
+def trial(model_class: type[nn.Module], **options: Any) -> nn.Module:
+    """A model of the registry for no data set in particular, without storage: a network's size costs nothing.
+
+    Raises:
+        ValueError: options out of range, or that contradict each other.
+    """
+    taken = inspect.signature(model_class).parameters
+    with torch.device("meta"):
+        return model_class(**{name: value for name, value in FROM_DATA.items() if name in taken}, **options)
+
+
+def _method(config: RunConfig, predictor: Callable[..., EdgePredictor]) -> Method:
     method_class = named("method", config.method["name"], METHODS)
     options = _without_name(config.method)
     if has_predictor(method_class):
         options["predictor"] = predictor(**config.predictor)
     options["protocol"] = _protocol(options.get("protocol", "clean"))
     return method_class(**options, seed=config.seed)
+
+
+def _predictor(data: GraphData | ImageData, **options: Any) -> EdgePredictor:
+    if isinstance(data, ImageData):
+        raise ValueError(f"{data.name} is a set of images: they have no edges that a predictor could score")
+    return EdgePredictor.for_data(data, **options)
 
 
 def _without_name(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 METRIC = {"rocauc": "ROC-AUC", "ap": "average precision", "f1": "micro-F1", "accuracy": "accuracy", "rmse": "RMSE"}
@@ -20,6 +22,8 @@ WIDTH, HEIGHT, SMALL = 7.2, 4.0, 8.0  # inches, inches, points
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
 DASHES = ("-", "--", ":")
+# How near the whole an axis still tells shares apart that it spreads there.
+NEAREST = 1e-5
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,29 @@ def panels(columns: int = 1, height: float = HEIGHT) -> tuple[Figure, list[Axes]
         axes.grid(color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
     return figure, every
+
+
+def spread_near(axes: Axes, name: Literal["x", "y"], whole: float, missing: Sequence[float] = (1, 0.5, 0.2)) -> None:
+    """Give what is missing to a whole a logarithmic scale: from 90 to 99 % is as far as from 99 to 99.9 %.
+
+    Args:
+        axes: a panel.
+        name: which of its axes.
+        whole: what all is in its numbers: 1 or 100.
+        missing: marks, as what is missing to the whole, of the first decade; repeated in the others.
+    """
+
+    def forward(value: NDArray[np.float64]) -> NDArray[np.float64]:
+        return -np.log10(np.maximum(1 - np.asarray(value) / whole, NEAREST))
+
+    def inverse(value: NDArray[np.float64]) -> NDArray[np.float64]:
+        return whole * (1 - 10 ** -np.asarray(value))
+
+    scale, axis = {"x": (axes.set_xscale, axes.xaxis), "y": (axes.set_yscale, axes.yaxis)}[name]
+    scale("function", functions=(forward, inverse))
+    axis.set_major_locator(FixedLocator([whole * (1 - share / 10**decade) for decade in range(5) for share in missing]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def chapter(found: Findings, out: Path, number: int, styles: Styles, tickets: bo
         data = base64.b64encode(png.read_bytes()).decode("ascii")
         pictures.append(Picture(title, caption, png.relative_to(out).as_posix(), data))
     collapsed = (
-        f"{series.label}, round {point.round}, {text}"
+        f"{series.label}, {point.name}, {text}"
         for series in group.series
         for point in series.points
         for text in point.collapsed
@@ -102,12 +102,14 @@ def chapter(found: Findings, out: Path, number: int, styles: Styles, tickets: bo
 
 def _unfinished(group: Group) -> Iterator[str]:
     for series in group.series:
-        last = series.last
-        if last.runs < len(series.runs):
-            yield (
-                f"{series.label}: {last.runs} of {len(series.runs)} runs have reached round {last.round}; "
-                "the others are unfinished or broke down, which makes the means of the last rounds incomparable."
-            )
+        runs = len(series.repetitions)
+        for point in series.finals:
+            if point.runs < runs:
+                last = "last rounds" if point.density is None else "densities"
+                yield (
+                    f"{series.label}: {point.runs} of {runs} runs have reached {point.name}; the others are unfinished "
+                    f"or broke down, which makes the means of the {last} incomparable."
+                )
 
 
 def _otherwise(group: Group) -> Iterator[str]:

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -23,6 +22,7 @@ LOWER_IS_BETTER = frozenset({"rmse"})
 LEAKING = ("selects on test", "select=test")
 
 Repetition = tuple[int, int]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,49 @@ class Stat:
 
 @dataclass(frozen=True)
 class Point:
-    """A round of a series, over its runs.
+    """A round of a series, or one of its densities, over its runs.
 
     Attributes:
-        round: its number.
+        number: the round, or which density it is, counted from the largest.
+        density: what runs of one training were asked for; None where the points are rounds.
+        rows: of the results, by repetition.
         values: statistics by column of the results; epochs and seconds are summed up to the round.
-        tests: the test metric by repetition.
-        runs: number of runs that have finished it.
         collapsed: names of layers without weights, with the seed.
     """
 
-    round: int
+    number: int
+    density: float | None
+    rows: Mapping[Repetition, Row]
     values: Mapping[str, Stat]
-    tests: Mapping[Repetition, float]
-    runs: int
     collapsed: tuple[str, ...]
 
     def __getitem__(self, column: str) -> Stat:
         return self.values[column]
+
+    @property
+    def kind(self) -> str:
+        """What tells it from the other points of its series."""
+        return "round" if self.density is None else "density"
+
+    @property
+    def short(self) -> str:
+        """Its round or its density."""
+        return str(self.number) if self.density is None else f"{self.density:g}"
+
+    @property
+    def name(self) -> str:
+        """What it is called in a sentence."""
+        return f"{self.kind} {self.short}"
+
+    @property
+    def tests(self) -> dict[Repetition, float]:
+        """The test metric by repetition."""
+        return {repetition: float(row["test_metric"]) for repetition, row in self.rows.items()}
+
+    @property
+    def runs(self) -> int:
+        """Number of runs that have finished it."""
+        return len(self.rows)
 
     @property
     def interval(self) -> Interval:
@@ -72,14 +97,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Runs of one method that differ in seed and fold only.
+    """Runs of one method that differ in seed and fold only and, where it trains once, in the density.
 
     Attributes:
         label: the method, and the options in which it differs from other series of that method.
         method: its name.
         protocol: as the results have it.
-        runs: the repetitions.
-        points: one a round.
+        runs: in the order of their repetitions and points.
+        points: one a round, or one a density.
         joint: the grid of edge rates times weight rates that it is part of; empty: none.
     """
 
@@ -92,8 +117,18 @@ class Series:
 
     @property
     def last(self) -> Point:
-        """The last round that any run has reached."""
+        """The last round that any run has reached, or the smallest density."""
         return self.points[-1]
+
+    @property
+    def finals(self) -> tuple[Point, ...]:
+        """Where runs end: the last round, or each density."""
+        return tuple(point for point in self.points if point is self.last or point.density is not None)
+
+    @property
+    def repetitions(self) -> tuple[Repetition, ...]:
+        """Seeds and folds."""
+        return tuple(dict.fromkeys(run.repetition for run in self.runs))
 
     @property
     def selects_on_test(self) -> bool:
@@ -101,12 +136,18 @@ class Series:
         return leaking(self.protocol)
 
     def removes(self, column: str) -> bool:
-        """Whether any round has removed something of this kind."""
+        """Whether any point has removed something of this kind."""
         return any(point[column].mean > 0 for point in self.points)
 
     def curves(self, column: str, metric: str = "test_metric") -> dict[Repetition, Curve]:
-        """By repetition, sparsity and metric of each round."""
-        return {run.repetition: [(row[column], row[metric]) for row in run.rows] for run in self.runs}
+        """By repetition, sparsity and metric at each point; NaN for a metric that is not there yet."""
+        return {
+            repetition: [
+                (row[column], row[metric]) if (row := point.rows.get(repetition)) else (point[column].mean, math.nan)
+                for point in self.points
+            ]
+            for repetition in self.repetitions
+        }
 
 
 @dataclass(frozen=True)
@@ -150,7 +191,13 @@ class Group:
                 " The runs are folds of a cross-validation: their training sets overlap, so that their metrics are not "
                 "independent and the intervals too narrow."
             )
-        return " The runs share their split: intervals tell of training, not of the choice of test graphs."
+        return " The runs share their split: intervals tell of training, not of the choice of test data."
+
+    @property
+    def removes_edges(self) -> bool:
+        """Whether any series has removed edges of any graph."""
+        columns = ("edge_sparsity_train", "edge_sparsity_test")
+        return any(series.removes(column) for series in self.series for column in columns)
 
     def find(self, *methods: str) -> list[Series]:
         """The series of these methods."""
@@ -199,10 +246,7 @@ def _series(runs: list[Run]) -> tuple[Series, ...]:
     for members in alike.values():
         first = members[0].rows[0]
         rivals = [other[0] for other in alike.values() if other[0].rows[0]["method"] == first["method"]]
-        ordered = tuple(sorted(members, key=lambda run: run.repetition))
-        for one, other in pairwise(ordered):
-            if one.repetition == other.repetition:
-                raise ValueError(f"{one.folder} and {other.folder} hold the same run: leave one of them out")
+        ordered = tuple(sorted(members, key=_order))
         label, joint = labels.label(ordered[0], rivals), labels.joint(ordered[0], rivals)
         made.append(Series(label, first["method"], first["protocol"], ordered, _points(ordered), joint))
     return tuple(sorted(made, key=lambda series: (_rank(series.method), series.label)))
@@ -212,21 +256,32 @@ def _rank(method: str) -> int:
     return SINGLE.index(method) if method in SINGLE else len(SINGLE)
 
 
+def _order(run: Run) -> tuple[Repetition, float]:
+    return run.repetition, -(labels.density(run) or 0)
+
+
 def _points(runs: Sequence[Run]) -> tuple[Point, ...]:
+    """One for each density and round that is there, the largest density first."""
+    reached: dict[tuple[float, int], dict[Repetition, Run]] = {}
+    for run in runs:
+        for row in run.rows:
+            there = reached.setdefault((-(labels.density(run) or 0), row["round"]), {})
+            if other := there.get(run.repetition):
+                raise ValueError(f"{other.folder} and {run.folder} hold the same run: leave one of them out")
+            there[run.repetition] = run
     points = []
-    for number in sorted({row["round"] for run in runs for row in run.rows}):
-        reached = {run.repetition: run for run in runs if any(row["round"] == number for row in run.rows)}
-        rows = {key: next(row for row in run.rows if row["round"] == number) for key, run in reached.items()}
+    for place, ((_, number), there) in enumerate(sorted(reached.items()), start=1):
+        density = labels.density(next(iter(there.values())))
+        rows = {key: next(row for row in run.rows if row["round"] == number) for key, run in there.items()}
         values = {name: Stat.of(float(row[name]) for row in rows.values()) for name in COLUMNS}
         for name in SUMMED:
             values[name] = Stat.of(
-                sum(row[name] for row in run.rows if row["round"] <= number) for run in reached.values()
+                sum(row[name] for row in run.rows if row["round"] <= number) for run in there.values()
             )
-        tests = {key: float(row["test_metric"]) for key, row in rows.items()}
         collapsed = tuple(
             f"{_repetition(key, runs)}: {', '.join(row['collapsed'])}" for key, row in rows.items() if row["collapsed"]
         )
-        points.append(Point(number, values, tests, len(rows), collapsed))
+        points.append(Point(number if density is None else place, density, rows, values, collapsed))
     return tuple(points)
 
 

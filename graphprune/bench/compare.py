@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from graphprune.bench.collect import SINGLE, Group, Repetition, Series, Stat
+from graphprune.bench.equal import AXES, WEIGHTS, Axis, at, contenders, meetings
+from graphprune.bench.standings import Standing, standings
 from graphprune.bench.stats import (
-    BETTER,
-    MIN_PAIRS,
     Comparison,
     Extreme,
-    at_sparsity,
     compare,
     extreme_ticket,
-    few,
 )
 
 # Against how many others each method is set, and how far off a small dense network's size may be.
 RIVALS, SAME_SIZE = 2, 0.05
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One kind of sparsity.
-
-    Attributes:
-        name: edges or weights.
-        column: of the results.
-        other: column of the other kind.
-        text: what is removed.
-    """
-
-    name: str
-    column: str
-    other: str
-    text: str
-
-
-# What a method spares on graphs that it has never seen: that is the claim, and what training graphs lose is not.
-EDGES = Axis("edges", "edge_sparsity_test", "weight_sparsity", "edges removed from the test graphs")
-WEIGHTS = Axis("weights", "weight_sparsity", "edge_sparsity_test", "weights removed")
-AXES = (EDGES, WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -70,35 +45,14 @@ class Duel:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How all methods that remove something of a kind stand at the largest sparsity that all of them reach.
-
-    Attributes:
-        axis: the kind.
-        at: that sparsity; None: there is none that all of them pass.
-        metrics: test metric over the repetitions that all of them have, by label; empty without ``at``.
-        runs: number of these repetitions.
-        winner: the one that is better than every other, if the intervals say so.
-        verdict: what may be claimed.
-    """
-
-    axis: Axis
-    at: float | None
-    metrics: Mapping[str, Stat]
-    runs: int
-    winner: str | None
-    verdict: str
-
-
-@dataclass(frozen=True)
 class Findings:
     """All that is compared in one group.
 
     Attributes:
         group: the group.
-        dense: each round of each series against dense, by label and round; series without a dense partner are missing.
+        dense: each point of each series against dense, by label and number; series without a dense partner are missing.
         duels: strongest rivals and small dense networks.
-        standings: one an axis that at least two methods share.
+        standings: one for each density or, without any, one an axis, where at least two methods share it.
         extremes: by label and name of the axis.
     """
 
@@ -116,27 +70,16 @@ def findings(group: Group) -> Findings:
         partner = dense_for(group, series)
         if partner is not None and partner is not series:
             dense[series.label] = {
-                point.round: compare(point.tests, partner.last.tests, group.higher_is_better) for point in series.points
+                point.number: compare(point.tests, partner.last.tests, group.higher_is_better)
+                for point in series.points
             }
-    standings = tuple(_standing(group, axis, rivals) for axis in AXES if len(rivals := contenders(group, axis)) > 1)
+    standing = tuple(one for axis in AXES for one in standings(group, axis))
     extremes = {
         series.label: {axis.name: _extreme(group, series, axis) for axis in AXES if series.removes(axis.column)}
         for series in group.series
         if series.label in dense and series.method not in SINGLE and not series.joint
     }
-    return Findings(group, dense, (*_rivalries(group), *_twins(group)), standings, extremes)
-
-
-def contenders(group: Group, axis: Axis) -> list[Series]:
-    """Series with a curve along an axis whose test metrics can be compared."""
-    return [
-        series
-        for series in group.series
-        if series.method not in SINGLE
-        and not series.joint
-        and not series.selects_on_test
-        and series.removes(axis.column)
-    ]
+    return Findings(group, dense, (*_rivalries(group), *_twins(group)), standing, extremes)
 
 
 def dense_for(group: Group, series: Series) -> Series | None:
@@ -161,48 +104,35 @@ def trained_otherwise(series: Series, dense: Series) -> list[str]:
 # ---------------------------------------------------------------------- equal sparsity
 
 
-def common_sparsity(several: Sequence[Series], axis: Axis) -> float | None:
-    """The largest sparsity that lies in the achieved range of every complete run of all these series."""
-    lows, highs = [], []
-    for series in several:
-        for run in series.runs:
-            if run.rows[-1]["round"] == series.last.round:
-                achieved = [row[axis.column] for row in run.rows]
-                lows.append(min(achieved))
-                highs.append(max(achieved))
-    return min(highs) if highs and max(lows) <= min(highs) else None
-
-
-def at(series: Series, axis: Axis, sparsity: float, metric: str = "test_metric") -> dict[Repetition, float]:
-    """The metric at a sparsity in each repetition that reaches it."""
-    curves = series.curves(axis.column, metric)
-    found = {repetition: at_sparsity(curve, sparsity) for repetition, curve in curves.items()}
-    return {repetition: value for repetition, value in found.items() if math.isfinite(value)}
-
-
 def _rivalries(group: Group) -> Iterator[Duel]:
     """Each method against the strongest others, by the validation metric: the test metric would flatter them."""
     for axis in AXES:
-        field, seen = contenders(group, axis), set[frozenset[str]]()
+        field, seen = contenders(group, axis), set[tuple[float | None, frozenset[str]]]()
         for series in field:
-            rivals = [other for other in field if other is not series]
-            rivals.sort(key=_strength(group, series, axis), reverse=True)
-            for rival in rivals[:RIVALS]:
-                sparsity = common_sparsity([series, rival], axis)
-                pair = frozenset((series.label, rival.label))
-                if sparsity is not None and pair not in seen:
-                    seen.add(pair)
-                    values = at(series, axis, sparsity), at(rival, axis, sparsity)
-                    yield _duel(group, axis, sparsity, (series, rival), values)
+            for density, rivals in _rivals(group, series, field, axis).items():
+                for rival, sparsity in rivals[:RIVALS]:
+                    pair = density, frozenset((series.label, rival.label))
+                    if pair not in seen:
+                        seen.add(pair)
+                        values = at(series, axis, sparsity), at(rival, axis, sparsity)
+                        yield _duel(group, axis, sparsity, (series, rival), values)
 
 
-def _strength(group: Group, series: Series, axis: Axis) -> Callable[[Series], float]:
-    def strength(rival: Series) -> float:
-        sparsity = common_sparsity([series, rival], axis)
-        values = at(rival, axis, sparsity, "val_metric").values() if sparsity is not None else ()
+def _rivals(
+    group: Group, series: Series, field: Sequence[Series], axis: Axis
+) -> dict[float | None, list[tuple[Series, float]]]:
+    """For each density, or for None, those that reach a sparsity that the series reaches, the strongest first."""
+    found: dict[float | None, list[tuple[Series, float]]] = {}
+    for rival in [other for other in field if other is not series]:
+        for density, sparsity in meetings([series, rival], axis).items():
+            if all(at(one, axis, sparsity, axis.other) for one in (series, rival)):
+                found.setdefault(density, []).append((rival, sparsity))
+
+    def strength(place: tuple[Series, float]) -> float:
+        values = at(place[0], axis, place[1], "val_metric").values()
         return fmean(values) * (1 if group.higher_is_better else -1) if values else -math.inf
 
-    return strength
+    return {density: sorted(rivals, key=strength, reverse=True) for density, rivals in found.items()}
 
 
 def _twins(group: Group) -> Iterator[Duel]:
@@ -229,42 +159,6 @@ def _duel(
     metrics = Stat.of(a[rep] for rep in both), Stat.of(b[rep] for rep in both)
     others = () if axis is None else tuple(fmean(at(one, axis, where, axis.other).values()) for one in pair)
     return Duel(axis, where, *pair, metrics, others, compare(a, b, group.higher_is_better))
-
-
-def _standing(group: Group, axis: Axis, field: Sequence[Series]) -> Standing:
-    # A method of which hardly any runs are there would take the others' runs away too.
-    repeated = [series for series in field if series.last["test_metric"].finite >= MIN_PAIRS]
-    if len(repeated) > 1:
-        absent = [series.label for series in field if series not in repeated]
-        field, without = repeated, f"; without {', '.join(absent)}: too few runs" if absent else ""
-    else:
-        without = ""
-    sparsity = common_sparsity(field, axis)
-    if sparsity is None:
-        return Standing(axis, None, {}, 0, None, "no sparsity that all methods reach" + without)
-    found = {series.label: at(series, axis, sparsity) for series in field}
-    shared = sorted(set.intersection(*map(set, found.values())))
-    values = {label: {rep: metrics[rep] for rep in shared} for label, metrics in found.items()}
-    metrics = {label: Stat.of(metrics.values()) for label, metrics in values.items()}
-    winner, verdict = _verdict(group, values)
-    return Standing(axis, sparsity, metrics, len(shared), winner, verdict + without)
-
-
-def _verdict(group: Group, values: Mapping[str, Mapping[Repetition, float]]) -> tuple[str | None, str]:
-    """The winner over the same repetitions, if there is one, and what may be said."""
-    runs = len(next(iter(values.values())))
-    if runs < MIN_PAIRS:
-        return None, few(runs)
-    sign = 1 if group.higher_is_better else -1
-    leader = max(values, key=lambda label: sign * fmean(values[label].values()))
-    level = [
-        label
-        for label in values
-        if label != leader and compare(values[leader], values[label], group.higher_is_better).verdict != BETTER
-    ]
-    if not level:
-        return leader, f"{leader} is better than every other"
-    return None, f"no winner shown: {', '.join(sorted((leader, *level)))} are not told apart"
 
 
 # ---------------------------------------------------------------------- extreme tickets

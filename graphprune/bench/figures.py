@@ -12,12 +12,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from graphprune.bench.canvas import BASELINES, INK, METRIC, SMALL, WIDTH, End, Style, height_for, label_ends, panels
+from graphprune.bench.canvas import (
+    BASELINES,
+    INK,
+    METRIC,
+    SMALL,
+    WIDTH,
+    End,
+    Style,
+    height_for,
+    label_ends,
+    panels,
+    spread_near,
+)
 from graphprune.bench.collect import SINGLE, Group, Point, Series
-from graphprune.bench.compare import WEIGHTS, Axis
+from graphprune.bench.equal import WEIGHTS, Axis
 from graphprune.bench.stats import WORSE, Comparison
 
-WIDE = 4  # costs that differ by more than this factor are spread by a logarithmic axis
+WIDE = 4  # costs and errors that differ by more than this factor are spread by a logarithmic axis
+SPARSE = 95  # where more percent are removed, what is left says more, and so do its orders of magnitude
 
 Ledger = Mapping[str, Sequence[float]]
 Styles = Mapping[str, Style]
@@ -48,14 +61,19 @@ def tradeoff(group: Group, axis: Axis, styles: Styles) -> Figure | None:
         axes.plot(x, mean, color=style.colour, marker=style.marker, linestyle=style.dash, markersize=5)
         last = max(number for number, value in enumerate(mean) if math.isfinite(value))
         ends.append(_end(series, x[last], mean[last], style))
-    axes.set_xlim(left=0)
+    removed = [100 * point[axis.column].mean for series in lines for point in series.points]
     axes.margins(x=0.03)
-    right = axes.get_xlim()[1]
+    if max(removed) > SPARSE:
+        spread_near(axes, "x", 100)
+    if max(removed) <= SPARSE or min(removed) < 50:
+        axes.set_xlim(left=0)
+    left, right = axes.get_xlim()
     for series in levels:
         ends.append(_level(axes, series, right))
     for series in twins:
         ends.append(_twin(axes, lines, series))
-    axes.set_xlim(0, right)
+    axes.set_xlim(left, right)
+    _spread_metric(axes, group, [*lines, *levels, *twins])
     axes.set_xlabel(f"{axis.text} (%)")
     axes.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
     label_ends(axes, ends)
@@ -92,6 +110,7 @@ def cost(group: Group, styles: Styles) -> Figure | None:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        _spread_metric(axes, group, shown)
     right.tick_params(axis="y", length=0)
     left.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
     label_ends(right, ends)
@@ -103,7 +122,7 @@ def heat(cells: Sequence[tuple[Series, Point]], against: Mapping[str, Mapping[in
 
     Args:
         cells: the last round of each series of the grid.
-        against: comparisons with dense, by label and round.
+        against: comparisons with dense, by label and number of the point.
 
     Returns:
         The figure; cells whose interval lies below dense are hatched. None without a comparison.
@@ -119,8 +138,8 @@ def heat(cells: Sequence[tuple[Series, Point]], against: Mapping[str, Mapping[in
         column, row = columns.index(edge), rows.index(weight)
         achieved["edge"].setdefault(edge, []).append(100 * point["edge_sparsity_test"].mean)
         achieved["weight"].setdefault(weight, []).append(100 * point["weight_sparsity"].mean)
-        if point.round in against.get(series.label, {}):
-            found = against[series.label][point.round]
+        if point.number in against.get(series.label, {}):
+            found = against[series.label][point.number]
             difference[row, column] = found.difference.mean
             if found.verdict == WORSE:
                 worse.append((row, column))
@@ -144,30 +163,30 @@ def heat(cells: Sequence[tuple[Series, Point]], against: Mapping[str, Mapping[in
     return figure
 
 
-def layers(ledgers: Mapping[str, Ledger]) -> Figure:
-    """Share of weights kept, a row for each layer and a column for each round, side by side for each method.
+def layers(ledgers: Sequence[tuple[Series, Ledger]]) -> Figure:
+    """Share of weights kept, a row for each layer and a column for each point, side by side for each method.
 
     Args:
-        ledgers: by method, for each layer its density round by round.
+        ledgers: of each method, for each layer its density at the points that the first repetition has got to.
     """
-    tallest = max(len(ledger) for ledger in ledgers.values())
+    tallest = max(len(ledger) for _, ledger in ledgers)
     figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * tallest), layout="constrained")
     FigureCanvasAgg(figure)
     every = figure.subplots(1, len(ledgers), squeeze=False)[0]
-    for axes, (title, ledger) in zip(every, ledgers.items(), strict=True):
+    for axes, (series, ledger) in zip(every, ledgers, strict=True):
         percent = 100 * np.array(list(ledger.values()))
-        rows, rounds = percent.shape
-        cells = (0.5, rounds + 0.5, rows - 0.5, -0.5)  # so that x is the number of the round
-        image = axes.imshow(percent, vmin=0, vmax=100, cmap="cividis", aspect="auto", extent=cells)
-        axes.set_xticks(range(1, rounds + 1, 1 + rounds // 10))
+        points = [point for point in series.points if series.repetitions[0] in point.rows]
+        image = axes.imshow(percent, vmin=0, vmax=100, cmap="cividis", aspect="auto")
+        shown = range(0, len(points), 1 + len(points) // 10)
+        axes.set_xticks(shown, [points[number].short for number in shown], fontsize=SMALL)
         names = [name.removesuffix(".weight") for name in ledger] if axes is every[0] else [""] * len(ledger)
         axes.set_yticks(np.arange(len(ledger)), names, fontsize=SMALL)
-        axes.set_xlabel("round")
-        axes.set_title(title, fontsize=10)
-        if rounds <= 8:
+        axes.set_xlabel(points[0].kind)
+        axes.set_title(series.label.replace(" (", "\n("), fontsize=10)
+        if len(points) <= 8:
             for (row, column), value in np.ndenumerate(percent):
-                ink = "#000000" if value > 50 else "#ffffff"
-                axes.text(column + 1, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=ink)
+                ink, text = "#000000" if value > 50 else "#ffffff", f"{value:.1g}" if 0 < value < 1 else f"{value:.0f}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
     figure.colorbar(image, ax=list(every), label="weights kept (%)", shrink=0.9)
     return figure
 
@@ -181,6 +200,15 @@ def _is_line(series: Series) -> bool:
 
 def _defined(series: Series) -> bool:
     return any(point["test_metric"].finite for point in series.points)
+
+
+def _spread_metric(axes: Axes, group: Group, shown: Sequence[Series]) -> None:
+    """Tell errors apart that are small beside others, as of one method that breaks down."""
+    errors = [
+        1 - point["test_metric"].mean for series in shown for point in series.points if point["test_metric"].finite
+    ]
+    if group.higher_is_better and 0 < WIDE * min(errors) < max(errors):
+        spread_near(axes, "y", 1, (1, 0.7, 0.5, 0.3, 0.2, 0.15))
 
 
 def _level(axes: Axes, series: Series, right: float) -> End:
@@ -222,5 +250,5 @@ def _band(points: Sequence[Point]) -> tuple[list[float], list[float], list[float
 
 
 def _end(series: Series, x: float, y: float, style: Style) -> End:
-    runs = len(series.runs)
+    runs = len(series.repetitions)
     return End(x, y, f"{series.label}, {runs} run{'s' if runs > 1 else ''}", style)

@@ -9,16 +9,17 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from graphprune.bench.collect import SINGLE, Group, Series
-from graphprune.bench.compare import EDGES, WEIGHTS, Findings
+from graphprune.bench.compare import Findings
 from graphprune.bench.config import RunConfig
 from graphprune.bench.drawings import drawable, drawings
+from graphprune.bench.equal import EDGES, WEIGHTS
 from graphprune.bench.figures import Styles, cost, heat, layers, tradeoff
 from graphprune.bench.folder import CONFIG
 from graphprune.bench.joint import joint_grids
 from graphprune.bench.records import Run
 from graphprune.bench.stats import MIN_PAIRS
 from graphprune.bench.tables import PERCENT
-from graphprune.data import GraphData, load
+from graphprune.data import GraphData, ImageData, load
 from graphprune.ticket import Ticket
 
 Illustration = tuple[str, str, str, Figure]  # file name, title, caption, figure
@@ -50,8 +51,9 @@ def figures(found: Findings, styles: Styles, tickets: bool) -> tuple[list[Illust
     figure = cost(group, styles)
     if figure is not None:
         caption = (
-            "Test metric of the last round against all that was trained for it, all earlier rounds included. Bars are "
-            f"{PERCENT} bootstrap intervals of the mean. Seconds depend on the machine and on what else it did."
+            "Test metric of the last round, or at the smallest density, against all that was trained for it, all "
+            f"earlier rounds included. Bars are {PERCENT} bootstrap intervals of the mean. Seconds depend on the "
+            "machine and on what else it did."
             f"{group.caveat}"
         )
         made.append(("cost", "Cost against quality", caption, figure))
@@ -79,16 +81,16 @@ def _curves(group: Group, styles: Styles) -> Iterator[Illustration]:
 
 
 def _layers(group: Group) -> list[Illustration]:
-    """Densities of each layer, in the first run of a few series that remove weights."""
+    """Densities of each layer, in the first repetition of a few series that remove weights."""
     pruned = [series for series in group.series if not series.joint and series.runs[0].rows[-1]["weight_sparsity"]]
     shown = [series for series in pruned if series.method not in SINGLE][:LAYERED]
-    ledgers: dict[str, dict[str, list[float]]] = {}
+    ledgers = []
     for series in shown:
         ledger: dict[str, list[float]] = {}
-        for ticket in _tickets(series.runs[0]):
+        for ticket in _tickets(series):
             for row in ticket.masks.ledger:
                 ledger.setdefault(row.name, []).append(row.density)
-        ledgers[series.label] = ledger
+        ledgers.append((series, ledger))
     if not ledgers:
         return []
     seeds = sorted({series.runs[0].rows[0]["seed"] for series in shown})
@@ -107,7 +109,7 @@ def _graphs(group: Group) -> list[Illustration]:
         return []
     run = scored[0].runs[0]
     ticket, data = _ticket(run, run.rows[-1]["round"]), _data(run)
-    if data.level == "node":  # large graphs: no drawing would show anything
+    if isinstance(data, ImageData) or data.level == "node":  # no graphs, or so large that no drawing shows anything
         return []
     if not (numbers := drawable(data.test)):
         raise ValueError(f"{data.name} has no connected test graph of a size that can be drawn")
@@ -130,8 +132,10 @@ def _scores(series: Series) -> bool:
     )
 
 
-def _tickets(run: Run) -> list[Ticket]:
-    return [_ticket(run, row["round"]) for row in run.rows]
+def _tickets(series: Series) -> list[Ticket]:
+    """Those of the first repetition, point by point."""
+    first = [run for run in series.runs if run.repetition == series.repetitions[0]]
+    return [_ticket(run, row["round"]) for run in first for row in run.rows]
 
 
 def _ticket(run: Run, number: int) -> Ticket:
@@ -139,6 +143,6 @@ def _ticket(run: Run, number: int) -> Ticket:
     return Ticket.load(os.path.relpath(run.folder / f"round-{number}"))
 
 
-def _data(run: Run) -> GraphData:
+def _data(run: Run) -> GraphData | ImageData:
     options: dict[str, Any] = dict(RunConfig.load(os.path.relpath(run.folder / CONFIG)).data)
     return load(**options)

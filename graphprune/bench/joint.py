@@ -5,7 +5,8 @@ from __future__ import annotations
 from operator import ge
 
 from graphprune.bench.collect import Group, Point, Series
-from graphprune.bench.compare import AXES, Findings
+from graphprune.bench.compare import Findings
+from graphprune.bench.equal import AXES
 from graphprune.bench.stats import BETTER, NO_DIFFERENCE
 
 
@@ -25,7 +26,7 @@ def frontier(found: Findings) -> list[Series]:
         level = [
             (tuple(point[axis.column].mean for axis in AXES), series)
             for series, point in cells
-            if (comparison := found.dense.get(series.label, {}).get(point.round)) is not None
+            if (comparison := found.dense.get(series.label, {}).get(point.number)) is not None
             and comparison.verdict in (BETTER, NO_DIFFERENCE)
         ]
         kept += [

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphprune.bench.records import PLACE, Run
+from graphprune.methods import METHODS, OneTraining
 
 # Options that tell repetitions apart, and those that change nothing about what is compared.
 REPEATED, IGNORED = ("seed", "data.fold"), (PLACE, "method.rounds")
 RATES = ("method.edge_rate", "method.weight_rate")
+DENSITY = "method.density"
 PROTOCOL = "method.protocol"  # the results have better words for it
 
 # How graphs are pruned that no mask was learned for, in words.
@@ -17,9 +19,19 @@ UNSEEN = {"dense": "dense test graphs", "random": "random test graphs", "none": 
 UNSEEN["weights-only"] = UNSEEN["none"]
 
 
+def density(run: Run) -> float | None:
+    """The density that a method of one training was asked for: its runs at others are points of one curve.
+
+    None for methods of rounds, whose points are these, and for baselines, which are a series for each of their options.
+    """
+    trained_once = issubclass(METHODS.get(run.rows[0]["method"], object), OneTraining)
+    return float(run.config[DENSITY]) if trained_once and DENSITY in run.config else None
+
+
 def options(run: Run) -> dict[str, Any]:
     """The options of a run that decide with which others it is put together."""
-    found = {name: value for name, value in run.config.items() if name not in (*REPEATED, *IGNORED)}
+    left_out = (*REPEATED, *IGNORED, *[DENSITY] * (density(run) is not None))
+    found = {name: value for name, value in run.config.items() if name not in left_out}
     # Without a configuration the results alone can tell the policies for unseen graphs apart.
     return found or {"method.unseen": run.rows[0]["unseen"]}
 

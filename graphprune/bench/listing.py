@@ -8,11 +8,12 @@ import re
 from torch import nn
 
 from graphprune import data
+from graphprune.bench.build import trial
 from graphprune.bench.tables import text_table
 from graphprune.graphs import supports
 from graphprune.graphs.adapters import BUILT_IN
 from graphprune.methods import METHODS
-from graphprune.models import MODELS
+from graphprune.models import MODELS, ImageClassifier
 
 
 def listing() -> str:
@@ -21,33 +22,36 @@ def listing() -> str:
         (name, "networks with soft edges" if method.soft_edges else "any network", _about(method))
         for name, method in METHODS.items()
     ]
-    models = [(name, _soft_edges(model), _about(model)) for name, model in MODELS.items()]
+    models = [(name, *_reads(model), _about(model)) for name, model in MODELS.items()]
     sets = [(card.name, card.about, card.licence) for card in data.cards()]
     convolutions = ", ".join(sorted(conv.__name__ for conv in BUILT_IN))
     return "\n".join(
         [
             text_table(("method", "prunes", "about"), methods),
             "",
-            text_table(("model", "soft edges", "about"), models),
+            text_table(("model", "reads", "soft edges", "about"), models),
             "",
             text_table(("data set", "about", "licence"), sets),
             "",
             "Also by name: every ogbg-* set and every TU set (NCI1, PROTEINS, ...), Cora, CiteSeer, PubMed, PPI, "
             "ogbn-arxiv, downloaded once or read from --data-root FOLDER; spmotif-BIAS, generated; "
-            "mnist-superpixels and cifar10-superpixels, built by a script (docs/datasets.md).",
+            "mnist-superpixels and cifar10-superpixels, built by a script (docs/datasets.md); images: digits, mnist, "
+            "fashion-mnist, cifar10.",
             f"Convolutions of torch_geometric with soft edges: {convolutions}.",
             "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
         ]
     )
 
 
-def _soft_edges(model: type[nn.Module]) -> str:
-    made = model(features=1, num_outputs=1, hidden=4)
+def _reads(model: type[nn.Module]) -> tuple[str, str]:
+    """What a model reads, and whether edges of it can be gated."""
+    if issubclass(model, ImageClassifier):
+        return "images", "-"
     try:
-        supports(made)
+        supports(trial(model, hidden=4))
     except TypeError as error:
-        return f"no: {error}"
-    return "yes"
+        return "graphs", f"no: {error}"
+    return "graphs", "yes"
 
 
 def _about(thing: type) -> str:

@@ -17,13 +17,16 @@ from jsonargparse import ArgumentParser, get_loader
 
 from graphprune import data
 from graphprune.graphs import EdgePredictor
-from graphprune.methods import METHODS, IterativeMethod, Protocol
+from graphprune.methods import METHODS, Method, Protocol
 from graphprune.models import MODELS
 from graphprune.train import Fit
 
 T = TypeVar("T")
 
 SECTIONS = ("method", "data", "model", "fit", "predictor")
+
+# What a model's for_data() takes from the data set, with values to try its other arguments with.
+FROM_DATA: dict[str, Any] = {"features": 1, "shape": (1, 32, 32), "num_outputs": 1}
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
     "--data-root is --data.root. Of two options with one name it means the first in this list; so --hidden is the "
@@ -85,7 +88,7 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     )
     parser.add_function_arguments(data.load, "data")
     parser.add_argument("--model.name", type=str, default=model, help=f"one of {', '.join(MODELS)}")
-    parser.add_class_arguments(model_class, "model", skip={"features", "num_outputs"})
+    parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
     parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch"})
     if has_predictor(method_class):
         parser.add_class_arguments(EdgePredictor, "predictor", skip={"features"})
@@ -98,7 +101,7 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     return parser
 
 
-def has_predictor(method_class: type[IterativeMethod]) -> bool:
+def has_predictor(method_class: type[Method]) -> bool:
     """Whether a method learns to score edges."""
     return "predictor" in attrs.fields_dict(method_class)
 
@@ -267,7 +270,7 @@ def _nested(name: str, kind: Any) -> Iterator[str]:
             yield from _nested(f"{name}.{key}", inner)
 
 
-def _documented(method_class: type[IterativeMethod]) -> dict[str, str]:
+def _documented(method_class: type[Method]) -> dict[str, str]:
     """What the docstrings of a method and its bases say of each argument; jsonargparse reads the first one only."""
     texts: dict[str, str] = {}
     for owner in method_class.__mro__:

@@ -23,13 +23,14 @@ def facts(group: Group) -> Iterator[tuple[str, str]]:
     for title, name in (("Split", "split"), ("Source", "source")):
         if texts := sorted({str(part[name]) for part in parts(entries, "data") if name in part}):
             yield title, "; ".join(texts)
-    sizes = {
-        ", ".join(f"{count:,} {split}" for split, count in part["graphs"].items())
-        for part in parts(entries, "data")
-        if isinstance(part.get("graphs"), Mapping)
-    }
-    if sizes:
-        yield "Graphs", "; ".join(sorted(sizes))
+    for title, name in (("Graphs", "graphs"), ("Images", "images")):
+        sizes = {
+            ", ".join(f"{count:,} {split}" for split, count in part[name].items())
+            for part in parts(entries, "data")
+            if isinstance(part.get(name), Mapping)
+        }
+        if sizes:
+            yield title, "; ".join(sorted(sizes))
     for title, section in (("Model", "model."), ("Training", "fit.")):
         if common := _common(runs, section):
             named = (str(value) if name == "name" else f"{name} {value}" for name, value in common.items())

@@ -5,69 +5,100 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from graphprune.bench.collect import SINGLE, Group
-from graphprune.bench.compare import AXES, Axis, Findings, Standing
-from graphprune.bench.stats import MIN_PAIRS, Extreme, Rank, critical_difference, mean_ranks
+from graphprune.bench.compare import Findings
+from graphprune.bench.equal import AXES, Axis
+from graphprune.bench.ranks import critical_difference, rank_intervals
+from graphprune.bench.standings import Standing
+from graphprune.bench.stats import MIN_PAIRS, Extreme, Interval
 from graphprune.bench.tables import PERCENT, Table, share, spread
 
 
 def overview(found: Sequence[Findings]) -> list[Table]:
     """The tables at the head of a report; those that have nothing to say are left out."""
-    tables = [_winners(found), *(_settings(found, axis) for axis in AXES), _extremes(found)]
+    ranked = (make(found, axis) for axis in AXES for make in (_settings, _ranks))
+    tables = [_winners(found), *ranked, _extremes(found)]
     return [table for table in tables if table.rows]
 
 
 def _settings(found: Sequence[Findings], axis: Axis) -> Table:
-    """Methods down, settings across, each at the sparsity that all its methods reach."""
-    columns = [(one.group, standing) for one in found for standing in one.standings if _counts(standing, axis)]
-    ranked, left_out = ranks(found, axis)
+    """Methods down, settings across, each at a density or at the sparsity that all its methods reach."""
+    columns = _columns(found, axis)
     singles = [name for name in SINGLE if any(group.find(name) for group, _ in columns)]
-    rows = [[name, *(_single(group, name) for group, _ in columns), *["–"] * bool(ranked)] for name in singles]
-    for label in dict.fromkeys(label for _, standing in columns for label in standing.metrics):
-        cells = [spread(standing.metrics[label]) if label in standing.metrics else "–" for _, standing in columns]
-        rank = f"{ranked[label].mean:.2f}" if label in ranked else "–"
-        rows.append([label, *cells, *[rank] * bool(ranked)])
-    head = ["method", *(_heading(*column) for column in columns), *["mean rank"] * bool(ranked)]
+    rows = [[name, *(_single(group, name) for group, _ in columns)] for name in singles]
+    for label in dict.fromkeys(label for _, standing in columns for label in standing.values):
+        cells = [spread(standing.metrics[label]) if label in standing.values else "–" for _, standing in columns]
+        rows.append([label, *cells])
     caption = (
-        f"Test metric, mean ± sample standard deviation over the runs that all methods have, at the largest share of "
-        f"{axis.text} that all of them reach{'; ' * bool(singles)}{', '.join(singles)}"
-        f"{' as trained, over all their runs' * bool(singles)}."
+        "Test metric, mean ± sample standard deviation over the runs that all methods have, at each density that was "
+        f"asked for, else at the largest share of {axis.text} that all of them reach{'; ' * bool(singles)}"
+        f"{', '.join(singles)}{' as trained, over all their runs' * bool(singles)}."
     )
-    if ranked:
-        settings = next(iter(ranked.values())).n
-        caption += f" Mean ranks over {settings} settings, 1 is best: "
-        caption += (
-            f"too few to claim an order (at least {MIN_PAIRS})."
-            if settings < MIN_PAIRS
-            else f"those closer than {critical_difference(len(ranked), settings):.2f} are not told apart (Nemenyi, "
-            f"{PERCENT})."
-        )
-        if left_out:
-            caption += f" Not ranked, as they are not in every setting: {', '.join(left_out)}."
-    return Table(f"At equal sparsity of {axis.name}", caption, head, rows)
+    return Table(f"At equal sparsity of {axis.name}", caption, ["method", *(_heading(*one) for one in columns)], rows)
 
 
-def ranks(found: Sequence[Findings], axis: Axis) -> tuple[dict[str, Rank], list[str]]:
-    """Mean ranks at equal sparsity over the groups, and the methods that are not in all groups that count.
+def _ranks(found: Sequence[Findings], axis: Axis) -> Table:
+    """Methods by their mean rank."""
+    ranked, left_out = ranks(found, axis)
+    title, head = f"Mean ranks at equal sparsity of {axis.name}", ("method", "mean rank", f"{PERCENT} interval")
+    if not ranked:
+        return Table(title, "", head, ())
+    used = [(group, standing) for group, standing in _columns(found, axis) if ranked.keys() <= standing.values.keys()]
+    places: dict[str, str] = {}
+    for group, standing in used:
+        before = f"{places[group.title]}, " if group.title in places else ""
+        places[group.title] = before + share(standing.at or 0)
+    runs = sorted({standing.runs for _, standing in used})
+    claim = (
+        f"too few to claim an order (at least {MIN_PAIRS})"
+        if len(used) < MIN_PAIRS
+        else f"those closer than {critical_difference(len(ranked), len(used)):.2f} are not told apart "
+        f"(Nemenyi, {PERCENT})"
+    )
+    caption = (
+        f"Mean ranks over {len(used)} settings, 1 is best: {claim}. Each setting ranks means over "
+        f"{' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} runs; ties share ranks. The bootstrap interval "
+        "resamples settings, and runs in each of them, as if settings were independent: several densities of one data "
+        f"set are not. Settings: {'; '.join(f'{name} at {texts}' for name, texts in places.items())}."
+    )
+    if left_out:
+        caption += f" Not ranked, as they are not in every setting: {', '.join(left_out)}."
+    rows = [
+        [label, f"{rank.mean:.2f}", f"[{rank.low:.2f}, {rank.high:.2f}]"]
+        for label, rank in sorted(ranked.items(), key=lambda item: item[1].mean)
+    ]
+    return Table(title, caption, head, rows)
 
-    Either every method is ranked, over the groups that have all of them, or the methods that all groups have: whichever
-    uses more of the results. Nothing is ranked over a single group.
+
+def ranks(found: Sequence[Findings], axis: Axis) -> tuple[dict[str, Interval], list[str]]:
+    """Mean ranks at equal sparsity over the settings, and the methods that are not in all settings that count.
+
+    Of all methods, of those that all settings have, and of those of each setting, these are ranked that make use of
+    most results, over the settings that have all of them. Nothing is ranked over a single setting.
     """
     table = {
-        one.group.title: {
-            label: stat.mean * (1 if one.group.higher_is_better else -1) for label, stat in standing.metrics.items()
+        (group.title, standing.at): {
+            label: {rep: value * (1 if group.higher_is_better else -1) for rep, value in values.items()}
+            for label, values in standing.values.items()
         }
-        for one in found
-        for standing in one.standings
-        if _counts(standing, axis)
+        for group, standing in _columns(found, axis)
     }
     every = list(dict.fromkeys(label for values in table.values() for label in values))
-    shared = [label for label in every if all(label in values for values in table.values())]
-    whole = mean_ranks(table)
-    part = mean_ranks({title: {label: values[label] for label in shared} for title, values in table.items()})
-    best = max((whole, part), key=lambda ranked: sum(rank.n for rank in ranked.values()))
-    if len(best) < 2 or min(rank.n for rank in best.values()) < 2:
+    there = [set(values) for values in table.values()]
+    fields = [set(every), *([set.intersection(*there)] if there else []), *there]
+    best = max(fields, key=lambda field: (len(field) * sum(field <= labels for labels in there), len(field)))
+    used = {
+        setting: {label: values[label] for label in every if label in best}
+        for setting, values in table.items()
+        if best <= values.keys()
+    }
+    if len(best) < 2 or len(used) < 2:
         return {}, every
-    return best, [label for label in every if label not in best]
+    return rank_intervals(used), [label for label in every if label not in best]
+
+
+def _columns(found: Sequence[Findings], axis: Axis) -> list[tuple[Group, Standing]]:
+    """What stands beside each other."""
+    return [(one.group, standing) for one in found for standing in one.standings if _counts(standing, axis)]
 
 
 def _counts(standing: Standing, axis: Axis) -> bool:
@@ -99,7 +130,7 @@ def _winners(found: Sequence[Findings]) -> Table:
             one.group.title,
             standing.verdict,
             "–" if standing.at is None else f"{share(standing.at)} of {standing.axis.name}",
-            str(len(standing.metrics) or "–"),
+            str(len(standing.values) or "–"),
             str(standing.runs),
         ]
         for one in found
@@ -118,14 +149,15 @@ def _extremes(found: Sequence[Findings]) -> Table:
         f"zero, with the {PERCENT} range of that share over resampled runs. It shows no equality: few or scattered "
         f"runs have wide intervals.{_caveats(found)}"
     )
-    head = ("setting", "method", *(f"{axis.name} removed" for axis in AXES), "runs")
-    return Table("Extreme tickets", caption, head, list(_extreme_rows(found)))
+    kinds = [axis for axis in AXES if any(axis.name in by for one in found for by in one.extremes.values())]
+    head = ("setting", "method", *(f"{axis.name} removed" for axis in kinds), "runs")
+    return Table("Extreme tickets", caption, head, list(_extreme_rows(found, kinds)))
 
 
-def _extreme_rows(found: Sequence[Findings]) -> Iterator[list[str]]:
+def _extreme_rows(found: Sequence[Findings], kinds: Sequence[Axis]) -> Iterator[list[str]]:
     for one in found:
         for label, extremes in one.extremes.items():
-            cells = [_cell(extremes[axis.name]) if axis.name in extremes else "–" for axis in AXES]
+            cells = [_cell(extremes[axis.name]) if axis.name in extremes else "–" for axis in kinds]
             runs = max((extreme.n for extreme in extremes.values()), default=0)
             yield [one.group.title, label, *cells, str(runs)]
 

@@ -18,10 +18,14 @@ import graphprune
 from graphprune.bench.build import Built, build
 from graphprune.bench.config import RunConfig
 from graphprune.bench.folder import Row, RunFolder
+from graphprune.data import ImageData
+from graphprune.data.base import LabelledData
 from graphprune.methods import FitJob
 from graphprune.ticket import Ticket
 
 _VERSIONED = ("torch", "torch-geometric", "numpy", "ogb", "lightning-fabric", "torchmetrics")
+
+_NAMED = 12  # tensors at the start and the end of a deep network that are told by name
 
 
 class Watch(Protocol):
@@ -117,15 +121,16 @@ def _warm_up(built: Built) -> None:
         ValueError: a metric that is undefined on the labels of a split, which otherwise came out behind a training.
     """
     built.fit.prepare()
+    data: LabelledData[Any] = built.data
     for split in ("val", "test"):
-        y = built.data.labels(built.data.splits[split])
-        built.data.evaluate(y, torch.zeros(len(y), built.data.num_outputs), split=split)
+        y = data.labels(data.splits[split])
+        data.evaluate(y, torch.zeros(len(y), data.num_outputs), split=split)
 
 
 def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:
     entry = circumstances(built)
     earlier = folder.sign(entry)
-    if built.method.weight_rate and not folder.finished:
+    if built.method.prunes_weights and not folder.finished:
         watch.notice(entry["weights"])
     threads = {entry["threads"] for entry in earlier} - {torch.get_num_threads()}
     if folder.finished and threads:
@@ -147,7 +152,9 @@ def circumstances(built: Built) -> dict[str, Any]:
         "data": {
             "name": built.data.name,
             "digest": built.data.digest(),
-            "graphs": {name: len(graphs) for name, graphs in built.data.splits.items()},
+            "images" if isinstance(built.data, ImageData) else "graphs": {
+                name: len(samples) for name, samples in built.data.splits.items()
+            },
             "empty": built.data.empty,
             **built.data.provenance,
         },
@@ -163,8 +170,11 @@ def weights(built: Built) -> str:
         protected[reason] = protected.get(reason, 0) + size[name]
     told = ", ".join(f"{count:,} ({reason})" for reason, count in protected.items())
     pruned = sum(size[name] for name in found.selected)
+    first, last = found.selected[:_NAMED], found.selected[_NAMED:][-_NAMED:]
+    between = len(found.selected) - len(first) - len(last)
+    named = [*first, *([f"{between} more"] if between else []), *last]
     return (
-        f"{pruned:,} of {sum(size.values()):,} parameters can be pruned: {', '.join(found.selected)}; "
+        f"{pruned:,} of {sum(size.values()):,} parameters can be pruned: {', '.join(named)}; "
         f"protected are {told or 'none'}"
     )
 

@@ -11,11 +11,13 @@ from graphprune.bench.joint import frontier
 from graphprune.bench.stats import MIN_PAIRS
 from graphprune.bench.tables import PERCENT, Table, ends, percent, share, signed, spread
 
+EDGES = ("edges removed, train", "edges removed, test")
+# What is left out where no run has removed edges.
+OF_EDGES = (*EDGES, "also lost, of the other kind", "predictor passes", "unseen graphs")
 HEAD = (
     "method",
-    "round",
-    "edges removed, train",
-    "edges removed, test",
+    "{point}",
+    *EDGES,
     "weights removed",
     "parameters",
     "val {metric}",
@@ -31,7 +33,22 @@ UNSEEN |= {"dense": "not pruned", "none": "not pruned", "": "–"}
 
 def comparisons(found: Findings) -> tuple[Table, ...]:
     """All tables but those of the plain numbers; some may be empty."""
-    return _dense(found), _duels(found), _extremes(found), _frontier(found), _cost(found.group)
+    tables = _dense(found), _duels(found), _extremes(found), _frontier(found), _cost(found.group)
+    return tuple(_fitting(table, found.group) for table in tables)
+
+
+def _fitting(table: Table, group: Group) -> Table:
+    return table if group.removes_edges else table.without(OF_EDGES)
+
+
+def _point(group: Group) -> str:
+    """What the points of the series are called in the head of a table."""
+    kinds = {point.kind for series in group.series for point in series.points if series.method not in SINGLE}
+    return " or ".join(sorted(kinds, reverse=True)) or "round"
+
+
+def _head(group: Group) -> list[str]:
+    return [text.format(metric=_metric(group), point=_point(group)) for text in HEAD]
 
 
 def _metric(group: Group) -> str:
@@ -40,36 +57,33 @@ def _metric(group: Group) -> str:
 
 
 def results(found: Findings) -> Table:
-    """The last round of each series."""
+    """The last round of each series, or each of its densities."""
     group = found.group
-    name = _metric(group)
-    head = [text.format(metric=name) for text in HEAD]
-    head.insert(8, f"test {name}, {PERCENT} interval")
+    head = _head(group)
+    head.insert(8, f"test {_metric(group)}, {PERCENT} interval")
     rows = []
     for series in group.series:
-        row = _row(series, series.last)
-        row.insert(8, ends(series.last.interval))
-        rows.append(row)
+        for point in series.finals:
+            row = _row(series, point)
+            row.insert(8, ends(point.interval))
+            rows.append(row)
     caption = (
         f"Mean ± sample standard deviation; {PERCENT} bootstrap interval of the mean, with fewer than {MIN_PAIRS} runs "
         f"no more than their range.{group.caveat}"
     )
-    return Table("Last rounds", caption, head, rows)
+    densities = any(point.density is not None for series in group.series for point in series.points)
+    return _fitting(Table("Last rounds" + ", every density" * densities, caption, head, rows), group)
 
 
 def rounds(found: Findings) -> Table:
-    """Every round of each series."""
+    """Every round of each series; empty where there are no others than the last ones."""
     group = found.group
-    head = [
-        *(text.format(metric=_metric(group)) for text in HEAD),
-        f"minus dense, {PERCENT} interval",
-        "pairs",
-        "verdict",
-    ]
+    head = [*_head(group), f"minus dense, {PERCENT} interval", "pairs", "verdict"]
     rows = [
         [*_row(series, point), *_against(found, series, point)] for series in group.series for point in series.points
     ]
-    return Table("All rounds", "", head, rows)
+    several = any(series.points != series.finals for series in group.series)
+    return _fitting(Table("All rounds", "", head, rows if several else ()), group)
 
 
 def _row(series: Series, point: Point) -> list[str]:
@@ -77,7 +91,7 @@ def _row(series: Series, point: Point) -> list[str]:
     marked = series.selects_on_test and not leaking(series.label)
     return [
         series.label + (" [selects on test]" if marked else ""),
-        "" if series.method in SINGLE else str(point.round),
+        "" if series.method in SINGLE else point.short,
         percent(point["edge_sparsity_train"]),
         percent(point["edge_sparsity_test"]),
         percent(point["weight_sparsity"]),
@@ -91,7 +105,7 @@ def _row(series: Series, point: Point) -> list[str]:
 
 
 def _against(found: Findings, series: Series, point: Point) -> tuple[str, str, str]:
-    compared = found.dense.get(series.label, {}).get(point.round)
+    compared = found.dense.get(series.label, {}).get(point.number)
     if compared is None:
         return "–", "–", "–"
     return signed(compared.difference), str(compared.difference.n), compared.text
@@ -102,19 +116,27 @@ def _dense(found: Findings) -> Table:
     rows = [
         [
             series.label,
-            "" if series.method in SINGLE else str(series.last.round),
-            percent(series.last["edge_sparsity_test"]),
-            percent(series.last["weight_sparsity"]),
-            *_against(found, series, series.last),
+            "" if series.method in SINGLE else point.short,
+            percent(point["edge_sparsity_test"]),
+            percent(point["weight_sparsity"]),
+            *_against(found, series, point),
         ]
         for series in group.series
         if series.label in found.dense
+        for point in series.finals
     ]
-    head = ("method", "round", "edges removed, test", "weights removed", f"minus dense, {PERCENT} interval", "pairs")
+    head = (
+        "method",
+        _point(group),
+        "edges removed, test",
+        "weights removed",
+        f"minus dense, {PERCENT} interval",
+        "pairs",
+    )
     caption = (
         f"Test {_metric(group)} minus that of the dense network in the same run, positive where the method is better, "
-        f"after the last round; {PERCENT} bootstrap interval over the pairs. Fewer than {MIN_PAIRS} pairs claim "
-        f"nothing, and “no difference shown” is no proof of equality.{group.caveat}"
+        f"after the last round of a run; {PERCENT} bootstrap interval over the pairs. Fewer than {MIN_PAIRS} pairs "
+        f"claim nothing, and “no difference shown” is no proof of equality.{group.caveat}"
     )
     return Table("Against the dense network", caption, (*head, "verdict"), rows)
 
@@ -123,9 +145,10 @@ def _duels(found: Findings) -> Table:
     name = _metric(found.group)
     head = ("method", "rival", "equal in", f"difference, {PERCENT} interval", "pairs", "verdict")
     caption = (
-        "Pairs of runs at the largest sparsity that both methods reach, interpolated between rounds, never beyond "
-        "them. Rivals are the two that are strongest by the validation metric there, and the small dense network of "
-        f"the nearest size. Intervals are not corrected for the number of comparisons.{found.group.caveat}"
+        "Pairs of runs at each density that one of the methods was run at and the other reaches, else at the largest "
+        "sparsity that both reach, interpolated between rounds, never beyond them. Rivals are the two that are "
+        "strongest by the validation metric there, and the small dense network of the nearest size. "
+        f"Intervals are not corrected for the number of comparisons.{found.group.caveat}"
     )
     return Table(
         "At equal sparsity",
@@ -147,7 +170,7 @@ def _duel(duel: Duel) -> list[str]:
 
 
 def _extremes(found: Findings) -> Table:
-    rows = []
+    rows, series = [], {one.label: one for one in found.group.series}
     for label, by_axis in found.extremes.items():
         for name, extreme in by_axis.items():
             rows.append(
@@ -156,10 +179,10 @@ def _extremes(found: Findings) -> Table:
                     name,
                     "–" if extreme.sparsity is None else share(extreme.sparsity),
                     "–" if math.isnan(extreme.low) else f"[{share(extreme.low)}, {share(extreme.high)}]",
-                    "–" if extreme.round is None else str(extreme.round),
+                    "–" if extreme.round is None else series[label].points[extreme.round - 1].short,
                     "–" if extreme.difference is None else signed(extreme.difference),
                     str(extreme.n),
-                    extreme.text or ("an earlier round fell short" if extreme.gap else ""),
+                    extreme.text or ("a denser one fell short" if extreme.gap else ""),
                 ]
             )
     head = (
@@ -167,15 +190,16 @@ def _extremes(found: Findings) -> Table:
         "of",
         "sparsity",
         f"{PERCENT} range",
-        "round",
+        _point(found.group),
         f"minus dense, {PERCENT} interval",
         "pairs",
         "remark",
     )
+    which = " (edges: of test graphs)" if found.group.removes_edges else ""
     caption = (
-        f"The largest achieved sparsity (edges: of test graphs) at which the {PERCENT} interval of the difference to "
-        "dense still reaches zero; its range when the runs are resampled (0: no ticket). How far the interval reaches "
-        f"below zero tells how much may have been lost.{found.group.caveat}"
+        f"The largest achieved sparsity{which} at which the {PERCENT} interval of the difference to dense still "
+        "reaches zero; its range when the runs are resampled (0: no ticket). How far the interval reaches below zero "
+        f"tells how much may have been lost.{found.group.caveat}"
     )
     return Table("Extreme tickets", caption, head, rows)
 
@@ -208,7 +232,7 @@ def _cost(group: Group) -> Table:
         rows.append(
             [
                 series.label,
-                str(point.round),
+                "" if series.method in SINGLE else point.short,
                 f"{search:,.0f}",
                 f"{total - search:,.0f}",
                 f"{seconds:,.1f}",
@@ -218,9 +242,9 @@ def _cost(group: Group) -> Table:
                 str(point.runs),
             ]
         )
-    head = ("method", "round", "epochs, search", "epochs, tickets", "seconds", "times dense", "predictor passes")
-    caption = (
-        "All rounds together, mean over the runs. Predictor passes: how often a learned edge scorer runs over a graph "
-        "that is new, to prune it."
+    head = ("method", _point(group), "epochs, search", "epochs, tickets", "seconds", "times dense", "predictor passes")
+    caption = "All rounds together, or one training at the smallest density; mean over the runs." + (
+        " Predictor passes: how often a learned edge scorer runs over a graph that is new, to prune it."
+        * group.removes_edges
     )
     return Table("Cost", caption, (*head, "unseen graphs", "runs"), rows)

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Rep = TypeVar("Rep", bound=Hashable)
-Setting = TypeVar("Setting", bound=Hashable)
-Method = TypeVar("Method", bound=Hashable)
 Curve = Sequence[tuple[float, float]]
 
 LEVEL = 0.95
@@ -254,46 +252,3 @@ def _resampled(differences: NDArray[Any], sparsity: NDArray[Any], level: float) 
     # Achieved sparsities, none between two rounds.
     ends = np.quantile(extremes, ((1 - level) / 2, (1 + level) / 2), method="inverted_cdf")
     return float(ends[0]), float(ends[1])
-
-
-@dataclass(frozen=True)
-class Rank:
-    """Where a method stands over several settings.
-
-    Attributes:
-        mean: of its ranks, 1 is best; NaN without a setting.
-        n: number of settings.
-        ranks: one a setting.
-    """
-
-    mean: float
-    n: int
-    ranks: tuple[float, ...]
-
-
-def mean_ranks(table: Mapping[Setting, Mapping[Method, float]], higher_is_better: bool = True) -> dict[Method, Rank]:
-    """Mean rank of each method over the settings that have a finite number for all of them; ties share ranks."""
-    methods = list(dict.fromkeys(method for values in table.values() for method in values))
-    sign = -1 if higher_is_better else 1
-    whole = [
-        [sign * values[method] for method in methods]
-        for values in table.values()
-        if all(math.isfinite(values.get(method, math.nan)) for method in methods)
-    ]
-    ranks = np.array([stats.rankdata(values) for values in whole]).reshape(len(whole), len(methods))
-    return {
-        method: Rank(float(column.mean()) if len(column) else math.nan, len(column), tuple(column.tolist()))
-        for method, column in zip(methods, ranks.T, strict=True)
-    }
-
-
-def critical_difference(methods: int, settings: int, level: float = LEVEL) -> float:
-    """By how much two mean ranks must differ to be told apart (Nemenyi's test; Demšar, JMLR 2006).
-
-    Args:
-        methods: how many are ranked, at least 2.
-        settings: over how many settings.
-        level: one minus the share of false alarms over all pairs.
-    """
-    range_ = stats.studentized_range.ppf(level, methods, math.inf)
-    return float(range_ / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * settings)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from graphprune.bench.collect import Stat
 from graphprune.bench.stats import LEVEL, MIN_PAIRS, Interval
@@ -29,6 +29,12 @@ class Table:
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+    def without(self, columns: Collection[str]) -> Table:
+        """This table less the columns of these names."""
+        kept = [place for place, name in enumerate(self.head) if name not in columns]
+        rows = [[row[place] for place in kept] for row in self.rows]
+        return replace(self, head=[self.head[place] for place in kept], rows=rows)
 
     @property
     def numeric(self) -> list[bool]:

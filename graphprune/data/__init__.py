@@ -1,16 +1,21 @@
-"""Data sets: embedded, downloaded by name, from folders of raw files, or the user's own graphs."""
+"""Data sets: embedded, downloaded by name, from folders of raw files, or the user's own graphs and images."""
 
 from graphprune.data.base import GraphData
 from graphprune.data.bundled import Card
 from graphprune.data.degrees import DegreeColumns
+from graphprune.data.images import Augment, ImageBatch, ImageData, Images
 from graphprune.data.ogbl import LinkData, Links, load_links
 from graphprune.data.registry import cards, load, names
 from graphprune.data.users import from_graphs, from_nodes
 
 __all__ = [
+    "Augment",
     "Card",
     "DegreeColumns",
     "GraphData",
+    "ImageBatch",
+    "ImageData",
+    "Images",
     "LinkData",
     "Links",
     "cards",

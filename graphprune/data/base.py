@@ -1,11 +1,12 @@
-"""A data set ready for pruning: three splits of packed graphs, the task, the metric and the provenance."""
+"""A data set ready for pruning: three splits, the task, the metric and the provenance."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +34,124 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class GraphData:
+class Samples(Protocol):
+    """What a split can do, whatever it holds: :class:`~graphprune.graphs.PackedGraphs` or images."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the samples lie."""
+
+    def batch(self, index: Tensor | Sequence[int]) -> Any:
+        """The samples of these numbers as a network takes them, with labels ``y``."""
+
+    def loader(self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None) -> Any:
+        """Batches of all samples."""
+
+    def select(self, index: Tensor | Sequence[int]) -> Self:
+        """The samples of these numbers, in this order."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same samples on another device."""
+
+    def digest(self) -> str:
+        """SHA-256 over the samples."""
+
+
+S = TypeVar("S", bound=Samples)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledData(ABC, Generic[S]):
+    """What every data set has: three splits, a task and a metric.
+
+    Args:
+        name: the data set's name.
+        train: samples to train on.
+        val: samples that select epochs and predictors.
+        test: samples that are only reported.
+        task: kind of labels.
+        metric: what :meth:`evaluate` computes.
+        num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
+        num_tasks: labels a sample carries (1 for multiclass).
+        provenance: source, licence and split recipe, as text.
+    """
+
+    name: str
+    train: S
+    val: S
+    test: S
+    task: Task
+    metric: Metric
+    num_classes: int = 0
+    num_tasks: int = 1
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs a model needs: one a class for multiclass, else one a task."""
+        return self.num_classes if self.task == "multiclass" else self.num_tasks
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger metric is the better one."""
+        return self.metric != "rmse"
+
+    @property
+    def splits(self) -> dict[Split, S]:
+        """The three splits by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @abstractmethod
+    def labels(self, samples: S) -> Tensor:
+        """The labels of some of the set's samples."""
+
+    def evaluate(self, y_true: Tensor, y_pred: Tensor, *, split: str = "given") -> float:
+        """The metric over all labels of a split: OGB's ``Evaluator`` for OGB sets, torchmetrics elsewhere.
+
+        Args:
+            y_true: labels, ``(n,)`` for multiclass, else ``(n, num_tasks)``; NaN labels, and nodes of which the split
+                sees no label, are left out.
+            y_pred: the model's raw outputs (logits), ``(n, num_outputs)``.
+            split: named in errors.
+
+        Returns:
+            The metric; NaN if a prediction is not finite.
+
+        Raises:
+            ValueError: shapes that do not fit, no samples, or a rocauc/ap over labels of one class only.
+            ImportError: an OGB set without the ``ogb`` extra.
+        """
+        where = f"{self.name}, {split} split"
+        expected = (len(y_pred),) if self.task == "multiclass" else (len(y_pred), self.num_tasks)
+        if tuple(y_true.shape) != expected or tuple(y_pred.shape) != (len(y_pred), self.num_outputs):
+            raise ValueError(
+                f"{where}: y_true {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)} do not fit a "
+                f"{self.task} task with {self.num_outputs} outputs"
+            )
+        return self._score(y_true, y_pred, where)
+
+    def _score(self, y_true: Tensor, y_pred: Tensor, where: str) -> float:
+        """The metric of labels and predictions that fit."""
+        return metrics.evaluate(self.metric, y_true, y_pred, where=where)
+
+    def with_splits(self, *, train: S | None = None, val: S | None = None, test: S | None = None) -> Self:
+        """A copy with other samples in the splits that are named."""
+        return replace(
+            self,
+            train=self.train if train is None else train,
+            val=self.val if val is None else val,
+            test=self.test if test is None else test,
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over the samples of all three splits."""
+        return hashlib.sha256("".join(samples.digest() for samples in self.splits.values()).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GraphData(LabelledData[PackedGraphs]):
     """Train, validation and test graphs of one task, with a label for each graph or for each node.
 
     Args:
@@ -64,19 +181,10 @@ class GraphData:
             transductive set are different graphs.
     """
 
-    name: str
-    train: PackedGraphs
-    val: PackedGraphs
-    test: PackedGraphs
-    task: Task
-    metric: Metric
     features: Features
-    num_classes: int = 0
-    num_tasks: int = 1
     edge_features: Features | None = None
     degrees: DegreeColumns | None = None
     ogb_name: str = ""
-    provenance: Mapping[str, str] = field(default_factory=dict)
     level: Level = "graph"
     transductive: bool = False
 
@@ -101,21 +209,6 @@ class GraphData:
         return len(ATOM_FEATURES) if self.features == "ogb-mol" else int(self.features)
 
     @property
-    def num_outputs(self) -> int:
-        """Outputs a model needs: one a class for multiclass, else one a task."""
-        return self.num_classes if self.task == "multiclass" else self.num_tasks
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a larger metric is the better one."""
-        return self.metric != "rmse"
-
-    @property
-    def splits(self) -> dict[Split, PackedGraphs]:
-        """The three splits by name."""
-        return {"train": self.train, "val": self.val, "test": self.test}
-
-    @property
     def empty(self) -> dict[Split, dict[str, int]]:
         """Per split, how many graphs have no nodes and how many no edges; they are kept as they are."""
         return {
@@ -126,33 +219,11 @@ class GraphData:
             for split, graphs in self.splits.items()
         }
 
-    def labels(self, graphs: PackedGraphs) -> Tensor:
+    def labels(self, samples: PackedGraphs) -> Tensor:
         """The labels of some of the set's graphs, one row a graph or a node."""
-        return getattr(graphs, self.level)["y"]  # type: ignore[no-any-return]
+        return getattr(samples, self.level)["y"]  # type: ignore[no-any-return]
 
-    def evaluate(self, y_true: Tensor, y_pred: Tensor, *, split: str = "given") -> float:
-        """The metric over all labels of a split: OGB's ``Evaluator`` for OGB sets, torchmetrics elsewhere.
-
-        Args:
-            y_true: labels, ``(n,)`` for multiclass, else ``(n, num_tasks)``; NaN labels, and nodes of which the split
-                sees no label, are left out.
-            y_pred: the model's raw outputs (logits), ``(n, num_outputs)``.
-            split: named in errors.
-
-        Returns:
-            The metric; NaN if a prediction is not finite.
-
-        Raises:
-            ValueError: shapes that do not fit, no graphs, or a rocauc/ap over labels of one class only.
-            ImportError: an OGB set without the ``ogb`` extra.
-        """
-        where = f"{self.name}, {split} split"
-        expected = (len(y_pred),) if self.task == "multiclass" else (len(y_pred), self.num_tasks)
-        if tuple(y_true.shape) != expected or tuple(y_pred.shape) != (len(y_pred), self.num_outputs):
-            raise ValueError(
-                f"{where}: y_true {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)} do not fit a "
-                f"{self.task} task with {self.num_outputs} outputs"
-            )
+    def _score(self, y_true: Tensor, y_pred: Tensor, where: str) -> float:
         if self.level == "node":
             seen = y_true != HIDDEN if self.task == "multiclass" else ~y_true.isnan().all(1)
             y_true, y_pred = y_true[seen], y_pred[seen]
@@ -182,25 +253,6 @@ class GraphData:
         if self.degrees is None:
             raise ValueError(f"{self.name} has no degree features to recompute")
         return self.degrees.recompute(graphs)
-
-    def with_splits(
-        self,
-        *,
-        train: PackedGraphs | None = None,
-        val: PackedGraphs | None = None,
-        test: PackedGraphs | None = None,
-    ) -> GraphData:
-        """A copy with other graphs in the splits that are named."""
-        return replace(
-            self,
-            train=self.train if train is None else train,
-            val=self.val if val is None else val,
-            test=self.test if test is None else test,
-        )
-
-    def digest(self) -> str:
-        """SHA-256 over the graphs of all three splits."""
-        return hashlib.sha256("".join(graphs.digest() for graphs in self.splits.values()).encode()).hexdigest()
 
 
 def _other(one: PackedGraphs, other: PackedGraphs) -> bool:

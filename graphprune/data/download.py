@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -22,6 +24,14 @@ def check_zip(path: Path) -> None:
     """Raise a ValueError unless a file is a whole zip archive."""
     if not zipfile.is_zipfile(path):
         raise ValueError("the answer is not a complete zip archive")
+
+
+def check_md5(path: Path, expected: str) -> None:
+    """Raise a ValueError unless a file has this MD5 sum (it tells damage, and is what the sources publish)."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    if found != expected:
+        raise ValueError(f"the answer has the MD5 sum {found}, the whole file {expected}")
 
 
 def fetch(name: str, url: str, target: Path, expected: str, *, check: Callable[[Path], object] = check_zip) -> Path:

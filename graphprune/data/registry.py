@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from graphprune.data import bundled, ogb_files, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
+from graphprune.data import bundled, image_sets, ogb_files, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.base import GraphData
+from graphprune.data.images import ImageData
 from graphprune.data.splits import SEED
 
 # The sets of https://chrsmrrs.github.io/datasets/docs/datasets, to tell a typing error from a download.
@@ -52,7 +53,7 @@ class Family:
     """
 
     names: Callable[[str], Collection[str]]
-    load: Callable[..., GraphData]
+    load: Callable[..., GraphData | ImageData]
     options: tuple[str, ...] = ()
     files: bool = True
 
@@ -62,6 +63,7 @@ def _embedded_mutag(name: str, **options: Any) -> GraphData:
 
 
 _FOLDS = ("fold", "split_seed", "features")
+_IMAGES = ("split_seed", "limit", "augment")
 _TU = Family(lambda _: TU_NAMES, tu.load, _FOLDS)
 
 # The first family that has a name loads it.
@@ -73,6 +75,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(lambda _: planetoid.NAMES, planetoid.load, ("features",)),
     Family(lambda _: ppi.NAMES, ppi.load),
     Family(lambda _: superpixels.SETS, superpixels.load, ("features",)),
+    Family(lambda _: ("digits",), image_sets.load_digits, _IMAGES, files=False),
+    Family(lambda _: image_sets.FILES, image_sets.load, _IMAGES),
     Family(spmotif.names, spmotif.load, ("split_seed",), files=False),
     _TU,
 )
@@ -85,38 +89,59 @@ def load(
     fold: int = 0,
     split_seed: int = SEED,
     features: str | None = None,
-) -> GraphData:
+    limit: int | None = None,
+    augment: bool | None = None,
+) -> GraphData | ImageData:
     """A data set by name.
 
     Args:
         name: an embedded set (:func:`names`), a set of OGB (``ogbg-...``, ``ogbn-arxiv``), a Planetoid set (``Cora``,
             ``CiteSeer``, ``PubMed``), ``PPI``, ``mnist-superpixels``, ``cifar10-superpixels``, ``spmotif-0.9`` (of any
-            bias) or a TU set (``NCI1``, ...). Spurious motifs are generated, superpixels come from a file that has to
-            be built (docs/datasets.md). What else is not embedded is downloaded once into ``$GRAPHPRUNE_DATA``, else
+            bias), a TU set (``NCI1``, ...) or a set of images (``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``).
+            Spurious motifs are generated, superpixels come from a file that has to be built (docs/datasets.md), digits
+            from scikit-learn. What else is not embedded is downloaded once into ``$GRAPHPRUNE_DATA``, else
             ``~/.cache/graphprune``.
         root: a folder (or zip archive) that holds the set's raw files; nothing is downloaded then, and TU sets of any
             name can be read.
         fold: which of a TU set's ten folds is the test split, 0 to 9.
-        split_seed: seed of the folds (12345 gives the ICPG authors' ones), or of generated graphs.
+        split_seed: seed of the folds (12345 gives the ICPG authors' ones), of generated graphs, or of the images that
+            validate.
         features: of a TU set: ``"deg+odeg100"``, ``"deg+odeg10"`` or ``"raw"`` (None: the authors' choice for the set,
             see :func:`graphprune.data.tu.graph_data`); of a Planetoid set: ``"row-normalised"`` (and None) or
             ``"raw"``; of superpixels: ``"raw"`` (and None) or ``"weight"``, which has edge weights.
+        limit: of images: how many train, classes in proportion; those of a smaller limit are among those of a larger
+            one. None: all.
+        augment: of images: whether those that train are cropped and reflected at random, see
+            :class:`graphprune.data.Augment`. None: for ``cifar10`` only.
+
+    Returns:
+        Graphs, or an :class:`~graphprune.data.ImageData`.
 
     Raises:
-        ValueError: unknown name (the text has the nearest ones); fold, seed or features for a set with fixed
-            ones; damaged or contradicting raw files.
+        ValueError: unknown name (the text has the nearest ones); an option that the set does not have; damaged or
+            contradicting raw files.
         FileNotFoundError: ``root`` does not hold the set.
         ConnectionError: the download failed; the text names the file.
-        ImportError: a set of OGB that is not embedded, without the ``ogb`` extra.
+        ImportError: a set of OGB that is not embedded, without the ``ogb`` extra; digits without scikit-learn.
     """
     family = _family(name, root)
-    given = {"fold": fold, "split_seed": split_seed, "features": features}
-    for option, default in (("fold", 0), ("split_seed", SEED), ("features", None)):
-        if option not in family.options and given.pop(option) != default:
-            fixed = [other for other in _FOLDS if other not in family.options]
-            what = "one fixed split" if "features" in family.options else "one fixed split and fixed features"
-            raise ValueError(f"{name} has {what}: leave out {' and '.join(fixed)}")
-    return family.load(name, **given, **({"root": root} if family.files else {}))
+    defaults: dict[str, Any] = {"fold": 0, "split_seed": SEED, "features": None, "limit": None, "augment": None}
+    given = {"fold": fold, "split_seed": split_seed, "features": features, "limit": limit, "augment": augment}
+    foreign = [key for key, value in given.items() if value != defaults[key] and key not in family.options]
+    if foreign:
+        raise ValueError(_foreign(name, family, foreign))
+    options = {option: given[option] for option in family.options}
+    return family.load(name, **options, **({"root": root} if family.files else {}))
+
+
+def _foreign(name: str, family: Family, given: Sequence[str]) -> str:
+    """What to say of options that a set does not have: which others it lacks too, and why."""
+    group = _FOLDS if given[0] in _FOLDS else _IMAGES
+    if group == _IMAGES or family.options == _IMAGES:
+        what = "graphs, no images" if group == _IMAGES else "images, no graphs"
+    else:
+        what = "one fixed split" if "features" in family.options else "one fixed split and fixed features"
+    return f"{name} has {what}: leave out {' and '.join(key for key in group if key not in family.options)}"
 
 
 def _family(name: str, root: str | Path | None) -> Family:

@@ -1,4 +1,4 @@
-"""Stratified folds, so that TU sets are split the same way everywhere."""
+"""Stratified folds and stretches of samples, so that sets are split the same way everywhere."""
 
 from __future__ import annotations
 
@@ -61,3 +61,21 @@ def fold_split(
     rest = np.flatnonzero(outer != fold)
     inner = stratified_folds(labels[rest], FOLDS, seed) == 0
     return {"train": rest[~inner], "val": rest[inner], "test": np.flatnonzero(outer == fold)}
+
+
+def by_class(labels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+    """An order of samples, random within a class, in which every stretch has the classes in proportion.
+
+    The stretches of two lengths from the same place are nested.
+
+    Args:
+        labels: class of each sample, shape ``(n,)``.
+        rng: where the order within the classes comes from.
+    """
+    order = rng.permutation(len(labels))
+    shuffled = labels[order]
+    place = np.empty(len(labels))
+    for kind in np.unique(shuffled):
+        members = np.flatnonzero(shuffled == kind)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(place, kind="stable")]

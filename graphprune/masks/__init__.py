@@ -5,6 +5,7 @@ from graphprune.masks.maskset import LedgerRow, MaskSet
 from graphprune.masks.schedules import Constant, Cubic, Geometric, Schedule
 from graphprune.masks.scores import Scorer, gradient, magnitude, random, saliency
 from graphprune.masks.select import keep_top
+from graphprune.masks.stepping import Counts, Pruning, Rule
 from graphprune.masks.targets import Selector, Targets, prunable, sparing
 from graphprune.masks.tighten import Scope
 from graphprune.masks.units import Channel, Unit, Weight
@@ -12,11 +13,14 @@ from graphprune.masks.units import Channel, Unit, Weight
 __all__ = [
     "Channel",
     "Constant",
+    "Counts",
     "Cubic",
     "Geometric",
     "Handle",
     "LedgerRow",
     "MaskSet",
+    "Pruning",
+    "Rule",
     "Schedule",
     "Scope",
     "Scorer",

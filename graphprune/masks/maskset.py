@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from graphprune.masks.attach import Handle, masked_parameters
 from graphprune.masks.targets import Selector, prunable
-from graphprune.masks.tighten import Scope, tightened
+from graphprune.masks.tighten import Scope, counted, tightened
 from graphprune.masks.units import Unit, Weight
 
 _BY_ROLE = prunable()
@@ -140,6 +140,51 @@ class MaskSet(Mapping[str, Tensor]):
         return self._wrap(
             tightened(self, scores, density, scope=scope, unit=unit, regrow=regrow, layer_floor=layer_floor)
         )
+
+    def keep(self, scores: Mapping[str, Tensor], counts: int | Mapping[str, int], *, regrow: bool = False) -> MaskSet:
+        """Keep exactly so many entries, those of the highest scores; ties as in `tighten`.
+
+        Args:
+            scores: as for `tighten`.
+            counts: entries to keep in all parameters together, or in each by its name.
+            regrow: let pruned entries compete again.
+
+        Raises:
+            TypeError: scores that are not floating point.
+            ValueError: scores or counts of other names, scores of other shapes or with NaN, a count below 0 or above
+                what may be kept (the text names the parameter).
+        """
+        return self._wrap(counted(self, scores, counts, regrow=regrow))
+
+    def refill(
+        self,
+        first: Mapping[str, Tensor],
+        sure: int | Mapping[str, int],
+        second: Mapping[str, Tensor],
+        counts: int | Mapping[str, int],
+        *,
+        regrow: bool = False,
+    ) -> MaskSet:
+        """Keep in two stages: the best by one score for sure, then up to the count the best of the others by another.
+
+        Gradient-first pruning, drop and grow, and restoring of what was just dropped are all of this form.
+
+        Args:
+            first: finite or infinite scores that decide what is kept for sure; only kept entries compete.
+            sure: how many these are, as the counts of `keep`; not above ``counts``.
+            second: scores below infinity that decide among all others.
+            counts: how many entries are kept in the end.
+            regrow: let pruned entries compete in the second stage.
+
+        Raises:
+            TypeError, ValueError: as `keep`, and for an infinite ``second`` score.
+        """
+        safe = self.keep(first, sure)
+        for name, score in second.items():
+            if bool(score.isinf().any()):
+                raise ValueError(f"the second scores of {name!r} contain inf: it cannot be ranked behind what is sure")
+        rest = {name: score.masked_fill(safe[name].to(score.device), torch.inf) for name, score in second.items()}
+        return self.keep(rest, counts, regrow=regrow)
 
     def __and__(self, other: MaskSet) -> MaskSet:
         """Keep what both keep. Raises ValueError unless both mask the same parameters and shapes."""

@@ -98,6 +98,12 @@ class Cubic:
         """Every ``every`` steps from ``start``, and at ``stop`` itself: ``final`` is always reached."""
         return self.start <= step <= self.stop and ((step - self.start) % self.every == 0 or step == self.stop)
 
+    def latest(self, step: int) -> int:
+        """The last step up to ``step`` at which the masks changed; ``start`` before any."""
+        if step >= self.stop:
+            return self.stop
+        return self.start + max(step - self.start, 0) // self.every * self.every
+
 
 def _check_density(**densities: float) -> None:
     for name, value in densities.items():

@@ -1,4 +1,4 @@
-"""From scores and a density to masks: the arithmetic behind `MaskSet.tighten`."""
+"""From scores and a density, or counts, to masks: the arithmetic behind `MaskSet.tighten` and `MaskSet.keep`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphprune.masks.select import keep_top
-from graphprune.masks.units import Unit
+from graphprune.masks.units import Unit, Weight
 
 Scope = Literal["global", "layer"]
 
@@ -42,17 +42,45 @@ def tightened(
     layer_floor: float,
 ) -> dict[str, Tensor]:
     """New masks; see `MaskSet.tighten` for the meaning of the arguments and the errors."""
-    _check_arguments(masks, scores, density, scope, layer_floor)
+    _check_density(density, scope, layer_floor)
+    _check_scores(masks, scores)
     if not masks:
         return {}
     layers = [_layer(name, mask, scores[name], unit, regrow) for name, mask in masks.items()]
     floors = [min(_ceil(layer_floor * layer.units), layer.candidates) for layer in layers]
     groups = [layers] if scope == "global" else [[layer] for layer in layers]
     budgets = [_budget(group, density) for group in groups]
-    chosen = _choose(layers, floors, groups, budgets)
-    parts = chosen.split([layer.candidates for layer in layers])
+    return _masks(masks, layers, _choose(layers, floors, groups, budgets), unit, regrow)
+
+
+def counted(
+    masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], counts: int | Mapping[str, int], *, regrow: bool
+) -> dict[str, Tensor]:
+    """New masks of exact counts; see `MaskSet.keep` for the meaning of the arguments and the errors."""
+    _check_scores(masks, scores)
+    if not isinstance(counts, int) and masks.keys() != counts.keys():
+        raise ValueError(
+            f"counts must name the masked parameters, these differ: {sorted(masks.keys() ^ counts.keys())}"
+        )
+    if not masks:
+        return {}
+    unit = Weight()
+    layers = [_layer(name, mask, scores[name], unit, regrow) for name, mask in masks.items()]
+    groups = [layers] if isinstance(counts, int) else [[layer] for layer in layers]
+    budgets = [counts] if isinstance(counts, int) else [counts[layer.name] for layer in layers]
+    for group, budget in zip(groups, budgets, strict=True):
+        most = sum(layer.candidates for layer in group)
+        if not 0 <= budget <= most:
+            raise ValueError(f"{budget} entries cannot be kept in {_name(group)}: between 0 and {most} may be")
+    return _masks(masks, layers, _choose(layers, [0] * len(layers), groups, budgets), unit, regrow)
+
+
+def _masks(
+    masks: Mapping[str, Tensor], layers: list[_Layer], chosen: Tensor, unit: Unit, regrow: bool
+) -> dict[str, Tensor]:
+    """Masks from the choice among all layers' candidates."""
     result = {}
-    for layer, part in zip(layers, parts, strict=True):
+    for layer, part in zip(layers, chosen.split([layer.candidates for layer in layers]), strict=True):
         mask = masks[layer.name]
         keep = torch.zeros_like(layer.open).masked_scatter_(layer.open, part.to(mask.device))
         expanded = unit.expand(keep, mask)
@@ -115,15 +143,16 @@ def _name(group: list[_Layer]) -> str:
     return repr(group[0].name) if len(group) == 1 else f"all {len(group)} layers"
 
 
-def _check_arguments(
-    masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], density: float, scope: str, layer_floor: float
-) -> None:
+def _check_density(density: float, scope: str, layer_floor: float) -> None:
     if not 0.0 <= density <= 1.0:
         raise ValueError(f"density must be in [0, 1], got {density}")
     if not 0.0 <= layer_floor <= 1.0:
         raise ValueError(f"layer_floor must be in [0, 1], got {layer_floor}")
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
+
+
+def _check_scores(masks: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> None:
     if masks.keys() != scores.keys():
         raise ValueError(
             f"scores must name the masked parameters: missing {sorted(masks.keys() - scores.keys())}, "

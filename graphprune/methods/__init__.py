@@ -1,36 +1,76 @@
 """Pruning methods. A method is one class; plug-ins register in the entry-point group ``graphprune.methods``."""
 
+from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtInit, SynFlow
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
+from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
 from graphprune.methods.icpg import ICPG
+from graphprune.methods.in_training import InTraining
+from graphprune.methods.method import Method
+from graphprune.methods.one_training import OneTraining
 from graphprune.methods.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
 from graphprune.methods.registry import Registry
 from graphprune.methods.rounds import Found, IterativeMethod, Position
+from graphprune.methods.sparse import SET, RigL
 from graphprune.methods.sparsifier import Sparsifier
 from graphprune.methods.ugs import UGS
 
-METHODS = Registry(ICPG, UGS, IMP, RandomPruning, Sparsifier, Dense, NoEdges, SmallDense)
+METHODS = Registry(
+    ICPG,
+    UGS,
+    IMP,
+    RandomPruning,
+    Sparsifier,
+    FGGP,
+    GMP,
+    AnnealedGMP,
+    GraNet,
+    RigL,
+    SET,
+    RandomAtInit,
+    MagnitudeAtInit,
+    SNIP,
+    GraSP,
+    SynFlow,
+    Dense,
+    NoEdges,
+    SmallDense,
+)
 
 __all__ = [
     "CLEAN",
+    "FGGP",
+    "GMP",
     "ICPG",
     "IMP",
     "METHODS",
     "PAPER",
+    "SET",
+    "SNIP",
     "UGS",
     "UGS_PAPER",
+    "AnnealedGMP",
     "Dense",
     "Fit",
     "FitJob",
     "FitResult",
     "Found",
+    "GraNet",
+    "GraSP",
+    "InTraining",
     "IterativeMethod",
+    "MagnitudeAtInit",
+    "Method",
     "NoEdges",
+    "OneTraining",
     "Position",
     "Protocol",
+    "RandomAtInit",
     "RandomPruning",
+    "RigL",
     "SmallDense",
     "Sparsifier",
+    "SynFlow",
     "Track",
     "TrainingDiverged",
 ]

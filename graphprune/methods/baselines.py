@@ -10,10 +10,10 @@ import attrs
 import torch
 from torch import nn
 
-from graphprune.data import GraphData
 from graphprune.graphs import RandomEdges
 from graphprune.masks import MaskSet, magnitude, random
-from graphprune.methods.fit import Fit, derive_seed
+from graphprune.methods.fit import AnyData, Fit, derive_seed
+from graphprune.methods.position import proper
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 from graphprune.ticket import Ticket
 
@@ -84,6 +84,12 @@ class NoEdges(Dense):
 
     name = "no-edges"
 
+    def supports(self, model: nn.Module, data: AnyData) -> None:
+        """Raise where there are no edges to do without."""
+        super().supports(model, data)
+        if not proper(data.train):
+            raise ValueError(f"{data.name} has no edges: dense and no-edges are the same there")
+
     def edge_density(self, number: int) -> float:
         """None is left."""
         return 0.0
@@ -125,7 +131,7 @@ class SmallDense(Dense):
                 f"got params={self.params} and density={self.density}"
             )
 
-    def rounds(self, model: nn.Module, data: GraphData, fit: Fit, *, after: Ticket | None = None) -> Iterator[Ticket]:
+    def rounds(self, model: nn.Module, data: AnyData, fit: Fit, *, after: Ticket | None = None) -> Iterator[Ticket]:
         """Train the small network; see :meth:`IterativeMethod.rounds`.
 
         Raises:
@@ -144,10 +150,9 @@ class SmallDense(Dense):
         with torch.random.fork_rng(devices=[]):
             while low < high:
                 width = (low + high + 1) // 2
-                if _size(resized(width)) <= params:
-                    low = width
-                else:
-                    high = width - 1
+                with torch.device("meta"):  # sizes only: a wide network would not fit into memory
+                    fits = _size(resized(width)) <= params
+                low, high = (width, high) if fits else (low, width - 1)
             # Its initial weights are the method's own choice: they must not depend on what was drawn before.
             torch.manual_seed(derive_seed(self.seed, "small"))
             return resized(low)  # type: ignore[no-any-return]

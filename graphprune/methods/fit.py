@@ -7,19 +7,27 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from graphprune.data import GraphData
-from graphprune.masks import Handle, MaskSet
+from graphprune.data.base import LabelledData
+from graphprune.masks import Handle, MaskSet, Pruning
 
 State = dict[str, Tensor]
+AnyData = LabelledData[Any]  # of graphs or of images
 
 
 class TrainingDiverged(ArithmeticError):
     """A loss or metric became NaN; rounds finished before are untouched."""
+
+
+class Pruner(Protocol):
+    """What prunes in the middle of a training, such as :class:`graphprune.FGGP`."""
+
+    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, steps: int | None = None) -> Pruning:
+        """Prune from the next step of the optimiser on."""
 
 
 @dataclass(frozen=True)
@@ -27,30 +35,47 @@ class FitJob:
     """One training that a method asks for.
 
     Attributes:
-        model: to be trained in place; ``model(batch)`` gives logits of shape ``(B, data.num_outputs)``. In the phase
-            ``"search"`` of ICPG this is model and edge predictor in one module: in ``train()`` mode edges are weighed,
+        model: to be trained in place; ``model(batch)`` (of images: ``model(batch.x)``) gives logits of shape
+            ``(B, data.num_outputs)``. In the phase ``"search"`` of ICPG this is model and edge predictor in one module:
+            in ``train()`` mode edges are weighed,
             in ``eval()`` mode they are removed, so that an ordinary loop does the right thing.
-        data: pruned ``train``, ``val`` and ``test`` graphs. Only ``val`` may select anything.
+        data: pruned ``train``, ``val`` and ``test`` graphs, or images. Only ``val`` may select anything.
         masks: which weights stay; attach them to the optimiser.
         round: number of the round, 0 for a dense training.
         phase: ``"search"`` or ``"ticket"``; a search needs no test metric.
+        pruner: prunes further while the model trains; None: the masks stay as they are.
     """
 
     model: nn.Module
-    data: GraphData
+    data: AnyData
     masks: MaskSet
     round: int = 0
     phase: str = "ticket"
+    pruner: Pruner | None = None
+    _runs: list[Pruning] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def attach(self, optimizer: torch.optim.Optimizer) -> Handle:
+    def attach(self, optimizer: torch.optim.Optimizer, *, steps: int | None = None) -> Handle | Pruning:
         """Keep pruned weights at zero through every step of this optimiser (a context manager).
 
-        What a search trains beside the parameters (the edge masks of UGS) follows the optimiser from here on.
+        A method that prunes while the model trains starts with it here. What a search trains beside the parameters (the
+        edge masks of UGS) follows the optimiser from here on.
+
+        Args:
+            optimizer: owns all parameters that can be pruned.
+            steps: how many steps the training will take, if that is known: pruning that cannot be finished within them
+                is then refused at once.
+
+        Raises:
+            ValueError: what :meth:`graphprune.MaskSet.attach` and the method's own ``attach`` raise.
         """
         follow = getattr(self.model, "follow", None)
         if follow is not None:
             follow(optimizer)
-        return self.masks.attach(self.model, optimizer)
+        if self.pruner is None:
+            return self.masks.attach(self.model, optimizer)
+        run = self.pruner.attach(self.model, optimizer, steps=steps)
+        self._runs.append(run)
+        return run
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameter groups for any optimiser; the edge predictor's group may have a learning rate of its own."""
@@ -76,7 +101,12 @@ class FitJob:
 
     def track(self) -> Track:
         """A record of the training that keeps the best and the last state."""
-        return Track(self.model, self.data.higher_is_better)
+        return Track(self.model, self.data.higher_is_better, self._now if self.pruner else None)
+
+    def _now(self) -> Pruning:
+        if not self._runs:
+            raise RuntimeError("nothing prunes: attach the optimizer with job.attach(optimizer) before the first epoch")
+        return self._runs[-1]
 
 
 @dataclass(frozen=True)
@@ -91,6 +121,7 @@ class FitResult:
         test_metric: test metric there; NaN where none was asked for.
         history: one row an epoch.
         seconds: wall-clock time of the whole training.
+        masks: which weights the best state has, where the training itself pruned.
     """
 
     best: State
@@ -100,6 +131,7 @@ class FitResult:
     test_metric: float = math.nan
     history: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
+    masks: MaskSet | None = None
 
 
 Fit = Callable[[FitJob], FitResult]
@@ -107,13 +139,18 @@ Fit = Callable[[FitJob], FitResult]
 
 @dataclass
 class Track:
-    """Follows a training: call :meth:`epoch` behind each epoch and return :meth:`result`."""
+    """Follows a training: call :meth:`epoch` behind each epoch and return :meth:`result`.
+
+    While the model is still being pruned no epoch is selected: an early one would be better, and denser.
+    """
 
     model: nn.Module
     higher_is_better: bool
+    pruning: Callable[[], Pruning] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best: State = field(default_factory=dict)
     best_epoch: int = 0
+    masks: MaskSet | None = None
     started: float = field(default_factory=time.perf_counter)
 
     def epoch(self, val: float, **numbers: float) -> bool:
@@ -133,11 +170,18 @@ class Track:
         for name, value in {"val": val, **numbers}.items():
             if not math.isfinite(value):
                 raise TrainingDiverged(f"epoch {number}: {name} is {value}; lower the learning rate or check the data")
-        best = self.history[self.best_epoch - 1]["val_metric"] if self.history else None
-        self.history.append({"epoch": number, "val_metric": float(val), **numbers})
+        best = self.history[self.best_epoch - 1]["val_metric"] if self.best_epoch else None
+        row = {"epoch": number, "val_metric": float(val), **numbers}
+        run = None if self.pruning is None else self.pruning()
+        if run is not None:
+            row["density"] = run.masks.density
+        self.history.append(row)
+        if run is not None and not run.finished:
+            return False
         if best is not None and not (val > best if self.higher_is_better else val < best):
             return False
         self.best, self.best_epoch = snapshot(self.model), number
+        self.masks = None if run is None else run.masks
         return True
 
     def result(self, test: Callable[[], float] | None = None) -> FitResult:
@@ -147,10 +191,14 @@ class Track:
             test: called once, with the best state loaded.
 
         Raises:
-            ValueError: no epoch was recorded.
+            ValueError: no epoch was recorded, or none after the last weight was pruned.
         """
         if not self.history:
             raise ValueError("no epoch was recorded: call track.epoch(val=...) behind each epoch")
+        if not self.best_epoch:
+            raise ValueError(
+                f"in none of the {len(self.history)} epochs the final density was reached: lower stop or train longer"
+            )
         last = snapshot(self.model)
         self.model.load_state_dict(self.best)
         return FitResult(
@@ -161,6 +209,7 @@ class Track:
             math.nan if test is None else float(test()),
             tuple(self.history),
             time.perf_counter() - self.started,
+            self.masks,
         )
 
 

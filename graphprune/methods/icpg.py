@@ -9,10 +9,9 @@ import attrs
 import torch
 from torch import nn
 
-from graphprune.data import GraphData
 from graphprune.graphs import EdgePredictor, RandomEdges, Stage, supports
 from graphprune.masks import magnitude, random
-from graphprune.methods.fit import Fit, derive_seed
+from graphprune.methods.fit import AnyData, Fit, derive_seed
 from graphprune.methods.joint import JointNetwork
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 
@@ -66,7 +65,7 @@ class ICPG(IterativeMethod):
     def _learns_edges(self) -> bool:
         return bool(self.edge_rate) and self.edge_scores == "predictor"
 
-    def supports(self, model: nn.Module, data: GraphData) -> None:
+    def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise where the model has a convolution without soft edges, or there is nothing to prune."""
         super().supports(model, data)
         if self._learns_edges:

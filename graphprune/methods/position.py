@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graphprune.data import GraphData
-from graphprune.data.base import SPLITS
+from graphprune.data import GraphData, Images
+from graphprune.data.base import SPLITS, Split
 from graphprune.graphs import PackedGraphs, PruneEdges
 from graphprune.graphs.pairs import EDGE_UNIT, of_units
 from graphprune.masks import MaskSet, rewind_
-from graphprune.methods.fit import FitJob, State
+from graphprune.methods.fit import AnyData, FitJob, State
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,23 @@ class Position:
     model: nn.Module
     masks: MaskSet
     edges: PruneEdges
-    data: GraphData
-    full: Mapping[str, int]
+    data: AnyData
+    full: Mapping[Split, int]
     digest: str
     last: State | None = None
     masked: GraphData | None = None
     graphs: str = ""
+
+    @property
+    def graph_data(self) -> GraphData:
+        """The pruned graphs, for methods that prune edges.
+
+        Raises:
+            TypeError: the data are images.
+        """
+        if not isinstance(self.data, GraphData):
+            raise TypeError(f"{self.data.name} holds images, which have no edges")
+        return self.data
 
     def job(self, model: nn.Module, masks: MaskSet, phase: str, select: str) -> FitJob:
         """A training in the coming round."""
@@ -87,9 +98,11 @@ class Position:
             graphs: PackedGraphs = getattr(full, split)
             if EDGE_UNIT in graphs.edge:
                 splits[split] = graphs.with_edge(edge_gate=of_units(known.float(), graphs.edge[EDGE_UNIT], 1.0))
-        return self.data.with_splits(**splits)
+        return self.graph_data.with_splits(**splits)
 
 
-def proper(graphs: PackedGraphs) -> int:
-    """Arcs that are no self-loops: those that can be pruned."""
-    return int((graphs.edge_index[0] != graphs.edge_index[1]).sum())
+def proper(samples: PackedGraphs | Images) -> int:
+    """Arcs that are no self-loops: those that can be pruned. Images have none."""
+    if isinstance(samples, Images):
+        return 0
+    return int((samples.edge_index[0] != samples.edge_index[1]).sum())

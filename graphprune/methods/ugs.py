@@ -9,14 +9,13 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import RandomEdges, Stage, supports
 from graphprune.graphs.counting import in_chunks, number_units, structure
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import keep_arcs
 from graphprune.graphs.store import EdgeStore, StoredScores
-from graphprune.methods.fit import Fit, derive_seed
+from graphprune.methods.fit import AnyData, Fit, derive_seed
 from graphprune.methods.joint import ORIGINAL_UNITS
 from graphprune.methods.protocol import CLEAN, UGS_PAPER, Protocol, protocol
 from graphprune.methods.rounds import Found, IterativeMethod, Position, rate
@@ -92,7 +91,7 @@ class UGS(IterativeMethod):
     def _masks_edges(self) -> bool:
         return bool(self.edge_rate) and self.unseen != "weights-only"
 
-    def supports(self, model: nn.Module, data: GraphData) -> None:
+    def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise where the model has a convolution without soft edges, or there is nothing to prune."""
         super().supports(model, data)
         if self._masks_edges:
@@ -105,14 +104,14 @@ class UGS(IterativeMethod):
         if self.protocol.pruned == "gated" and self.degree_features == "recomputed":
             raise ValueError("degree_features='recomputed' needs removed edges, not protocol='paper' of UGS")
 
-    def _start(self, model: nn.Module, data: GraphData) -> Position:
+    def _start(self, model: nn.Module, data: AnyData) -> Position:
         here: Position = super()._start(model, data)
         if not self._masks_edges:
             return here
-        known = SPLITS if data.transductive else SPLITS[:1]
+        known = SPLITS if here.graph_data.transductive else SPLITS[:1]
         unit = self.protocol.rule.unit
-        splits = {split: number_units(here.data.splits[split], unit) for split in known}
-        numbered = here.data.with_splits(**splits)
+        splits = {split: number_units(here.graph_data.splits[split], unit) for split in known}
+        numbered = here.graph_data.with_splits(**splits)
         masked = numbered if self.protocol.pruned == "gated" else None
         train = data.train
         graphs = structure(train.node_count, train.edge_count, train.edge_index)

@@ -1,10 +1,14 @@
-"""Reference networks. Any other ``nn.Module`` with supported convolutions works as well."""
+"""Reference networks. Any other ``nn.Module`` works as well; soft edges need convolutions that support them."""
 
 from torch import nn
 
 from graphprune.models.gnn import GAT, GCN, GIN, SAGE, GraphClassifier
+from graphprune.models.image import ImageClassifier
+from graphprune.models.lenet import LeNet5, LeNet300
 from graphprune.models.node import UGSGAT, UGSGIN, NodeClassifier, NodeGAT, NodeGCN, NodeGIN
 from graphprune.models.paper import PaperGCN
+from graphprune.models.resnet import ResNet, ResNet20, ResNet32, ResNet50, ResNet110
+from graphprune.models.vgg import VGG19
 
 # The names of the command line and of tickets.
 MODELS: dict[str, type[nn.Module]] = {
@@ -18,6 +22,13 @@ MODELS: dict[str, type[nn.Module]] = {
     "node-gat": NodeGAT,
     "ugs-gin": UGSGIN,
     "ugs-gat": UGSGAT,
+    "lenet-300-100": LeNet300,
+    "lenet-5": LeNet5,
+    "vgg-19": VGG19,
+    "resnet-20": ResNet20,
+    "resnet-32": ResNet32,
+    "resnet-50": ResNet50,
+    "resnet-110": ResNet110,
 }
 
 __all__ = [
@@ -28,10 +39,19 @@ __all__ = [
     "SAGE",
     "UGSGAT",
     "UGSGIN",
+    "VGG19",
     "GraphClassifier",
+    "ImageClassifier",
+    "LeNet5",
+    "LeNet300",
     "NodeClassifier",
     "NodeGAT",
     "NodeGCN",
     "NodeGIN",
     "PaperGCN",
+    "ResNet",
+    "ResNet20",
+    "ResNet32",
+    "ResNet50",
+    "ResNet110",
 ]

@@ -14,6 +14,7 @@ from graphprune.graphs.adjacency import Adjacency, adjacency_of
 from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
 from graphprune.graphs.encoders import BOND_FEATURES, BondEncoder, Features, Kinds, node_encoder, node_inputs
 from graphprune.graphs.segments import graph_of_nodes
+from graphprune.models.image import HasImages
 
 Readout = Literal["mean", "sum", "nodes"]
 JumpingKnowledge = Literal["last", "cat"]
@@ -30,6 +31,18 @@ class HasTask(Protocol):
     def num_outputs(self) -> int: ...  # noqa: D102
     @property
     def level(self) -> Literal["graph", "node"]: ...  # noqa: D102
+
+
+def check_graphs(model: type[nn.Module], data: HasTask | HasImages) -> None:
+    """Make sure that a network over graphs is not given a set of images.
+
+    Raises:
+        ValueError: it is.
+    """
+    if data.level == "image":
+        raise ValueError(
+            f"{model.__name__} reads graphs, this data has labels of an image: take LeNet300, LeNet5, VGG19 or a ResNet"
+        )
 
 
 class GraphClassifier(nn.Module, ABC):
@@ -92,8 +105,9 @@ class GraphClassifier(nn.Module, ABC):
         """A model for this data set's features and task; ``options`` go to the constructor.
 
         Raises:
-            ValueError: a readout over graphs for labels of nodes, or the other way round.
+            ValueError: images, or a readout over graphs for labels of nodes, or the other way round.
         """
+        check_graphs(cls, data)
         if data.level == "node":
             options = {"readout": "nodes"} | options
         if (options.get("readout") == "nodes") != (data.level == "node"):
@@ -212,6 +226,7 @@ class GIN(GraphClassifier):
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
         """A model for this data set; with its bond features if it has OGB's, unless ``bonds=False``."""
+        check_graphs(cls, data)
         return super().for_data(data, hidden, layers, **({"bonds": data.edge_features == "ogb-mol"} | options))
 
     def conv(self, hidden: int) -> nn.Module:

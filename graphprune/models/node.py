@@ -13,7 +13,7 @@ from graphprune.graphs.adjacency import Adjacency, adjacency_of
 from graphprune.graphs.bags import BagLinear
 from graphprune.graphs.conv import GATLayer
 from graphprune.graphs.encoders import node_inputs
-from graphprune.models.gnn import HasTask
+from graphprune.models.gnn import HasTask, check_graphs
 
 
 class NodeClassifier(nn.Module, ABC):
@@ -46,8 +46,9 @@ class NodeClassifier(nn.Module, ABC):
         """A model for this data set's features and classes.
 
         Raises:
-            ValueError: labels of graphs, or OGB's categorical features.
+            ValueError: labels of graphs or images, or OGB's categorical features.
         """
+        check_graphs(cls, data)
         if data.level != "node" or not isinstance(data.features, int):
             raise ValueError(
                 f"{cls.__name__} classifies nodes with real features; this data has labels of a {data.level} and "

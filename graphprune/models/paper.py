@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder, node_inputs
-from graphprune.models.gnn import HasTask, pool
+from graphprune.models.gnn import HasTask, check_graphs, pool
 
 
 class PaperGCN(nn.Module):
@@ -53,7 +53,8 @@ class PaperGCN(nn.Module):
 
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3) -> Self:
-        """A model for this data set's features and task; raises ValueError for labels of nodes."""
+        """A model for this data set's features and task; raises ValueError for labels of nodes or images."""
+        check_graphs(cls, data)
         if data.level != "graph":
             raise ValueError(f"{cls.__name__} reads out whole graphs, the data has labels of a {data.level}")
         return cls(data.features, data.num_outputs, hidden, layers)

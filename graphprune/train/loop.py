@@ -1,4 +1,4 @@
-"""The reference training: one model on one set of graphs with its masks, on any device that Lightning Fabric knows."""
+"""The reference training: one model on one data set with its masks, on any device that Lightning Fabric knows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from graphprune.data import GraphData
+from graphprune.data.base import LabelledData
 from graphprune.methods.fit import FitJob, FitResult, TrainingDiverged, derive_seed
-from graphprune.train.tasks import evaluate, task_loss
+from graphprune.train.tasks import evaluate, outputs, task_loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-OptimizerName = Literal["adam", "adamw", "sgd"]
+OptimizerName = Literal["adam", "adamw", "sgd", "nesterov"]
 Accelerator = Literal["cpu", "cuda", "auto"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 Strategy = Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
@@ -36,6 +36,7 @@ OPTIMIZERS: dict[OptimizerName, Callable[..., Optimizer]] = {
     "adam": partial(Adam, fused=True),
     "adamw": partial(AdamW, fused=True),
     "sgd": partial(SGD, momentum=0.9, fused=True),
+    "nesterov": partial(SGD, momentum=0.9, nesterov=True, fused=True),
 }
 
 
@@ -51,13 +52,18 @@ class Fit:
     one process. Batch norm uses each process's own part.
 
     Args:
-        epochs: passes over the training graphs (ICPG authors: 100).
-        lr: learning rate (ICPG authors: 1e-3).
-        batch_size: graphs a step, over all processes (ICPG authors: 128).
-        weight_decay: of the optimiser.
-        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (momentum 0.9).
-        eval_batch_size: graphs a batch without gradients; bounds the memory.
-        seed: of the order of the graphs and of dropout; every job mixes its round and phase into it.
+        epochs: passes over the training graphs or images (ICPG authors: 100; FGGP and GraNet authors: 160).
+        lr: learning rate (ICPG authors: 1e-3; FGGP and GraNet authors: 0.1).
+        batch_size: graphs or images a step, over all processes (ICPG and GraNet authors: 128; FGGP authors: 64).
+        weight_decay: of the optimiser (FGGP and GraNet authors: 5e-4).
+        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"`` (momentum 0.9) or ``"nesterov"`` (Nesterov's momentum of 0.9, as
+            the FGGP and GraNet authors).
+        milestones: shares of the epochs, rounded to whole ones, behind which all learning rates are divided by 10 (FGGP
+            and GraNet authors: 0.5 and 0.75).
+        label_smoothing: share of a class label that the training loss spreads evenly over all classes (Szegedy et al.,
+            CVPR 2016; FGGP authors: 0.1); multiclass only.
+        eval_batch_size: graphs or images a batch without gradients; bounds the memory.
+        seed: of the order of the graphs or images and of dropout; every job mixes its round and phase into it.
         accelerator: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it is there.
         precision: ``"32-true"``; ``"bf16-mixed"`` and ``"16-mixed"`` (not on a CPU) compute products in half precision.
         devices: processes on each machine.
@@ -77,6 +83,8 @@ class Fit:
     batch_size: int = 128
     weight_decay: float = 0.0
     optimizer: OptimizerName = "adam"
+    milestones: tuple[float, ...] = ()
+    label_smoothing: float = 0.0
     eval_batch_size: int = 512
     seed: int = 0
     accelerator: Accelerator = "cpu"
@@ -92,6 +100,10 @@ class Fit:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not (self.lr > 0 and math.isfinite(self.lr)) or not (0 <= self.weight_decay < math.inf):
             raise ValueError(f"bad rates: lr={self.lr} must be above 0, weight_decay={self.weight_decay} not below")
+        if not all(0 < share < 1 for share in self.milestones):
+            raise ValueError(f"milestones must be shares of the epochs between 0 and 1, got {self.milestones}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
         if self.precision == "16-mixed" and self._accelerator == "cpu":
             raise ValueError("precision='16-mixed' needs a GPU; use 'bf16-mixed' on a CPU")
         for name, words in (
@@ -128,10 +140,12 @@ class Fit:
         job.model.to(fabric.device)
         bare = OPTIMIZERS[self.optimizer](job.param_groups(self.lr), lr=self.lr, weight_decay=self.weight_decay)
         # On the bare model and optimiser: the names are the masks' own, and projection is part of each real step.
-        with job.attach(bare):
+        steps = self.epochs * len(_sizes(len(data.train), self.batch_size, fabric.world_size))
+        with job.attach(bare, steps=steps):
             model, optimizer = fabric.setup(job.model, bare)
             track = job.track()
             for number in range(1, self.epochs + 1):
+                self._slow_down(bare, number - 1)
                 started = time.perf_counter()
                 loss = self._epoch(fabric, model, optimizer, data, order)
                 if not math.isfinite(loss):  # nothing sensible can be evaluated
@@ -142,17 +156,24 @@ class Fit:
                     self.on_epoch(job, track.history[-1])
         return track.result(None if job.phase == "search" else lambda: measure(model, data.test, split="test"))
 
+    def _slow_down(self, optimizer: Optimizer, finished: int) -> None:
+        """Divide all learning rates by 10 for each milestone that lies behind just so many epochs."""
+        reached = sum(round(share * self.epochs) == finished for share in self.milestones)
+        for group in optimizer.param_groups:
+            group["lr"] /= 10**reached
+
     def _epoch(
-        self, fabric: Fabric, model: nn.Module, optimizer: Any, data: GraphData, order: torch.Generator
+        self, fabric: Fabric, model: nn.Module, optimizer: Any, data: LabelledData[Any], order: torch.Generator
     ) -> float:
         """One pass; the mean loss over all known labels, NaN where there are none."""
         model.train()
         rank, world = fabric.global_rank, fabric.world_size
         tallies = []
-        for step in _steps(len(data.train), self.batch_size, world, order):
+        sizes = _sizes(len(data.train), self.batch_size, world)
+        for step in torch.randperm(len(data.train), generator=order).split(sizes):
             batch = data.train.batch(step[rank::world])
             optimizer.zero_grad()
-            total, known = task_loss(data.task, model(batch), batch.y)
+            total, known = task_loss(data.task, outputs(model, batch), batch.y, self.label_smoothing)
             tallies.append(torch.stack([total.detach().double(), known.double()]))  # read behind the last step only
             everywhere = _sum(fabric, known)
             # The gradients are averaged over the processes; together they are those of the mean over all labels.
@@ -199,18 +220,20 @@ def _sum(fabric: Fabric, value: Tensor) -> Tensor:
     return cast(Tensor, fabric.all_reduce(value, reduce_op="sum"))
 
 
-def _steps(graphs: int, batch_size: int, world: int, order: torch.Generator) -> list[Tensor]:
-    """The numbers of the graphs of each step, in random order.
+def _sizes(rows: int, batch_size: int, world: int) -> list[int]:
+    """How many of the training's graphs or images each step of an epoch takes.
 
-    A last step with fewer than two graphs a process joins the one before it: batch norm cannot train on a single row.
+    A last step with fewer than two a process joins the one before it: batch norm cannot train on a single row.
     """
-    if min(graphs, batch_size) < world:
-        raise ValueError(f"{world} processes cannot share batch_size={batch_size} of {graphs} training graphs")
-    steps = list(torch.randperm(graphs, generator=order).split(batch_size))
-    if len(steps) > 1 and len(steps[-1]) < min(2 * world, batch_size):
-        last = steps.pop()
-        steps[-1] = torch.cat([steps[-1], last])
-    return steps
+    if min(rows, batch_size) < world:
+        raise ValueError(f"{world} processes cannot share batch_size={batch_size} of {rows} to train on")
+    whole, rest = divmod(rows, batch_size)
+    sizes = [batch_size] * whole
+    if sizes and rest < min(2 * world, batch_size):
+        sizes[-1] += rest
+    else:
+        sizes.append(rest)
+    return sizes
 
 
 @contextmanager

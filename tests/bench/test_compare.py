@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 
 from graphprune.bench.collect import Group, collect
-from graphprune.bench.compare import EDGES, WEIGHTS, Standing, at, common_sparsity, findings
+from graphprune.bench.compare import findings
+from graphprune.bench.equal import EDGES, WEIGHTS, at, common_sparsity
 from graphprune.bench.joint import frontier
 from graphprune.bench.overview import ranks
+from graphprune.bench.standings import Standing
 from tests.bench.grids import LOSSES, LOST, cell, grid, joint
 
 

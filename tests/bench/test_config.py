@@ -65,7 +65,7 @@ def test_bad_options_are_named(section: str, option: str, value: object) -> None
         ({"methud": {"name": "icpg"}}, "unknown section 'methud': did you mean method?"),
         ({"method": {"name": "icpg"}, "fitt": {}}, "unknown section 'fitt': did you mean fit?"),
         ({"method": {"name": "icpg", "edge_rat": 0.1}}, "unknown option method.edge_rat: did you mean edge_rate"),
-        ({"method": {"name": "dense", "rounds": 3}}, "unknown option method.rounds: there are scope, "),
+        ({"method": {"name": "dense", "rounds": 3}}, "unknown option method.rounds: there are "),
         ({"method": {"name": "icpg", "protocol": {"selct": "val"}}}, "protocol.selct: did you mean select?"),
         ({"method": {"name": "icpg", "protocol": {"rule": {"uni": "arc"}}}}, "rule.uni: did you mean unit"),
         ({"method": {"name": "icpg", "protocol": "papr"}}, "must be one of clean, paper or a mapping, got 'papr'; did"),

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from graphprune.bench.canvas import COLOURS, End, Style, label_ends, panels, save, spread_out, styles
 from graphprune.bench.collect import Group, collect
-from graphprune.bench.compare import EDGES, WEIGHTS, findings
+from graphprune.bench.compare import findings
+from graphprune.bench.equal import EDGES, WEIGHTS
 from graphprune.bench.figures import Styles, cost, heat, tradeoff
 from graphprune.bench.joint import joint_grids
 from tests.bench.grids import LOST, cell, grid, joint

@@ -115,8 +115,8 @@ def test_mean_ranks_stand_beside_the_settings(tmp_path: Path) -> None:
     written = write_report([tmp_path], tmp_path / "report")
     text = written.markdown.read_text()
     assert "Mean ranks over 5 settings, 1 is best: those closer than 0.88 are not told apart" in text
-    assert re.search(r"\| icpg +\|.*\| +1\.00 \|", text)
-    assert re.search(r"\| random +\|.*\| +2\.00 \|", text)
+    assert re.search(r"\| icpg +\| +1\.00 \| +\[1\.00, 1\.00\] \|", text)
+    assert re.search(r"\| random +\| +2\.00 \| +\[2\.00, 2\.00\] \|", text)
 
 
 def test_a_hundred_cells_take_less_than_half_a_minute(tmp_path: Path) -> None:

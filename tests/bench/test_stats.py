@@ -12,10 +12,8 @@ from graphprune.bench.stats import (
     RESAMPLES,
     at_sparsity,
     compare,
-    critical_difference,
     extreme_ticket,
     interval,
-    mean_ranks,
     tail,
 )
 
@@ -227,32 +225,3 @@ def test_rounds_that_remove_nothing_are_no_tickets() -> None:
     curves, dense = falling([0, 0, 0])
     nothing = {rep: [(0.0, value) for _, value in curve] for rep, curve in curves.items()}
     assert extreme_ticket(nothing, dense, True).sparsity is None
-
-
-# ---------------------------------------------------------------------- ranks
-
-
-@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=6), st.booleans())
-def test_ranks_are_scipys_with_ties_shared(rows: list[list[int]], higher: bool) -> None:
-    table = {number: dict(zip("abc", map(float, row), strict=True)) for number, row in enumerate(rows)}
-    expected = np.array([scipy_stats.rankdata([-value if higher else value for value in row]) for row in rows])
-    found = mean_ranks(table, higher)
-    np.testing.assert_allclose([found[name].mean for name in "abc"], expected.mean(0))
-    assert {rank.n for rank in found.values()} == {len(rows)}
-
-
-def test_settings_without_all_methods_are_left_out() -> None:
-    found = mean_ranks({"x": {"a": 1.0, "b": 2.0}, "y": {"a": 3.0}, "z": {"a": 4.0, "b": math.nan}})
-    assert {name: (rank.mean, rank.n, rank.ranks) for name, rank in found.items()} == {
-        "a": (2.0, 1, (2.0,)),
-        "b": (1.0, 1, (1.0,)),
-    }
-    nowhere = mean_ranks({"x": {"a": 1.0}, "y": {"b": 1.0}})
-    assert {rank.n for rank in nowhere.values()} == {0}
-    assert math.isnan(nowhere["a"].mean)
-    assert mean_ranks({}) == {}
-
-
-def test_the_critical_difference_is_demsars() -> None:
-    # Demšar, JMLR 2006, section 3.2.2: four classifiers on 14 data sets, q = 2.569.
-    assert critical_difference(4, 14) == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 14)), abs=1e-3)

@@ -1,8 +1,6 @@
 """The script that turns images into superpixel graphs: every format it reads, the graphs, the splits, bad images."""
 
-import gzip
 import importlib.util
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune import data
+from tests.data.pictures import cifar_atlas, cifar_binary, idx, mnist, pictures
 
 pytest.importorskip("skimage", reason="scikit-image is only needed to build the files")
 from PIL import Image
@@ -30,54 +29,6 @@ def script():
     spec.loader.exec_module(module)
     yield module
     del sys.modules["build_superpixels"]
-
-
-def pictures(count, side, channels, seed=0):
-    """Smooth blobs on black, and their labels."""
-    rng = np.random.default_rng(seed)
-    place = np.indices((side, side)) / side
-    centre = rng.random((count, channels, 2, 1, 1))
-    shade = 255 * np.exp(-((place - centre) ** 2).sum(2) * 20)
-    return shade.transpose(0, 2, 3, 1).astype(np.uint8), np.arange(count, dtype=np.uint8) % 10
-
-
-def idx(values):
-    return bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
-
-
-def mnist(folder, pack=False):
-    folder.mkdir(parents=True, exist_ok=True)
-    for stem, count, seed in (("train", 20, 0), ("t10k", 10, 1)):
-        images, labels = pictures(count, 28, 1, seed)
-        for name, values in ((f"{stem}-images-idx3-ubyte", images[..., 0]), (f"{stem}-labels-idx1-ubyte", labels)):
-            content = idx(values)
-            (folder / f"{name}.gz" if pack else folder / name).write_bytes(gzip.compress(content) if pack else content)
-    return folder
-
-
-def cifar_batches():
-    """Name of each batch, its images and labels."""
-    for number, stem in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
-        yield stem, *pictures(10 if stem == "test_batch" else 4, 32, 3, number)
-
-
-def cifar_binary(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    for stem, images, labels in cifar_batches():
-        records = np.concatenate([labels[:, None], images.transpose(0, 3, 1, 2).reshape(len(images), -1)], axis=1)
-        (folder / f"{stem}.bin").write_bytes(records.astype(np.uint8).tobytes())
-    return folder
-
-
-def cifar_atlas(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    labels = {"train": [], "test": []}
-    for stem, images, kinds in cifar_batches():
-        Image.fromarray(images.reshape(len(images), 1024, 3)).save(folder / f"{stem}.png")
-        labels["test" if stem == "test_batch" else "train"] += kinds.tolist()
-    for part, kinds in labels.items():
-        (folder / f"{part}_lables.json").write_text(json.dumps(kinds))
-    return folder
 
 
 def run(*arguments):
@@ -186,7 +137,7 @@ def only_pickles(folder):
 
 
 FAULTS = {
-    "missing": (mnist, lambda f: (f / "train-images-idx3-ubyte").unlink(), "IMAGES must hold MNIST's four IDX files"),
+    "missing": (mnist, lambda f: (f / "train-images-idx3-ubyte").unlink(), "MNIST's four IDX files must be"),
     "truncated": (mnist, lambda f: cut(f / "t10k-images-idx3-ubyte"), r"holds 7835 values, its head says 7840; get it"),
     "no head": (mnist, lambda f: cut(f / "train-labels-idx1-ubyte", 3), "is no IDX file of bytes with 1 dimensions"),
     "swapped": (
@@ -251,11 +202,18 @@ def test_a_part_of_the_images_is_no_whole_set(script, tmp_path):
         script.build("mnist", mnist(tmp_path), tmp_path, None, 1)
 
 
-def test_the_command_fails_with_one_line(tmp_path):
-    answer = run("mnist", tmp_path, "--out", tmp_path)
-    assert answer.returncode == 1 and answer.stderr.startswith("build_superpixels: neither ")
-    assert answer.stderr.count("\n") == 1
-    assert "must be at least 1" in run("mnist", tmp_path, "--out", tmp_path, "--jobs", 0).stderr
+def test_the_command_fails_with_one_line(script, tmp_path, monkeypatch, capsys):
+    def command(*options):
+        monkeypatch.setattr(
+            sys, "argv", ["build_superpixels.py", "mnist", *map(str, (tmp_path, "--out", tmp_path)), *options]
+        )
+        script.main()
+
+    with pytest.raises(SystemExit, match=r"^build_superpixels: neither [^\n]*$"):
+        command()
+    with pytest.raises(SystemExit):
+        command("--jobs", "0")
+    assert "must be at least 1" in capsys.readouterr().err
 
 
 def test_a_build_that_breaks_off_leaves_nothing(script, tmp_path, monkeypatch):

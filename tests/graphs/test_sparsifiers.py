@@ -283,10 +283,11 @@ def test_outside_the_forest_edges_fall_as_random_ones_do():
 
 
 def seconds(scorer, batches):
-    start = time.perf_counter()
+    """Of the processor: other processes do not count."""
+    start = time.process_time()
     for batch in batches:
         scorer(batch)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 DEFAULTS = [name for name in ALL if name != "sketched resistance"]  # as it comes, it sketches large graphs only

@@ -27,7 +27,7 @@ def plain(devices: int) -> FitResult:
 
 
 def masks(devices: int) -> dict[str, list[list[Any]]]:
-    """Which weights and edges the rounds of three methods keep, on batches that do not divide evenly."""
+    """Which weights and edges the rounds of some methods keep, on batches that do not divide evenly."""
     data = tiny(train=23, dtype=torch.float64)
     fit = Fit(epochs=3, lr=0.02, batch_size=6, weight_decay=1e-3, devices=devices)
     with torch.random.fork_rng(devices=[]):
@@ -39,6 +39,9 @@ def masks(devices: int) -> dict[str, list[list[Any]]]:
         gp.ICPG(predictor=predictor, **rates),
         gp.UGS(unseen="random", edge_l1=1e-3, weight_l1=1e-3, noise=0.01, **rates),
         gp.IMP(rounds=2, weight_rate=0.3),
+        gp.FGGP(density=0.3, stop=8, every=2),
+        gp.GraNet(density=0.3, stop=8, every=2, start_density=0.5, end=12),
+        gp.SET(density=0.3, stop=8, every=2),
     ):
         numbered = gp.graphs.number_units(data.train, "pair")
         found[method.name] = [

@@ -107,7 +107,7 @@ def test_random_states_of_the_caller_are_left_alone(lr: float) -> None:
     assert states() == before
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "nesterov"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_pruned_weights_stay_zero(optimizer: str, precision: str) -> None:
     data = tiny()
@@ -246,6 +246,11 @@ def test_a_search_trains_model_and_predictor_under_their_names() -> None:
         {"precision": "64-true"},
         {"precision": "16-mixed"},
         {"strategy": "fsdp"},
+        {"milestones": (0.5, 1.0)},
+        {"milestones": (0.0,)},
+        {"milestones": (math.nan,)},
+        {"label_smoothing": 1.0},
+        {"label_smoothing": -0.1},
     ],
 )
 def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:

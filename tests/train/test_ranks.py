@@ -35,5 +35,5 @@ def test_two_processes_agree_and_train_as_one(tmp_path: Path) -> None:
             assert [row[column] for row in found["rows"]] == pytest.approx(expected, rel=1e-9)
     torch.testing.assert_close(weights, alone.last, rtol=1e-9, atol=1e-12)
     of_one = masks(devices=1)
-    assert set(of_one) == {"icpg", "ugs", "imp"}
+    assert set(of_one) == {"icpg", "ugs", "imp", "fggp", "granet", "set"}
     assert first["masks"] == second["masks"] == of_one

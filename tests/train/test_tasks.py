@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from graphprune.models import MODELS
 from graphprune.train import evaluate, predict, task_loss
-from tests.train.tiny import smooth, tiny
+from tests.train.tiny import pictures, smooth, tiny
 
 
 def test_multiclass_is_cross_entropy() -> None:
@@ -16,6 +17,23 @@ def test_multiclass_is_cross_entropy() -> None:
     total, known = task_loss("multiclass", out, y)
     assert known == 5
     torch.testing.assert_close(total / known, functional.cross_entropy(out, y))
+
+
+@given(st.integers(0, 10_000), st.floats(0, 0.9))
+def test_smoothed_labels_are_cross_entropy_with_soft_targets(seed: int, share: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    out, y = torch.randn(6, 4, generator=generator), torch.randint(4, (6,), generator=generator)
+    y[0] = -100
+    total, known = task_loss("multiclass", out, y, share)
+    assert known == 5
+    target = functional.one_hot(y[1:], 4) * (1 - share) + share / 4
+    torch.testing.assert_close(total, -(target * out[1:].log_softmax(1)).sum())
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_only_classes_are_smoothed(task: str) -> None:
+    with pytest.raises(ValueError, match=rf"label_smoothing=0.1 is for classes, this is a {task} task"):
+        task_loss(task, torch.zeros(2, 1), torch.zeros(2, 1), 0.1)
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))
@@ -58,6 +76,18 @@ def test_predictions_come_in_the_order_of_the_graphs_whatever_the_batch_size() -
     single = torch.cat([model(data.train.batch(torch.tensor([i]))) for i in range(len(data.train))])
     for batch_size in (1, 5, 100):
         torch.testing.assert_close(predict(model, data.train, batch_size), single)
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "resnet-20"])
+def test_images_are_predicted_in_their_order_whatever_the_batch_size(name: str) -> None:
+    data = pictures()
+    torch.manual_seed(0)
+    model = MODELS[name].for_data(data, hidden=6)
+    expected = model.eval()(data.test.batch(range(20)).x)
+    for batch_size in (1, 7, 100):
+        torch.testing.assert_close(predict(model, data.test, batch_size), expected, rtol=1e-4, atol=1e-5)
+    right = (expected.argmax(1) == data.test.y).float().mean()
+    assert evaluate(model, data.test, data, batch_size=7) == pytest.approx(float(right))
 
 
 def test_prediction_gives_each_module_its_mode_back_even_after_an_error() -> None:

@@ -1,12 +1,14 @@
-"""Tiny labelled graphs and small models, so that a training takes a moment."""
+"""Tiny labelled graphs and images and small models, so that a training takes a moment."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch_geometric.data import Data
 
 import graphprune as gp
 from graphprune.data import GraphData
 from graphprune.data.base import Task
+from graphprune.data.images import Augment, ImageData, Images
 
 
 def ring(generator: torch.Generator, task: Task, dtype: torch.dtype = torch.float32) -> Data:
@@ -71,3 +73,14 @@ def smooth(data: GraphData, dropout: float = 0.0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         return Smooth(data.num_outputs, dropout)
+
+
+def pictures(train: int = 60, augment: Augment | None = None, seed: int = 0) -> ImageData:
+    """Noisy 8 x 8 images with one bright quarter of four, the class: ``train`` + 20 + 20 of them."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(4, (train + 40,), generator=generator)
+    bright = functional.one_hot(y, 4).view(-1, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    x = (120 * bright + torch.randint(100, bright.shape, generator=generator)).to(torch.uint8)
+    sizes = [train, 20, 20]
+    parts = [Images(*part, mean=[0.3], std=[0.3]) for part in zip(x.split(sizes), y.split(sizes), strict=True)]
+    return ImageData(name="quarters", train=parts[0].with_augment(augment), val=parts[1], test=parts[2], num_classes=4)

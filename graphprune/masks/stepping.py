@@ -1,0 +1,202 @@
+"""Masks that change while a network trains: count steps, catch gradients, ask a rule for the next masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from graphprune.masks.attach import masked_parameters
+from graphprune.masks.maskset import MaskSet
+
+Counts = int | Mapping[str, int]
+
+
+class Rule(Protocol):
+    """What decides over masks in the middle of a training; steps are finished optimiser steps, counted from 1."""
+
+    @property
+    def reads_gradients(self) -> bool:
+        """Whether `update` needs them."""
+
+    @property
+    def stop(self) -> int:
+        """The step from which on the masks have their final density."""
+
+    def due(self, step: int) -> bool:
+        """Whether the masks change behind ``step``."""
+
+    def left(self, step: int, masks: MaskSet) -> Counts:
+        """Entries that masks of these parameters keep behind ``step``, whatever was due there done."""
+
+    def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
+        """The masks that follow ``masks`` behind ``step``.
+
+        Args:
+            step: a step that is due.
+            masks: the masks until now.
+            weights: parameters behind the step, pruned ones at zero.
+            grads: the gradients of that step, also at pruned entries; empty if the rule reads none.
+        """
+
+
+class Pruning:
+    """Masks at work on one optimiser, changed by a rule at some of its steps; usable as a context manager.
+
+    Only steps that the optimiser really takes are counted: neither batches of which the gradients are still
+    accumulated, nor steps that a gradient scaler skips.
+
+    A rule sees the gradients that the optimiser sees, before it adds decay or momentum to them: summed over
+    accumulated batches, and clipped if the loop clips them. If the step is given a closure, they are those of its last
+    evaluation. A gradient scaler that leaves unscaling to a fused optimiser shows them scaled; ranks are the same.
+
+    Leaving the ``with`` block before the final density is reached raises, so that nobody takes a half-pruned network
+    for a pruned one; `detach` does not, for loops that go on later with the `state` of this one.
+
+    Args:
+        rule: what decides.
+        masks: where to start.
+        model: whose parameters the masks name; not its DistributedDataParallel wrapper.
+        optimizer: owns these parameters.
+        step: optimiser steps taken already, of a training that goes on.
+
+    Attributes:
+        step: optimiser steps taken so far.
+
+    Raises:
+        ValueError: what `MaskSet.attach` raises, a masked parameter that is frozen, or masks that the rule does not
+            have at ``step``.
+    """
+
+    def __init__(self, rule: Rule, masks: MaskSet, model: nn.Module, optimizer: Optimizer, step: int = 0) -> None:
+        self._parameters = masked_parameters(model, masks)
+        frozen = [name for name, parameter in self._parameters.items() if not parameter.requires_grad]
+        if frozen:
+            raise ValueError(f"the parameters {frozen} are frozen: give them requires_grad, or protect={frozen}")
+        if not fits(masks, rule.left(step, masks)):
+            raise ValueError(
+                f"{masks.kept:,} of {masks.total:,} weights are kept, but behind step {step:,} it would be "
+                f"{_told(rule.left(step, masks))}: take step and masks from the same state"
+            )
+        self._rule, self._optimizer, self.step = rule, getattr(optimizer, "optimizer", optimizer), step
+        self._members = _members(self._optimizer)
+        self._handle = masks.attach(model, self._optimizer)
+        self._grads: dict[str, Tensor] = {}
+        # Behind the handle's own hook: the rule sees pruned weights as zeros.
+        self._hooks = (
+            self._optimizer.register_step_pre_hook(self._before),
+            self._optimizer.register_step_post_hook(self._behind),
+        )
+
+    @property
+    def masks(self) -> MaskSet:
+        """The masks now."""
+        return self._handle.masks
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final density is reached."""
+        return fits(self.masks, self._rule.left(max(self.step, self._rule.stop), self.masks))
+
+    def state(self) -> dict[str, Any]:
+        """What a training needs to go on: ``step`` and ``masks``, tensors and numbers only, for your checkpoint."""
+        return {"step": self.step, "masks": dict(self.masks)}
+
+    def detach(self) -> None:
+        """Stop pruning; the weights stay as they are. Doing it twice is harmless."""
+        for hook in self._hooks:
+            hook.remove()
+        self._handle.detach()
+
+    def __enter__(self) -> Pruning:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.detach()
+        if kind is None and not self.finished:
+            raise RuntimeError(
+                f"the training ended behind step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
+                f"{self.masks.kept:,} of {self.masks.total:,} weights are left instead of "
+                f"{_told(self._rule.left(self._rule.stop, self.masks))}. Lower stop or train longer; to go on later, "
+                "call detach() and keep state()"
+            )
+
+    # ------------------------------------------------------------------ around a step
+
+    def _before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._grads = {}
+        if not (self._rule.reads_gradients and self._rule.due(self.step + 1)):
+            return None
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._catch()
+            return None
+        caught = self._catching(closure)
+        return ((args[0], caught, *args[2:]), kwargs) if len(args) > 1 else (args, kwargs | {"closure": caught})
+
+    def _catching(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def caught() -> Any:
+            loss = closure()
+            self._catch()
+            return loss
+
+        return caught
+
+    def _catch(self) -> None:
+        """Copy the gradients: some optimisers work decay and momentum into them."""
+        missing = [name for name, parameter in self._parameters.items() if parameter.grad is None]
+        if missing:
+            raise RuntimeError(
+                f"the masks change behind step {self.step + 1:,}, but {missing} have no gradient: they take no part in "
+                "the loss, or gradients were cleared before the step. Protect these parameters, or mend the loop"
+            )
+        self._grads = {
+            name: parameter.grad.detach().clone()
+            for name, parameter in self._parameters.items()
+            if parameter.grad is not None
+        }
+
+    def _behind(self, optimizer: Optimizer, *_: Any) -> None:
+        overflow = getattr(optimizer, "found_inf", None)  # set while a scaler has a fused optimiser skip its step
+        if overflow is not None and bool(overflow):
+            return
+        self.step += 1
+        if self._rule.due(self.step):
+            self._check_members()
+            self._handle.update(self._updated())
+
+    @torch.no_grad()
+    def _updated(self) -> MaskSet:
+        for name, grad in self._grads.items():
+            if not bool(grad.isfinite().all()):
+                raise RuntimeError(f"step {self.step:,}: the gradient of {name!r} is not finite, it cannot be ranked")
+        weights = {name: parameter.detach() for name, parameter in self._parameters.items()}
+        grads, self._grads = self._grads, {}
+        return self._rule.update(self.step, self.masks, weights, grads)
+
+    def _check_members(self) -> None:
+        if _members(self._optimizer) != self._members:
+            raise RuntimeError(
+                "the optimizer was given other parameters since pruning was attached, which it would leave dense: "
+                "detach() and attach again"
+            )
+
+
+def fits(masks: MaskSet, counts: Counts) -> bool:
+    """Whether masks keep so many entries."""
+    return masks.kept == counts if isinstance(counts, int) else all(r.kept == counts[r.name] for r in masks.ledger)
+
+
+def _members(optimizer: Optimizer) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)
+
+
+def _told(counts: Counts) -> str:
+    total = counts if isinstance(counts, int) else sum(counts.values())
+    return f"{total:,}"

@@ -1,0 +1,192 @@
+"""Pruning before training: random, magnitude, SNIP, GraSP and SynFlow."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, get_args
+
+import attrs
+import torch
+from torch import nn
+from torch.nn import functional
+
+from graphprune.data.base import Samples
+from graphprune.masks import MaskSet, magnitude, random, saliency
+from graphprune.masks.distribution import counts
+from graphprune.methods.fit import Fit, derive_seed
+from graphprune.methods.in_training import inner
+from graphprune.methods.method import Epochs
+from graphprune.methods.one_training import OneTraining
+from graphprune.methods.position import Position
+from graphprune.methods.sensitivity import Flow, Loss, Sensitivity, mean_loss, random_state_kept, weights_of
+
+Spread = Literal["global", "erk", "uniform"]
+
+_squared_error = partial(mean_loss, real=functional.mse_loss)
+
+
+@attrs.frozen(kw_only=True)
+class AtInit(OneTraining):
+    """A method that prunes once, before training. A subclass says in :meth:`keep` which weights stay."""
+
+    name = "at-init"
+
+    def masks(self, model: nn.Module, batches: Iterable[Any] = (), loss: Loss | None = None) -> MaskSet:
+        """Choose the weights that stay; exactly ``round(density * prunable)`` of them.
+
+        Args:
+            model: at its initialisation (of a compiled or DistributedDataParallel one the module inside counts).
+                Nothing of it changes: weights, gradients, buffers, modes; nor does the state of random generators.
+            batches: pairs ``(x, y)``, or batches of graphs with labels ``y``; all of them are read. Methods that read
+                no data ignore them.
+            loss: ``loss(model, batch)`` is the mean loss of a batch. None: cross entropy where labels are integers,
+                else binary cross entropy, over the labels that are known (neither -100 nor NaN).
+
+        Raises:
+            ValueError: nothing prunable, frozen parameters among it, no batches where the method needs some, or
+                derivatives that are not finite.
+        """
+        model = inner(model)
+        dense = MaskSet.dense(model, self.selector)
+        frozen = [name for name, weight in weights_of(model, list(dense)).items() if not weight.requires_grad]
+        if frozen:
+            raise ValueError(f"the parameters {frozen} are frozen: give them requires_grad, or protect={frozen}")
+        with random_state_kept(), torch.enable_grad():
+            return self.keep(model, dense, tuple(batches), loss or mean_loss)
+
+    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+        """Choose by training examples that the seed draws; nothing is trained for it."""
+        loss = _squared_error if here.data.task == "regression" else mean_loss
+        return replace(here, masks=self.masks(here.model, self.batches(here.data.train), loss)), ()
+
+    def batches(self, train: Samples) -> tuple[Any, ...]:
+        """What is read of a data set's training examples: nothing."""
+        return ()
+
+    @abstractmethod
+    def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
+        """The masks, tightened from ``dense``; the model is not to be changed."""
+
+    def drawn(self, train: Samples, examples: int) -> tuple[Any, ...]:
+        """One batch of so many training examples (or all that there are), without a trace in the random state."""
+        with random_state_kept():
+            torch.manual_seed(derive_seed(self.seed, "examples"))
+            return (train.batch(torch.randperm(len(train))[:examples]),)
+
+
+@attrs.frozen(kw_only=True)
+class ByDerivatives(AtInit):
+    """A method that reads labelled examples.
+
+    Args:
+        examples: training examples (graphs or images) that are read, where the data set has as many. The authors of
+            SNIP read 100 to 128, those of GraSP 10 of each class.
+    """
+
+    examples: int = attrs.field(default=100, validator=attrs.validators.ge(2))
+
+    def batches(self, train: Samples) -> tuple[Any, ...]:
+        """One batch of the examples."""
+        return self.drawn(train, self.examples)
+
+    def derivatives(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> Sensitivity:
+        """Of the loss with respect to the prunable weights."""
+        return Sensitivity(model, list(dense), batches, loss, derive_seed(self.seed, "at-init"))
+
+
+@attrs.frozen(kw_only=True)
+class RandomAtInit(AtInit):
+    """Random weights, the control that every choice at initialisation has to beat.
+
+    Args:
+        distribution: weights of all layers have the same chance (``"global"``), or each layer keeps an exact share:
+            the same (``"uniform"``), or by Erdős-Rényi-kernel densities (``"erk"``, Evci et al., ICML 2020).
+    """
+
+    distribution: Spread = attrs.field(default="global", validator=attrs.validators.in_(get_args(Spread)))
+    name = "random-at-init"
+
+    def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
+        """Draw; neither weights nor data matter."""
+        scores = random(derive_seed(self.seed, "at-init"))({}, {}, dense)
+        if self.distribution == "global":
+            return dense.tighten(scores, self.density)
+        shapes = {name: tuple(mask.shape) for name, mask in dense.items()}
+        return dense.keep(scores, counts(self.distribution, shapes, self.density))
+
+
+@attrs.frozen(kw_only=True)
+class MagnitudeAtInit(AtInit):
+    """The weights that happen to start with the largest magnitudes, over all layers."""
+
+    name = "magnitude-at-init"
+
+    def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
+        """By ``|w|``; no data is read."""
+        return dense.tighten(magnitude(weights_of(model, list(dense)), {}, dense), self.density)
+
+
+@attrs.frozen(kw_only=True)
+class SNIP(ByDerivatives):
+    """The weights that the loss would miss most, by ``|g * w|`` (Lee et al., ICLR 2019)."""
+
+    name = "snip"
+
+    def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
+        """By the gradient over all batches together."""
+        grads = self.derivatives(model, dense, batches, loss).gradients()
+        return dense.tighten(saliency(weights_of(model, list(dense)), grads, dense), self.density)
+
+
+@attrs.frozen(kw_only=True)
+class GraSP(ByDerivatives):
+    """The weights whose removal would most reduce the gradient's norm (Wang et al., ICLR 2020).
+
+    The score ``w * (H g)`` is signed, with the Hessian H and the gradient g with respect to the prunable weights. Every
+    batch is read twice, and the model must have second derivatives.
+
+    Args:
+        temperature: divides the logits; 200 is the authors'.
+    """
+
+    temperature: float = attrs.field(default=200.0, validator=attrs.validators.gt(0))
+    name = "grasp"
+
+    def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
+        """By the signed score; raises ValueError if the model cannot be differentiated twice."""
+        derivatives = self.derivatives(model, dense, batches, loss)
+        products = derivatives.hessian_product(derivatives.gradients(self.temperature), self.temperature)
+        weights = weights_of(model, list(dense))
+        return dense.tighten({name: weights[name] * products[name] for name in dense}, self.density)
+
+
+@attrs.frozen(kw_only=True)
+class SynFlow(AtInit):
+    """The weights on the strongest paths, without any label (Tanaka et al., NeurIPS 2020).
+
+    Of the batches only the first one's shape is read, or the structure of its graphs. Many small steps keep layers from
+    losing all their weights.
+
+    Args:
+        iterations: steps on the way to the density, of which step k ends at ``density ** (k / iterations)``; 100 is the
+            authors'.
+    """
+
+    iterations: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    name = "synflow"
+
+    def batches(self, train: Samples) -> tuple[Any, ...]:
+        """One batch: an image's shape, or the structure of a hundred graphs."""
+        return self.drawn(train, 100)
+
+    def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
+        """Step by step; raises ValueError without a batch, or if no signal flows."""
+        if not batches:
+            raise ValueError("no batches: SynFlow needs one, for the shape of the input")
+        flow, masks = Flow(model, batches[0]), dense
+        for step in range(1, self.iterations + 1):
+            masks = masks.tighten(flow.scores(masks), self.density ** (step / self.iterations))
+        return masks

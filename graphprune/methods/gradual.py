@@ -1,0 +1,193 @@
+"""Gradual pruning along a cubic schedule: FGGP, and the magnitude pruning that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import attrs
+from torch import Tensor
+
+from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude
+from graphprune.methods.in_training import InTraining, ceil_, cosine, counted, floor_, kept_in_layers, share, steps
+from graphprune.methods.one_training import open_density
+
+SCOPES = ("global", "layer")
+
+# Cosine annealing ends here (GraNet's and FGGP's authors).
+LAST_RATIO = 0.005
+
+
+@attrs.frozen(kw_only=True)
+class Gradual(InTraining):
+    """Methods whose density follows ``final + (initial - final) * (1 - t) ** 3`` (Zhu & Gupta, 2017).
+
+    Args:
+        start_density: density before ``start``; 1 is a dense start, 0.5 is usual for a sparse one.
+        scope: weights compete over all layers (``"global"``) or within each (``"layer"``), which then all have the same
+            density, from the start.
+    """
+
+    start_density: float = attrs.field(default=1.0, validator=open_density)
+    scope: Literal["global", "layer"] = attrs.field(
+        default="global", validator=attrs.validators.in_(("global", "layer"))
+    )
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.start_density < self.density:
+            raise ValueError(f"density={self.density} is above start_density={self.start_density}")
+
+    @property
+    def schedule(self) -> Cubic:
+        """Density over optimiser steps."""
+        return Cubic(self.start_density, self.density, self.start, self.stop, self.every)
+
+    @property
+    def initial_density(self) -> float:
+        """Before the first step."""
+        return self.start_density
+
+    def first(self, masks: MaskSet) -> MaskSet:
+        """The masks before the first step, of dense ones."""
+        if self.scope == "global":
+            return super().first(masks)
+        return masks.keep(self.drawn(masks), self.left(0, masks))
+
+    def due(self, step: int) -> bool:
+        """Every ``every`` steps behind ``start``, and at ``stop``."""
+        return step > self.start and self.schedule.due(step)
+
+    def left(self, step: int, masks: MaskSet) -> Counts:
+        """Exactly ``round(density * weights)``, of all layers together or of each."""
+        schedule = self.schedule
+        density = schedule.density(schedule.latest(step))
+        if self.scope == "global":
+            return round(density * masks.total)
+        return {name: round(density * mask.numel()) for name, mask in masks.items()}
+
+    def kept(self, masks: MaskSet) -> Counts:
+        """Weights that are kept now, of all layers together or of each."""
+        return masks.kept if self.scope == "global" else kept_in_layers(masks)
+
+
+@attrs.frozen(kw_only=True)
+class GMP(Gradual):
+    """Gradual magnitude pruning (Zhu & Gupta, 2017): at each update the smallest weights go. None comes back."""
+
+    name: ClassVar[str] = "gmp"
+    reads_gradients: ClassVar[bool] = False
+
+    def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
+        """The largest weights stay."""
+        return masks.keep(magnitude(weights, {}, masks), self.left(step, masks))
+
+
+@attrs.frozen(kw_only=True)
+class FGGP(Gradual):
+    """Fixed-rate gradient-first gradual pruning (Zhu et al., SCIA 2025, arXiv 2411.05500). No weight comes back.
+
+    At each update the candidates are the ``candidate_ratio`` of the active weights whose gradient is smallest; of these
+    the smallest weights go, as many as the cubic schedule says. The gradient is that of the current batch's loss alone,
+    without decay, momentum or averaging. With ratio 1 this is gradual magnitude pruning, and the smaller the ratio, the
+    more the gradient decides.
+
+    Args:
+        candidate_ratio: r, share of the active weights that may go at an update (authors: 0.5).
+
+    Raises:
+        ValueError: (on attaching) an update that would have to remove more weights than there are candidates.
+    """
+
+    candidate_ratio: float = attrs.field(default=0.5, validator=open_density)
+
+    name: ClassVar[str] = "fggp"
+
+    def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
+        """All but the candidates stay, and of the candidates the largest weights."""
+        spared = counted(self._spared, self.kept(masks))
+        return masks.refill(gradient({}, grads, masks), spared, magnitude(weights, {}, masks), self.left(step, masks))
+
+    def check(self, masks: MaskSet) -> None:
+        """Raise ValueError unless there are candidates enough for every update to come."""
+        before = self.left(0, masks)
+        for step in filter(self.due, range(1, self.stop + 1)):
+            after = self.left(step, masks)
+            short = counted(lambda now, then: max(self._spared(now) - then, 0), before, after)
+            if worst := max([short] if isinstance(short, int) else short.values()):
+                where = "" if isinstance(short, int) else f" in {max(short, key=lambda name: short[name])}"
+                raise ValueError(
+                    f"candidate_ratio={self.candidate_ratio} offers {worst:,} candidates too few{where} for the update "
+                    f"at step {step:,}: raise it, or lower every={self.every} so that each update removes less"
+                )
+            before = after
+
+    def _spared(self, kept: int) -> int:
+        return kept - floor_(self.candidate_ratio * kept)
+
+
+@attrs.frozen(kw_only=True)
+class AnnealedGMP(Gradual):
+    """Magnitude first, gradient next, with an annealed rate: the ablation that FGGP's authors call the usual approach.
+
+    At each update more than needed of the smallest weights are dropped, and of those just dropped the ones of largest
+    gradient are restored. Weights that went at an earlier update never come back, so this is not GraNet.
+
+    Args:
+        restore_ratio: share of the weights to be left that is dropped beyond need and restored, at first; it falls to
+            0.005 along a cosine (authors: 0.5).
+        end: optimiser steps of the whole training, over which the ratio falls; None: ``stop``.
+    """
+
+    restore_ratio: float = attrs.field(default=0.5, validator=share)
+    end: int | None = attrs.field(default=None, validator=steps)
+
+    name: ClassVar[str] = "annealed"
+
+    def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
+        """The largest weights stay, and of the others those of largest gradient."""
+        ratio = cosine(self.restore_ratio, LAST_RATIO, step, self.end or self.stop)
+        left = self.left(step, masks)
+        sure = counted(lambda count: count - floor_(ratio * count), left)
+        return masks.refill(magnitude(weights, {}, masks), sure, gradient({}, grads, masks), left)
+
+
+@attrs.frozen(kw_only=True)
+class GraNet(Gradual):
+    """Gradual magnitude pruning with neuroregeneration (Liu et al., NeurIPS 2021).
+
+    At each update the smallest weights of all layers go until the schedule's density is met; then each layer drops a
+    share of its smallest weights and grows as many where the gradient is largest, at any entry that is pruned. Growing
+    goes on behind ``stop``.
+
+    Args:
+        regrow_ratio: share of a layer's weights that is dropped and regrown, at first; it falls to 0.005 along a cosine
+            (authors: 0.5).
+        end: optimiser steps of the whole training, over which the ratio falls; None: ``stop``, and nothing is regrown
+            behind it.
+    """
+
+    scope: Literal["global"] = attrs.field(default="global", init=False)
+    regrow_ratio: float = attrs.field(default=0.5, validator=share)
+    end: int | None = attrs.field(default=None, validator=steps)
+
+    name: ClassVar[str] = "granet"
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.end is not None and self.end < self.stop:
+            raise ValueError(f"end={self.end} is the end of the training, it cannot lie before stop={self.stop}")
+
+    def due(self, step: int) -> bool:
+        """As the schedule says, and every ``every`` steps behind ``stop`` up to ``end``."""
+        growing = self.stop < step <= (self.end or self.stop) and (step - self.start) % self.every == 0
+        return super().due(step) or growing
+
+    def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
+        """Prune all layers together, then drop and grow in each."""
+        size = magnitude(weights, {}, masks)
+        masks = masks.keep(size, self.left(step, masks))
+        ratio = cosine(self.regrow_ratio, LAST_RATIO, step, self.end or self.stop)
+        kept = kept_in_layers(masks)
+        sure = {name: count - ceil_(ratio * count) for name, count in kept.items()}
+        return masks.refill(size, sure, gradient({}, grads, masks), kept, regrow=True)

@@ -1,0 +1,38 @@
+"""What methods of a single training share: they prune before it, or while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from graphprune.methods.method import Method
+
+
+def open_density(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates a density of which something is left."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{attribute.alias} must lie in (0, 1], got {value}")
+
+
+@attrs.frozen(kw_only=True)
+class OneTraining(Method):
+    """A method that trains once and hands out one ticket; edges stay as they are.
+
+    A subclass that knows its masks before the training says so in :meth:`prune`, by ``replace(here, masks=...)``.
+
+    Args:
+        density: share of the prunable weights that is left in the end.
+    """
+
+    density: float = attrs.field(validator=open_density)
+
+    @property
+    def trainings(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def prunes_weights(self) -> bool:
+        """Always."""
+        return True

@@ -1,0 +1,82 @@
+"""Sparse training at a constant density: RigL and SET."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import attrs
+from torch import Tensor
+
+from graphprune.masks import Counts, MaskSet, gradient, magnitude, random
+from graphprune.masks.distribution import counts as layer_counts
+from graphprune.methods.fit import derive_seed
+from graphprune.methods.in_training import InTraining, cosine, floor_, share, steps
+
+
+@attrs.frozen(kw_only=True)
+class SparseTraining(InTraining):
+    """Methods that start sparse and move a share of each layer's weights at every update.
+
+    The number of weights of a layer never changes. A weight that was just dropped may be grown again, with its value;
+    all others start at zero, with a fresh optimiser state. The optimiser's step goes before the update and is not
+    replaced by it (as in the authors' TensorFlow code).
+
+    Args:
+        start: see :class:`InTraining`.
+        stop: optimiser step of the last update (RigL's authors: 75 % of the training).
+        every: optimiser steps between two updates (RigL's authors: 100).
+        drop_ratio: share of a layer's weights that moves, at first; it falls to 0 at ``stop`` along a cosine (RigL's
+            authors: 0.3).
+    """
+
+    every: int = attrs.field(default=100, validator=steps)
+    drop_ratio: float = attrs.field(default=0.3, validator=share)
+
+    @property
+    def initial_density(self) -> float:
+        """The final one."""
+        return self.density
+
+    def due(self, step: int) -> bool:
+        """Every ``every`` steps behind ``start``, up to ``stop``."""
+        return self.start < step <= self.stop and (step - self.start) % self.every == 0
+
+    def left(self, step: int, masks: MaskSet) -> Counts:
+        """The same in every layer at all steps."""
+        return layer_counts(self.distribution, {name: tuple(mask.shape) for name, mask in masks.items()}, self.density)
+
+    def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
+        """Drop the smallest weights of each layer and grow as many."""
+        ratio = cosine(self.drop_ratio, 0.0, step, self.stop)
+        left = {row.name: row.kept for row in masks.ledger}
+        sure = {name: count - floor_(ratio * count) for name, count in left.items()}
+        return masks.refill(magnitude(weights, {}, masks), sure, self.growth(step, masks, grads), left, regrow=True)
+
+    @abstractmethod
+    def growth(self, step: int, masks: MaskSet, grads: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Scores of entries to grow; the highest are."""
+
+
+@attrs.frozen(kw_only=True)
+class RigL(SparseTraining):
+    """Sparse training that grows where the gradient of the current batch is largest (Evci et al., ICML 2020)."""
+
+    name: ClassVar[str] = "rigl"
+
+    def growth(self, step: int, masks: MaskSet, grads: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The gradient's size."""
+        return gradient({}, grads, masks)
+
+
+@attrs.frozen(kw_only=True)
+class SET(SparseTraining):
+    """Sparse evolutionary training: weights grow at random places (Mocanu et al., Nature Communications 2018)."""
+
+    name: ClassVar[str] = "set"
+    reads_gradients: ClassVar[bool] = False
+
+    def growth(self, step: int, masks: MaskSet, grads: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A draw of its own for each step."""
+        return random(derive_seed(self.seed, "grow", step))({}, {}, masks)
