@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -17,7 +17,7 @@ from graphprune.data.base import Split
 from graphprune.data.bundled import Card
 from graphprune.data.download import cache_folder, check_md5, fetch
 from graphprune.data.image_files import AGAIN, CIFAR_ARCHIVE, IDX_FILES, Bytes, Part, Reader, pickled
-from graphprune.data.images import Augment, ImageData, Images
+from graphprune.data.images import WHITE, Augment, ImageData, Images
 from graphprune.data.splits import SEED, by_class
 
 CLASSES = 10
@@ -161,8 +161,8 @@ SETS = {
                 "CC BY 4.0 (UCI)",
                 "10 % validate and 20 % test, drawn by class with split_seed",
             ),
-            (0.019154,),  # of all images, whose brightest pixel is 16
-            (0.023595,),
+            (),  # of the images to train on, which the seed draws
+            (),
             Augment(pad=1, flip=False),
         ),
         ImageSet(
@@ -231,7 +231,7 @@ def load(
         ConnectionError: the download failed.
         ValueError: damaged files, or not as many images as the set has; a limit above the images there are.
     """
-    place = _place(name, root)
+    place, url = _place(name, root), FILES[name].url
     parts = {part: FILES[name].read(place, part) for part in get_args(Part)}
     for (part, (_, labels)), size in zip(parts.items(), FILES[name].sizes, strict=True):
         if len(labels) != size:
@@ -246,7 +246,8 @@ def load(
         },
         limit=limit,
         augment=augment,
-        files=FILES[name].url if root is None else str(root),
+        split_seed=str(split_seed),
+        files=f"the folder of downloads, made for {url}" if root is None else "a folder of the user's",
     )
 
 
@@ -267,7 +268,9 @@ def load_digits(
     images = pixels.reshape(-1, 8, 8)
     order = by_class(labels, np.random.default_rng(split_seed))
     first, second = round(DIGITS_TEST * len(order)), round((DIGITS_TEST + DIGITS_VAL) * len(order))
-    return SETS[name].data(
+    seen = images[order[second:]] / WHITE
+    known = replace(SETS[name], mean=(float(seen.mean()),), std=(float(seen.std()),))
+    return known.data(
         {
             "train": (images, labels, order[second:]),
             "val": (images, labels, order[first:second]),
@@ -275,6 +278,7 @@ def load_digits(
         },
         limit=limit,
         augment=augment,
+        split_seed=str(split_seed),
     )
 
 

@@ -222,6 +222,8 @@ class ImageData(LabelledData[Images]):
                 )
             if images.augment is not None and split != "train":
                 raise ValueError(f"{self.name}, {split} split: only images to train on may be augmented")
+            if (images.mean, images.std) != (self.train.mean, self.train.std):
+                raise ValueError(f"{self.name}, {split} split: normalised otherwise than the images to train on")
             if len(images) and not 0 <= int(images.y.min()) <= int(images.y.max()) < self.num_classes:
                 raise ValueError(f"{self.name}, {split} split: y must have classes from 0 to {self.num_classes - 1}")
 

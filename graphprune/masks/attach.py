@@ -26,7 +26,8 @@ class Handle:
     After each step of the optimiser the pruned weights are set to zero again, whatever momentum or decay did
     to them. On attaching, on `update` and on `detach` the optimiser's state at pruned and regrown entries is
     zeroed as well (every state tensor of the parameter's shape, whichever optimiser it is), so that nothing
-    comes back and a regrown weight starts afresh. Gradients stay dense: they are not touched.
+    comes back and a regrown weight starts afresh; what Adafactor and LBFGS keep in other shapes stays.
+    Gradients stay dense: they are not touched.
 
     A step that a gradient scaler skips changes no weight and needs no projection. An optimiser that evaluates
     a closure several times in one step (LBFGS) is projected once, at the end of its step.
@@ -35,8 +36,7 @@ class Handle:
     """
 
     def __init__(self, masks: MaskSet, model: nn.Module, optimizer: Optimizer) -> None:
-        # Training frameworks (Lightning Fabric, Accelerate) wrap the optimiser that really steps.
-        optimizer = getattr(optimizer, "optimizer", optimizer)
+        optimizer = stepping(optimizer)
         if optimizer in _ATTACHED:
             raise ValueError(
                 "masks are attached to this optimizer already: detach them, or update() the handle you have"
@@ -116,6 +116,12 @@ class Handle:
             for value in self._optimizer.state.get(parameter, {}).values():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     value.masked_fill_(~mask.to(value.device), 0)
+
+
+def stepping(optimizer: Optimizer) -> Optimizer:
+    """The optimiser that really steps: training frameworks (Lightning Fabric, Accelerate) wrap it."""
+    inner = getattr(optimizer, "optimizer", None)
+    return inner if isinstance(inner, Optimizer) else optimizer
 
 
 def _bits(mask: Tensor, parameter: Tensor) -> Tensor:

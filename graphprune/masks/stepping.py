@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.attach import masked_parameters
+from graphprune.masks.attach import masked_parameters, stepping
 from graphprune.masks.maskset import MaskSet
 
 Counts = int | Mapping[str, int]
@@ -55,7 +56,8 @@ class Pruning:
     evaluation. A gradient scaler that leaves unscaling to a fused optimiser shows them scaled; ranks are the same.
 
     Leaving the ``with`` block before the final density is reached raises, so that nobody takes a half-pruned network
-    for a pruned one; `detach` does not, for loops that go on later with the `state` of this one.
+    for a pruned one; `detach` does not, for loops that go on later with the `state` of this one. Weights that something
+    else (another optimiser, an averaging wrapper) has written over are an error at the next change and on leaving.
 
     Args:
         rule: what decides.
@@ -82,10 +84,11 @@ class Pruning:
                 f"{masks.kept:,} of {masks.total:,} weights are kept, but behind step {step:,} it would be "
                 f"{_told(rule.left(step, masks))}: take step and masks from the same state"
             )
-        self._rule, self._optimizer, self.step = rule, getattr(optimizer, "optimizer", optimizer), step
+        self._rule, self._model, self._optimizer, self.step = rule, model, stepping(optimizer), step
         self._members = _members(self._optimizer)
         self._handle = masks.attach(model, self._optimizer)
         self._grads: dict[str, Tensor] = {}
+        self._outer: FrameType | None = None
         # Behind the handle's own hook: the rule sees pruned weights as zeros.
         self._hooks = (
             self._optimizer.register_step_pre_hook(self._before),
@@ -119,7 +122,10 @@ class Pruning:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.detach()
-        if kind is None and not self.finished:
+        if kind is not None:
+            return
+        self._check_parameters()
+        if not self.finished:
             raise RuntimeError(
                 f"the training ended behind step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
                 f"{self.masks.kept:,} of {self.masks.total:,} weights are left instead of "
@@ -130,8 +136,14 @@ class Pruning:
     # ------------------------------------------------------------------ around a step
 
     def _before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._grads = {}
-        if not (self._rule.reads_gradients and self._rule.due(self.step + 1)):
+        caller = sys._getframe(1)
+        if self._outer is not None and _within(caller, self._outer):
+            return None  # step() of a subclass has called its parent's, of which torch calls the hooks once more
+        self._outer, self._grads = caller, {}
+        if not self._rule.due(self.step + 1):
+            return None
+        self._check_parameters()
+        if not self._rule.reads_gradients:
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
@@ -150,42 +162,52 @@ class Pruning:
 
     def _catch(self) -> None:
         """Copy the gradients: some optimisers work decay and momentum into them."""
-        missing = [name for name, parameter in self._parameters.items() if parameter.grad is None]
+        if self._skipped:
+            return
+        found = {name: parameter.grad for name, parameter in self._parameters.items()}
+        missing = [name for name, grad in found.items() if grad is None]
         if missing:
             raise RuntimeError(
                 f"the masks change behind step {self.step + 1:,}, but {missing} have no gradient: they take no part in "
                 "the loss, or gradients were cleared before the step. Protect these parameters, or mend the loop"
             )
-        self._grads = {
-            name: parameter.grad.detach().clone()
-            for name, parameter in self._parameters.items()
-            if parameter.grad is not None
-        }
+        self._grads = {name: grad.detach().clone() for name, grad in found.items() if grad is not None}
+        wrong = [name for name, grad in self._grads.items() if not bool(grad.isfinite().all())]
+        if wrong:
+            raise RuntimeError(
+                f"the masks change behind step {self.step + 1:,}, but the gradients of {wrong} are not finite: they "
+                "cannot be ranked"
+            )
+
+    @property
+    def _skipped(self) -> bool:
+        """Whether a gradient scaler has a fused optimiser skip this step."""
+        overflow = getattr(self._optimizer, "found_inf", None)
+        return overflow is not None and bool(overflow)
 
     def _behind(self, optimizer: Optimizer, *_: Any) -> None:
-        overflow = getattr(optimizer, "found_inf", None)  # set while a scaler has a fused optimiser skip its step
-        if overflow is not None and bool(overflow):
+        if sys._getframe(1) is not self._outer:
+            return
+        self._outer = None
+        if self._skipped:
             return
         self.step += 1
         if self._rule.due(self.step):
-            self._check_members()
-            self._handle.update(self._updated())
+            weights = {name: parameter.detach() for name, parameter in self._parameters.items()}
+            grads, self._grads = self._grads, {}
+            with torch.no_grad():
+                self._handle.update(self._rule.update(self.step, self.masks, weights, grads))
 
-    @torch.no_grad()
-    def _updated(self) -> MaskSet:
-        for name, grad in self._grads.items():
-            if not bool(grad.isfinite().all()):
-                raise RuntimeError(f"step {self.step:,}: the gradient of {name!r} is not finite, it cannot be ranked")
-        weights = {name: parameter.detach() for name, parameter in self._parameters.items()}
-        grads, self._grads = self._grads, {}
-        return self._rule.update(self.step, self.masks, weights, grads)
-
-    def _check_members(self) -> None:
+    def _check_parameters(self) -> None:
+        """Make sure that what is pruned is still what the model and the optimiser have, and that nothing came back."""
+        if any(own is not self._parameters[name] for name, own in masked_parameters(self._model, self.masks).items()):
+            raise RuntimeError("the model was given other parameters since pruning was attached: attach again")
         if _members(self._optimizer) != self._members:
             raise RuntimeError(
-                "the optimizer was given other parameters since pruning was attached, which it would leave dense: "
-                "detach() and attach again"
+                "the optimizer was given other parameters since pruning was attached, of which it knows nothing: keep "
+                "state(), detach() and attach again"
             )
+        self.masks.verify(self._model)
 
 
 def fits(masks: MaskSet, counts: Counts) -> bool:
@@ -193,8 +215,16 @@ def fits(masks: MaskSet, counts: Counts) -> bool:
     return masks.kept == counts if isinstance(counts, int) else all(r.kept == counts[r.name] for r in masks.ledger)
 
 
-def _members(optimizer: Optimizer) -> int:
-    return sum(len(group["params"]) for group in optimizer.param_groups)
+def _members(optimizer: Optimizer) -> list[int]:
+    return [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _within(inner: FrameType, outer: FrameType) -> bool:
+    """Whether a call is going on inside another one."""
+    frame: FrameType | None = inner.f_back
+    while frame is not None and frame is not outer:
+        frame = frame.f_back
+    return frame is outer
 
 
 def _told(counts: Counts) -> str:

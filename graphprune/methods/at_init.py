@@ -168,7 +168,8 @@ class SynFlow(AtInit):
     """The weights on the strongest paths, without any label (Tanaka et al., NeurIPS 2020).
 
     Of the batches only the first one's shape is read, or the structure of its graphs. Many small steps keep layers from
-    losing all their weights.
+    losing all their weights. Where ones at all nodes say nothing (the keys and queries of attention), no signal flows:
+    such parameters have to be protected.
 
     Args:
         iterations: steps on the way to the density, of which step k ends at ``density ** (k / iterations)``; 100 is the
@@ -183,10 +184,14 @@ class SynFlow(AtInit):
         return self.drawn(train, 100)
 
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
-        """Step by step; raises ValueError without a batch, or if no signal flows."""
+        """Step by step; raises ValueError without a batch, or where no signal flows through a parameter."""
         if not batches:
             raise ValueError("no batches: SynFlow needs one, for the shape of the input")
         flow, masks = Flow(model, batches[0]), dense
+        if dry := [name for name, score in flow.scores(dense).items() if not bool(score.any())]:
+            raise ValueError(
+                f"no signal flows through {dry}, so SynFlow would empty them: leave them out, protect={dry}"
+            )
         for step in range(1, self.iterations + 1):
             masks = masks.tighten(flow.scores(masks), self.density ** (step / self.iterations))
         return masks

@@ -13,6 +13,7 @@ from torch import nn
 from graphprune.graphs import RandomEdges
 from graphprune.masks import MaskSet, magnitude, random
 from graphprune.methods.fit import AnyData, Fit, derive_seed
+from graphprune.methods.one_training import share
 from graphprune.methods.position import proper
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 from graphprune.ticket import Ticket
@@ -99,12 +100,6 @@ class NoEdges(Dense):
         return Found(RandomEdges(), None)
 
 
-def _share(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates a share of all."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{attribute.alias} must lie in [0, 1], got {value}")
-
-
 @attrs.frozen(kw_only=True)
 class SmallDense(Dense):
     """A dense network of the width at which it has as many parameters as a ticket has left.
@@ -121,7 +116,7 @@ class SmallDense(Dense):
     """
 
     params: int | None = None
-    density: float | None = attrs.field(default=None, validator=attrs.validators.optional(_share))
+    density: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
     name = "small-dense"
 
     def __attrs_post_init__(self) -> None:

@@ -9,8 +9,8 @@ import attrs
 from torch import Tensor
 
 from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude
-from graphprune.methods.in_training import InTraining, ceil_, cosine, counted, floor_, kept_in_layers, share, steps
-from graphprune.methods.one_training import open_density
+from graphprune.methods.in_training import InTraining, cosine, counted, kept_in_layers, rounded_down, rounded_up, steps
+from graphprune.methods.one_training import open_density, share
 
 SCOPES = ("global", "layer")
 
@@ -24,19 +24,19 @@ class Gradual(InTraining):
 
     Args:
         start_density: density before ``start``; 1 is a dense start, 0.5 is usual for a sparse one.
-        scope: weights compete over all layers (``"global"``) or within each (``"layer"``), which then all have the same
-            density, from the start.
+        scope: weights compete over all layers (``"global"``) or within each (``"layer"``), each of which then keeps
+            ``round(density * weights)`` of its own, from the start.
     """
 
     start_density: float = attrs.field(default=1.0, validator=open_density)
-    scope: Literal["global", "layer"] = attrs.field(
-        default="global", validator=attrs.validators.in_(("global", "layer"))
-    )
+    scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.start_density < self.density:
             raise ValueError(f"density={self.density} is above start_density={self.start_density}")
+        if self.horizon < self.stop:
+            raise ValueError(f"end={self.horizon} is the end of the training, it cannot lie before stop={self.stop}")
 
     @property
     def schedule(self) -> Cubic:
@@ -111,7 +111,7 @@ class FGGP(Gradual):
     def check(self, masks: MaskSet) -> None:
         """Raise ValueError unless there are candidates enough for every update to come."""
         before = self.left(0, masks)
-        for step in filter(self.due, range(1, self.stop + 1)):
+        for step in (*range(self.start + self.every, self.stop, self.every), self.stop):
             after = self.left(step, masks)
             short = counted(lambda now, then: max(self._spared(now) - then, 0), before, after)
             if worst := max([short] if isinstance(short, int) else short.values()):
@@ -123,7 +123,7 @@ class FGGP(Gradual):
             before = after
 
     def _spared(self, kept: int) -> int:
-        return kept - floor_(self.candidate_ratio * kept)
+        return kept - rounded_down(self.candidate_ratio * kept)
 
 
 @attrs.frozen(kw_only=True)
@@ -144,11 +144,16 @@ class AnnealedGMP(Gradual):
 
     name: ClassVar[str] = "annealed"
 
+    @property
+    def horizon(self) -> int:
+        """The end of the annealing."""
+        return self.end or self.stop
+
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """The largest weights stay, and of the others those of largest gradient."""
-        ratio = cosine(self.restore_ratio, LAST_RATIO, step, self.end or self.stop)
+        ratio = cosine(self.restore_ratio, LAST_RATIO, step, self.horizon)
         left = self.left(step, masks)
-        sure = counted(lambda count: count - floor_(ratio * count), left)
+        sure = counted(lambda count: count - rounded_down(ratio * count), left)
         return masks.refill(magnitude(weights, {}, masks), sure, gradient({}, grads, masks), left)
 
 
@@ -173,21 +178,21 @@ class GraNet(Gradual):
 
     name: ClassVar[str] = "granet"
 
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        if self.end is not None and self.end < self.stop:
-            raise ValueError(f"end={self.end} is the end of the training, it cannot lie before stop={self.stop}")
+    @property
+    def horizon(self) -> int:
+        """The end of the annealing."""
+        return self.end or self.stop
 
     def due(self, step: int) -> bool:
         """As the schedule says, and every ``every`` steps behind ``stop`` up to ``end``."""
-        growing = self.stop < step <= (self.end or self.stop) and (step - self.start) % self.every == 0
+        growing = self.stop < step <= self.horizon and (step - self.start) % self.every == 0
         return super().due(step) or growing
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """Prune all layers together, then drop and grow in each."""
         size = magnitude(weights, {}, masks)
         masks = masks.keep(size, self.left(step, masks))
-        ratio = cosine(self.regrow_ratio, LAST_RATIO, step, self.end or self.stop)
+        ratio = cosine(self.regrow_ratio, LAST_RATIO, step, self.horizon)
         kept = kept_in_layers(masks)
-        sure = {name: count - ceil_(ratio * count) for name, count in kept.items()}
+        sure = {name: count - rounded_up(ratio * count) for name, count in kept.items()}
         return masks.refill(size, sure, gradient({}, grads, masks), kept, regrow=True)

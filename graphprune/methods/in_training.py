@@ -24,14 +24,8 @@ from graphprune.methods.position import Position
 
 def steps(instance: Any, attribute: attrs.Attribute[int], value: int | None) -> None:
     """Validates a number of optimiser steps."""
-    if value is not None and value < (0 if attribute.name == "start" else 1):
-        raise ValueError(f"{attribute.alias} must be a number of optimiser steps, got {value}")
-
-
-def share(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates a share of all, none included."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{attribute.alias} must lie in [0, 1], got {value}")
+    if value is not None and (type(value) is not int or value < (0 if attribute.name == "start" else 1)):
+        raise ValueError(f"{attribute.alias} must be a number of optimiser steps, a whole one, got {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -91,6 +85,11 @@ class InTraining(OneTraining):
     def initial_density(self) -> float:
         """The density before the first step."""
 
+    @property
+    def horizon(self) -> int:
+        """The last step that the method has plans for."""
+        return self.stop
+
     def check(self, masks: MaskSet) -> None:
         """Raise ValueError where the method cannot do on these parameters what it is to do."""
 
@@ -107,8 +106,8 @@ class InTraining(OneTraining):
         """Prune from the optimiser's next step on; nothing else in the loop changes.
 
         Args:
-            model: any network. Of a compiled or DistributedDataParallel one the module inside is pruned, and the masks
-                have its names.
+            model: any network. Inside a wrapper (compiled, data parallel, Fabric's) the module itself is pruned, and
+                the masks have its names.
             optimizer: owns the parameters that are pruned.
             steps: how many steps the training takes, if that is known: a ``stop`` behind it is then refused at once,
                 and not when the training is over.
@@ -119,14 +118,16 @@ class InTraining(OneTraining):
 
         Raises:
             ValueError: nothing to prune, a frozen parameter, an optimiser that lacks one of the parameters or has masks
-                already, pruning that cannot be finished, or a ``resume`` that is no state of this method.
+                already, pruning that cannot be finished, or a ``resume`` with other parameters or another number of
+                weights than this method has at its step.
         """
         model = inner(model)
         dense = MaskSet.dense(model, self.selector)
         self.check(dense)
-        if steps is not None and self.stop > steps:
+        if steps is not None and self.horizon > steps:
+            name = "stop" if self.horizon == self.stop else "end"
             raise ValueError(
-                f"stop={self.stop} lies behind the {steps} steps of the training: lower stop, train longer"
+                f"{name}={self.horizon} lies behind the {steps} steps of the training: lower it, or train longer"
             )
         if resume is None:
             return Pruning(self, self.first(dense), model, optimizer)
@@ -159,28 +160,29 @@ def cosine(first: float, last: float, step: int, steps: int) -> float:
     return last + (first - last) * (1 + cos(pi * min(step / steps, 1.0))) / 2
 
 
-def floor_(value: float) -> int:
+def rounded_down(value: float) -> int:
     """Round down, but not from what is a whole number but for the float: 0.29 * 100 is 28.999999999999996."""
     return floor(round(value, 6))
 
 
-def ceil_(value: float) -> int:
+def rounded_up(value: float) -> int:
     """Round up, but not from what is a whole number but for the float."""
     return ceil(round(value, 6))
 
 
 def inner(model: nn.Module) -> nn.Module:
-    """The module inside torch.compile's and DistributedDataParallel's wrappers."""
-    if isinstance(model, DistributedDataParallel):
-        return inner(model.module)
-    compiled = getattr(model, "_orig_mod", None)
-    return inner(compiled) if isinstance(compiled, nn.Module) else model
+    """The module inside the wrappers of torch.compile, of data parallelism and of Lightning Fabric."""
+    parallel = isinstance(model, (DistributedDataParallel, nn.DataParallel)) or hasattr(model, "_forward_module")
+    wrapped = getattr(model, "module" if parallel else "_orig_mod", None)
+    return inner(wrapped) if isinstance(wrapped, nn.Module) else model
 
 
 def _resumed(state: Mapping[str, Any], dense: MaskSet) -> tuple[MaskSet, int]:
     if not isinstance(state, Mapping) or state.keys() != {"step", "masks"}:
         raise ValueError("resume must be what state() of an earlier run returned: a mapping of step and masks")
     masks, step = MaskSet.of(state["masks"]), state["step"]
+    if masks.keys() == dense.keys():
+        masks = MaskSet.of({name: mask.to(dense[name].device) for name, mask in masks.items()})
     if {name: mask.shape for name, mask in masks.items()} != {name: mask.shape for name, mask in dense.items()}:
         raise ValueError(f"resume has masks of other parameters: {sorted(masks)}, this model's are {sorted(dense)}")
     if not isinstance(step, int) or step < 0:

@@ -15,6 +15,12 @@ def open_density(instance: Any, attribute: attrs.Attribute[float], value: float)
         raise ValueError(f"{attribute.alias} must lie in (0, 1], got {value}")
 
 
+def share(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates a share of all, none and all included."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.alias} must lie in [0, 1], got {value}")
+
+
 @attrs.frozen(kw_only=True)
 class OneTraining(Method):
     """A method that trains once and hands out one ticket; edges stay as they are.

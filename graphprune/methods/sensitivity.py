@@ -127,7 +127,7 @@ class Flow:
 
     Args:
         model: its present weights count.
-        example: one batch; only its shape is read, and of graphs the edges and whole-numbered features.
+        example: one batch; only its shape is read, and whole-numbered features and the edges of graphs.
     """
 
     def __init__(self, model: nn.Module, example: Any) -> None:

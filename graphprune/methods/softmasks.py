@@ -54,7 +54,7 @@ class SoftMasked(nn.Module):
 
     def forward(self, batch: Data) -> Tensor:
         """The network's logits."""
-        numbers = batch.get(EDGE_UNIT)
+        numbers = None if self.edges is None else batch.get(EDGE_UNIT)
         gate = None if self.edges is None or numbers is None else self.edges(numbers)
         masked = {
             f"model.{name}": self.model.get_parameter(name) * mask

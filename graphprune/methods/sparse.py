@@ -12,7 +12,8 @@ from torch import Tensor
 from graphprune.masks import Counts, MaskSet, gradient, magnitude, random
 from graphprune.masks.distribution import counts as layer_counts
 from graphprune.methods.fit import derive_seed
-from graphprune.methods.in_training import InTraining, cosine, floor_, share, steps
+from graphprune.methods.in_training import InTraining, cosine, kept_in_layers, rounded_down, steps
+from graphprune.methods.one_training import share
 
 
 @attrs.frozen(kw_only=True)
@@ -20,8 +21,8 @@ class SparseTraining(InTraining):
     """Methods that start sparse and move a share of each layer's weights at every update.
 
     The number of weights of a layer never changes. A weight that was just dropped may be grown again, with its value;
-    all others start at zero, with a fresh optimiser state. The optimiser's step goes before the update and is not
-    replaced by it (as in the authors' TensorFlow code).
+    all others start at zero, with a fresh optimiser state. Shares are rounded down: a layer of three weights never
+    moves. The optimiser's step goes before the update and is not replaced by it (as in the authors' TensorFlow code).
 
     Args:
         start: see :class:`InTraining`.
@@ -50,8 +51,8 @@ class SparseTraining(InTraining):
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """Drop the smallest weights of each layer and grow as many."""
         ratio = cosine(self.drop_ratio, 0.0, step, self.stop)
-        left = {row.name: row.kept for row in masks.ledger}
-        sure = {name: count - floor_(ratio * count) for name, count in left.items()}
+        left = kept_in_layers(masks)
+        sure = {name: count - rounded_down(ratio * count) for name, count in left.items()}
         return masks.refill(magnitude(weights, {}, masks), sure, self.growth(step, masks, grads), left, regrow=True)
 
     @abstractmethod

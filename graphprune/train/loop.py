@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -102,6 +103,12 @@ class Fit:
             raise ValueError(f"bad rates: lr={self.lr} must be above 0, weight_decay={self.weight_decay} not below")
         if not all(0 < share < 1 for share in self.milestones):
             raise ValueError(f"milestones must be shares of the epochs between 0 and 1, got {self.milestones}")
+        reached = [0, *(round(share * self.epochs) for share in self.milestones), self.epochs]
+        if not all(earlier < later for earlier, later in pairwise(reached)):
+            raise ValueError(
+                f"milestones must rise and lie behind different epochs before the last: {self.milestones} of "
+                f"{self.epochs} epochs are behind epochs {reached[1:-1]}"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
         if self.precision == "16-mixed" and self._accelerator == "cpu":

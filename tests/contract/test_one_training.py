@@ -105,9 +105,8 @@ def test_a_residual_network_over_images(name):
         },
     )
     model = gp.models.ResNet20.for_data(wide)
-    (ticket,) = method(name, density=0.1, protect="stem*", **({"stop": 3} if name != "snip" else {})).rounds(
-        model, wide, fit(epochs=2)
-    )
+    shorter = {"snip": {}, "granet": {"stop": 3, "end": 4}}.get(name, {"stop": 3})
+    (ticket,) = method(name, density=0.1, protect="stem*", **shorter).rounds(model, wide, fit(epochs=2))
     assert ticket.masks.kept == round(0.1 * ticket.masks.total)
     assert not any(key.startswith("stem") for key in ticket.masks)
 
@@ -205,6 +204,8 @@ def test_iterative_methods_prune_networks_over_images_too():
     for name, extra in (("imp", {}), ("random", {"edge_rate": 0})):
         tickets = list(METHODS[name](rounds=2, weight_rate=0.5, **extra).rounds(model, data, fit()))
         assert tickets[-1].masks.kept == round(0.25 * tickets[-1].masks.total)
+    (ugs,) = METHODS["ugs"](rounds=1, edge_rate=0, weight_rate=0.5, weight_l1=1e-3).rounds(model, data, fit())
+    assert ugs.masks.kept == round(0.5 * ugs.masks.total)
     (dense,) = METHODS["dense"]().rounds(model, data, fit())
     assert dense.masks.density == 1
     with pytest.raises(ValueError, match="has no edges"):

@@ -281,3 +281,20 @@ def test_molecules_with_bonds(method: type[AtInit]) -> None:
     model = gp.models.GIN.for_data(data, hidden=8, layers=2)
     masks = method(density=0.1).masks(model, [data.train.batch(range(10))])
     assert masks.kept == round(0.1 * masks.total) and not masks.collapsed
+
+
+def test_synflow_names_what_no_signal_reaches():
+    class Difference(nn.Module):
+        """Ones at all inputs cancel out in one of the branches."""
+
+        def __init__(self):
+            super().__init__()
+            self.plain, self.differing = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.plain(x) + self.differing(x - x.mean(1, keepdim=True))
+
+    batches = [(torch.randn(3, 4), torch.tensor([0, 1, 1]))]
+    with pytest.raises(ValueError, match=r"no signal flows through \['differing.weight'\]"):
+        SynFlow(density=0.5).masks(Difference(), batches)
+    assert SynFlow(density=0.5, protect="differing.*").masks(Difference(), batches).kept == 4

@@ -443,11 +443,6 @@ def test_settings_that_make_no_sense_are_refused(change, text):
         FGGP(**{"density": 0.2, **PLAN, **change})
 
 
-def test_growing_cannot_end_before_pruning_does():
-    with pytest.raises(ValueError, match="end=10"):
-        GraNet(density=0.2, end=10, **PLAN)
-
-
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_too_few_candidates_are_told_before_any_training(scope):
     net = network()
@@ -500,7 +495,7 @@ def test_a_gradient_that_is_not_finite_is_named():
     net = network()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
     with (
-        pytest.raises(RuntimeError, match=r"step 5: the gradient of '0.weight' is not finite"),
+        pytest.raises(RuntimeError, match=r"behind step 5, but the gradients of .*'0.weight'.* are not finite"),
         GRADUAL["fggp"].attach(net, optimizer),
     ):
         for x, _ in batches(5):
@@ -561,3 +556,124 @@ def test_masks_are_a_set_that_stands_behind_the_run():
         train(net, optimizer, STEPS)
     assert isinstance(run.masks, MaskSet)
     assert run.masks == MaskSet.from_zeros(net)
+
+
+# ---------------------------------------------------------------------- unusual company
+
+
+class Twice(torch.optim.SGD):
+    """Calls its parent's step, of which torch calls the hooks too."""
+
+    def step(self, closure=None):
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_that_calls_its_parents_step_counts_once(name):
+    torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)  # from here on SGD.step itself calls hooks
+    found = []
+    for kind in (torch.optim.SGD, Twice):
+        net = network()
+        optimizer = kind(net.parameters(), lr=0.1, momentum=0.9)
+        with METHODS[name].attach(net, optimizer, steps=STEPS) as run:
+            train(net, optimizer, STEPS)
+        assert run.step == STEPS
+        found.append(run.masks)
+    assert found[0] == found[1]
+
+
+def test_a_step_that_failed_is_forgotten():
+    class Fails(torch.optim.SGD):
+        fail = True
+
+        def step(self, closure=None):
+            if self.fail:
+                raise ArithmeticError
+            return super().step(closure)
+
+    net = network()
+    optimizer = Fails(net.parameters(), lr=0.1)
+    with METHODS["gmp"].attach(net, optimizer) as run:
+        with pytest.raises(ArithmeticError):
+            train(net, optimizer, 1)
+        optimizer.fail = False
+        train(net, optimizer, STEPS)
+    assert run.step == STEPS
+
+
+def test_weights_that_something_else_writes_over_are_told():
+    net = network()
+    optimizer, other = OPTIMIZERS["sgd"](net.parameters()), torch.optim.SGD(net.parameters(), lr=0.1)
+    with (
+        pytest.raises(RuntimeError, match="pruned weights are not zero"),
+        GRADUAL["gmp"].attach(net, optimizer),
+    ):
+        train(net, optimizer, STEPS)
+        other.step()
+
+
+def test_a_layer_that_was_replaced_is_told():
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](net.parameters())
+    with (
+        pytest.raises(RuntimeError, match="the model was given other parameters"),
+        GRADUAL["gmp"].attach(net, optimizer),
+    ):
+        net[2] = nn.Linear(9, 7)
+        optimizer.param_groups[0]["params"][2:4] = list(net[2].parameters())
+        train(net, optimizer, STEPS)
+
+
+@pytest.mark.parametrize("late", [4, STEPS])
+def test_what_a_refused_step_leaves_behind_can_go_on(late):
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](net.parameters())
+    run = METHODS["gmp"].attach(net, optimizer)
+    train(net, optimizer, late)
+    extra = nn.Parameter(torch.zeros(3, 3))
+    optimizer.add_param_group({"params": [extra]})
+    if late == STEPS:
+        with pytest.raises(RuntimeError, match="given other parameters"), run:
+            pass
+        return
+    with pytest.raises(RuntimeError, match="given other parameters"):
+        train(net, optimizer, 1)
+    assert run.step == 4
+    run.detach()
+    with METHODS["gmp"].attach(net, optimizer, resume=run.state()) as again:
+        train(net, optimizer, STEPS)
+    assert again.masks.kept == round(0.2 * TOTAL)
+
+
+def test_wrappers_are_looked_into_for_the_names():
+    from lightning_fabric import Fabric
+
+    net = network()
+    model, optimizer = Fabric(accelerator="cpu", devices=1).setup(net, OPTIMIZERS["sgd"](net.parameters()))
+    with METHODS["fggp"].replace(protect="0.*").attach(model, optimizer) as run:
+        train(model, optimizer, STEPS)
+    assert list(run.masks) == ["2.weight", "4.weight"]
+    run.masks.verify(net)
+    parallel = nn.DataParallel(network())
+    other = METHODS["gmp"].attach(parallel, OPTIMIZERS["sgd"](parallel.parameters()))
+    assert list(other.masks) == ["0.weight", "2.weight", "4.weight"]
+
+
+@pytest.mark.parametrize("stop", [10.4, 10.0, True, "10"])
+def test_steps_are_whole_numbers(stop):
+    with pytest.raises(ValueError, match="stop must be a number of optimiser steps, a whole one"):
+        GMP(density=0.2, stop=stop, every=1)
+
+
+@pytest.mark.parametrize("kind", [GraNet, AnnealedGMP])
+def test_annealing_ends_with_the_training(kind):
+    net = network()
+    with pytest.raises(ValueError, match="end=10 is the end of the training"):
+        kind(density=0.2, end=10, **PLAN)
+    with pytest.raises(ValueError, match="end=30 lies behind the 25 steps"):
+        kind(density=0.2, end=30, **PLAN).attach(net, OPTIMIZERS["sgd"](net.parameters()), steps=25)
+
+
+def test_a_long_schedule_is_checked_in_a_moment():
+    net = network()
+    FGGP(density=0.2, stop=50_000_000, every=1_000_000).attach(net, OPTIMIZERS["sgd"](net.parameters())).detach()
