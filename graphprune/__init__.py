@@ -26,6 +26,8 @@ __all__ = [
     "FitResult",
     "GraNet",
     "GraSP",
+    "GumbelGates",
+    "HardConcreteGates",
     "MagnitudeAtInit",
     "MaskSet",
     "NoEdges",
@@ -35,6 +37,8 @@ __all__ = [
     "RandomAtInit",
     "RandomPruning",
     "RigL",
+    "STRGates",
+    "SigmoidGates",
     "SmallDense",
     "SoftEdges",
     "Sparsifier",
@@ -45,6 +49,7 @@ __all__ = [
     "data",
     "graphs",
     "masks",
+    "measure",
     "methods",
     "models",
     "prunable",
@@ -53,7 +58,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from graphprune import bench, data, graphs, masks, methods, models, train
+    from graphprune import bench, data, graphs, masks, measure, methods, models, train
     from graphprune.graphs import (
         EdgeMask,
         EdgePredictor,
@@ -63,7 +68,7 @@ if TYPE_CHECKING:
         SoftEdges,
         register_soft_edges,
     )
-    from graphprune.masks import MaskSet, prunable
+    from graphprune.masks import GumbelGates, HardConcreteGates, MaskSet, SigmoidGates, STRGates, prunable
     from graphprune.methods import (
         FGGP,
         GMP,
@@ -90,10 +95,10 @@ if TYPE_CHECKING:
     )
     from graphprune.ticket import Ticket
 else:
-    _FLOORS = ("bench", "data", "graphs", "masks", "methods", "models", "train")
+    _FLOORS = ("bench", "data", "graphs", "masks", "measure", "methods", "models", "train")
     _HOLDS = {
         "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
-        "masks": "MaskSet prunable",
+        "masks": "GumbelGates HardConcreteGates MaskSet STRGates SigmoidGates prunable",
         "methods": "FGGP GMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP MagnitudeAtInit "
         "NoEdges Protocol RandomAtInit RandomPruning RigL SmallDense Sparsifier SynFlow",
         "ticket": "Ticket",

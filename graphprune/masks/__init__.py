@@ -1,6 +1,16 @@
 """The mask engine: scores in, a segmented exact top-k, boolean masks out. It knows tensors, not graphs."""
 
 from graphprune.masks.attach import Handle, check_ranks, rewind_
+from graphprune.masks.gates import (
+    DensityControl,
+    Gates,
+    GumbelGates,
+    HardConcreteGates,
+    SigmoidGates,
+    STRGates,
+    Temperature,
+    straight_through,
+)
 from graphprune.masks.maskset import LedgerRow, MaskSet
 from graphprune.masks.schedules import Constant, Cubic, Geometric, Schedule
 from graphprune.masks.scores import Scorer, gradient, magnitude, random, saliency
@@ -15,17 +25,24 @@ __all__ = [
     "Constant",
     "Counts",
     "Cubic",
+    "DensityControl",
+    "Gates",
     "Geometric",
+    "GumbelGates",
     "Handle",
+    "HardConcreteGates",
     "LedgerRow",
     "MaskSet",
     "Pruning",
     "Rule",
+    "STRGates",
     "Schedule",
     "Scope",
     "Scorer",
     "Selector",
+    "SigmoidGates",
     "Targets",
+    "Temperature",
     "Unit",
     "Weight",
     "check_ranks",
@@ -37,4 +54,5 @@ __all__ = [
     "rewind_",
     "saliency",
     "sparing",
+    "straight_through",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 import torch
@@ -12,8 +12,22 @@ from torch import nn
 from graphprune.graphs import EdgePredictor, RandomEdges, Stage, supports
 from graphprune.masks import magnitude, random
 from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.joint import JointNetwork
+from graphprune.methods.joint import JointNetwork, SampledGates, soft_gates
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
+
+EdgeGates = Literal["soft", "gumbel"]
+
+
+def known(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    """Validates how edges are gated."""
+    if value not in get_args(EdgeGates):
+        raise ValueError(f"{attribute.alias} must be one of {', '.join(get_args(EdgeGates))}, got {value!r}")
+
+
+def above_zero(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates a temperature."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{attribute.alias} must be above 0 and finite, got {value}")
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +48,17 @@ class ICPG(IterativeMethod):
         predictor_lr: its learning rate; None: the model's (the authors tune it per data set, from 1e-4 to 1e-2).
         predictor_start: each round's predictor starts from the ``"rewound"`` initial weights (authors, TU) or from
             ``"fresh"`` random ones (authors, Cora).
+        edge_gates: how the predictor's scores act in the search's training. ``"soft"`` (authors): every edge is weighed
+            by its score; removed edges, which validation and deployment meet, are never seen. ``"gumbel"``: training
+            removes edges too, at random and anew in each forward pass; both arcs of a pair share one draw. An edge
+            stays with probability ``sigmoid(logit - c)``, where c is the one number of its graph (under a global
+            budget: of the batch) that removes as large a share on average as the round will, ``edge_rate``. Left as
+            they are, logits around 0 would take half of all edges at any rate, and train the network for graphs that no
+            ticket meets. c changes no rank within a graph, and ranks are all that pruning asks of scores.
+        temperature: of ``"gumbel"`` in the backward pass, above 0: the gradient is that of
+            ``sigmoid((logit - c + noise) / temperature)``. At 1, the default, that is the soft gates' slope at a noisy
+            place; higher ones give flatter slopes (3 is published for gates of single weights), lower ones teach
+            undecided edges only.
         edge_scores: ``"predictor"``, or ``"random"`` as an ablation.
         weight_scores: ``"magnitude"``, or ``"random"`` as an ablation.
         protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
@@ -45,12 +70,15 @@ class ICPG(IterativeMethod):
         seed: of the ablations' random choices.
 
     Raises:
-        ValueError: a rate outside [0, 1), fewer than one round, no predictor where one is needed.
+        ValueError: a rate outside [0, 1), fewer than one round, no predictor where one is needed, unknown gates, or a
+            temperature that is not above 0.
     """
 
     predictor: nn.Module | None = None
     predictor_lr: float | None = None
     predictor_start: Literal["rewound", "fresh"] = "rewound"
+    edge_gates: EdgeGates = attrs.field(default="soft", validator=known)
+    temperature: float = attrs.field(default=1.0, validator=above_zero)
     edge_scores: Literal["predictor", "random"] = "predictor"
     weight_scores: Literal["magnitude", "random"] = "magnitude"
 
@@ -78,7 +106,9 @@ class ICPG(IterativeMethod):
         if self._learns_edges:
             scorer, prefix = self._initial_predictor(number), "model."
             stage = Stage(scorer, self.edge_rate, self.edge_density(number))
-            model = JointNetwork(model, scorer, stage, self.protocol.rule, here.data.train, self.predictor_lr)
+            gates = soft_gates if self.edge_gates == "soft" else SampledGates(1 - self.edge_rate, self.temperature)
+            rule, train = self.protocol.rule, here.data.train
+            model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
         result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
         if scorer is not None:
             best = {name: value for name, value in result.best.items() if name.startswith("predictor.")}
@@ -102,4 +132,7 @@ class ICPG(IterativeMethod):
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
         config = getattr(self.predictor, "config", None)
-        return super().settings() | {"predictor": config() if callable(config) else repr(self.predictor)}
+        settings = super().settings() | {"predictor": config() if callable(config) else repr(self.predictor)}
+        # Tickets from before there was a choice have soft gates and do not say so; runs can go on behind them.
+        unsaid = ("edge_gates", "temperature") if self.edge_gates == "soft" else ()
+        return {name: value for name, value in settings.items() if name not in unsaid}

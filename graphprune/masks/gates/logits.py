@@ -1,0 +1,89 @@
+"""Gates with one logit for each unit."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from math import log
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.masks.gates.base import Empty, Gates
+from graphprune.masks.gates.control import DensityControl
+from graphprune.masks.targets import Selector
+from graphprune.masks.units import Unit
+
+
+class LogitGates(Gates):
+    """Gates that hold a logit for each unit, single precision for weights in half precision.
+
+    Attributes:
+        logits: by parameter name, with ``/`` for the dots; each of shape ``(units,)``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        start: float,
+        select: Selector,
+        unit: Unit,
+        density: float | None,
+        penalty_weight: float | None,
+        control: DensityControl,
+        empty: Empty = "raise",
+    ) -> None:
+        super().__init__(
+            model,
+            select=select,
+            unit=unit,
+            density=density,
+            penalty_weight=penalty_weight,
+            control=control,
+            empty=empty,
+        )
+        if not 0.0 < start < 1.0:
+            raise ValueError(f"start must be a probability between 0 and 1, got {start}")
+        self.logits = nn.ParameterDict()
+        for name in self._shapes:
+            weight = self._weight(name).detach()
+            units = len(unit.alive(torch.ones_like(weight, dtype=torch.bool)))
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            logits = torch.randn(units, dtype=dtype, device=weight.device) * (2 * len(weight) / max(weight.numel(), 1))
+            self.logits[key(name)] = nn.Parameter(logits + log(start / (1 - start)))
+
+    def logit(self, name: str) -> Tensor:
+        """``(units,)`` logits of one parameter.
+
+        Raises:
+            TypeError: they were brought to half precision, which is too coarse for logits and for their noise.
+        """
+        logits: Tensor = self.logits[key(name)]
+        if logits.dtype not in (torch.float32, torch.float64):
+            raise TypeError(
+                f"the gates of {name!r} are {logits.dtype}: keep them in single precision, gates.float(); the model "
+                "may be in half precision without them"
+            )
+        return logits
+
+    def margin(self, name: str) -> Tensor:
+        """The logits."""
+        return self.logit(name)
+
+    def pressure(self) -> Tensor:
+        """The expected share of entries that are kept."""
+        first = next(iter(self.logits.values()))
+        shares = [
+            self.expected(name).sum() * (self._weight(name).numel() / max(len(self.logit(name)), 1))
+            for name in self._shapes
+        ]
+        return torch.stack([share.to(first.device) for share in shares]).sum() / self.total
+
+    @abstractmethod
+    def expected(self, name: str) -> Tensor:
+        """``(units,)``: with which probability a unit is let through in training, or how much of it; differentiable."""
+
+
+def key(name: str) -> str:
+    """A parameter's name as the key of a ParameterDict, which takes no dots."""
+    return name.replace(".", "/")
