@@ -65,7 +65,7 @@ def to_share(logits: Tensor, sizes: Tensor, share: float) -> Tensor:
     """
     if not logits.numel():
         return logits
-    wide, wanted = logits.double(), share * sizes
+    wide, wanted = logits.double(), share * sizes.double()
     with torch.no_grad():
         # At one end no sigmoid is below the share, at the other none above it.
         odds = float(torch.tensor(share, dtype=torch.float64).logit(eps=1e-12))
