@@ -41,7 +41,6 @@ def linger(mark: Path) -> None:
 if __name__ == "__main__":
     from tests.bench import calls  # under its own name, by which the processes find it
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it from the start
     with processes(2) as executor:
         futures = [executor.submit(calls.linger, Path(mark)) for mark in sys.argv[1:]]
         futures[0].result()
