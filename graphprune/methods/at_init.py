@@ -50,7 +50,7 @@ class AtInit(OneTraining):
                 derivatives that are not finite.
         """
         model = inner(model)
-        dense = MaskSet.dense(model, self.selector)
+        dense = self.dense(model)
         frozen = [name for name, weight in weights_of(model, list(dense)).items() if not weight.requires_grad]
         if frozen:
             raise ValueError(f"the parameters {frozen} are frozen: give them requires_grad, or protect={frozen}")

@@ -122,7 +122,7 @@ class InTraining(OneTraining):
                 weights than this method has at its step.
         """
         model = inner(model)
-        dense = MaskSet.dense(model, self.selector)
+        dense = self.dense(model)
         self.check(dense)
         if steps is not None and self.horizon > steps:
             name = "stop" if self.horizon == self.stop else "end"

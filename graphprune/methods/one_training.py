@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+from torch import nn
 
+from graphprune.masks import MaskSet
 from graphprune.methods.method import Method
 
 
@@ -32,6 +34,17 @@ class OneTraining(Method):
     """
 
     density: float = attrs.field(validator=open_density)
+
+    def dense(self, model: nn.Module) -> MaskSet:
+        """All weights that the method may prune.
+
+        Raises:
+            ValueError: there are none, or so few that the density keeps none of them.
+        """
+        dense = MaskSet.dense(model, self.selector)
+        if not round(self.density * dense.total):
+            raise ValueError(f"density={self.density} keeps none of the {dense.total:,} weights: raise it")
+        return dense
 
     @property
     def trainings(self) -> int:

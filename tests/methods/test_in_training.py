@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from graphprune import FGGP, GMP, SET, AnnealedGMP, GraNet, MaskSet, RigL
+from graphprune import FGGP, GMP, SET, SNIP, AnnealedGMP, GraNet, MaskSet, RigL
 from tests.methods.loops import OPTIMIZERS, ByHand, batches, cubic, fall, network, top, train
 
 PLAN = {"start": 2, "stop": 20, "every": 3}
@@ -677,3 +677,11 @@ def test_annealing_ends_with_the_training(kind):
 def test_a_long_schedule_is_checked_in_a_moment():
     net = network()
     FGGP(density=0.2, stop=50_000_000, every=1_000_000).attach(net, OPTIMIZERS["sgd"](net.parameters())).detach()
+
+
+def test_a_density_that_keeps_nothing_is_refused():
+    net = network()
+    with pytest.raises(ValueError, match=rf"density=0\.001 keeps none of the {TOTAL} weights"):
+        GMP(density=0.001, stop=9, every=1).attach(net, OPTIMIZERS["sgd"](net.parameters()))
+    with pytest.raises(ValueError, match="keeps none"):
+        SNIP(density=0.001).masks(net, list(batches(1)))
