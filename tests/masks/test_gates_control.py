@@ -167,8 +167,8 @@ def test_the_two_pathways_of_a_toy_are_found() -> None:
         x = torch.rand(2000, 4) * 2 - 1
         y = torch.stack([3 * torch.sin((x[:, 0] - x[:, 1]) ** 2), (x[:, 2] + x[:, 3]) ** 3], 1)
         net = nn.Sequential(nn.Linear(4, 10), nn.SiLU(), nn.Linear(10, 10), nn.SiLU(), nn.Linear(10, 2))
-        gates = GumbelGates(net, density=0.12, control=DensityControl(steps=4000))
-        optimizer = Adam([*net.parameters(), *gates.parameters()], lr=0.01)
+        gates = GumbelGates(net, density=0.15, control=DensityControl(steps=6000, power=1.5), empty="keep-one")
+        optimizer = Adam([{"params": net.parameters()}, {"params": gates.parameters(), "lr": 0.03}], lr=0.01)
         with gates.attach(net):
             for _ in range(7500):
                 loss = functional.l1_loss(net(x[:1000]), y[:1000]) + gates.penalty()
