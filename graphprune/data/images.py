@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from graphprune.data.base import LabelledData, Split, Task
 from graphprune.data.metrics import Metric
+from graphprune.graphs.packed import PackedLoader
 
 WHITE = 255.0  # the brightest byte; means and deviations of pixels are in units of it
 
@@ -155,7 +156,7 @@ class Images:
 
     def loader(
         self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None
-    ) -> ImageLoader:
+    ) -> PackedLoader[ImageBatch]:
         """Batches of ``batch_size`` images.
 
         Args:
@@ -163,7 +164,7 @@ class Images:
             shuffle: a new order every pass.
             generator: where the order comes from.
         """
-        return ImageLoader(self, batch_size, shuffle, generator)
+        return PackedLoader(self, batch_size, shuffle, generator)
 
     def digest(self) -> str:
         """SHA-256 over pixels, labels and what a batch does with them."""
@@ -172,23 +173,6 @@ class Images:
         for values in (self.x, self.y):
             total.update(values.cpu().contiguous().numpy().data)
         return total.hexdigest()
-
-
-class ImageLoader:
-    """Iterates over images in batches; see :meth:`Images.loader`."""
-
-    def __init__(self, images: Images, batch_size: int, shuffle: bool, generator: torch.Generator | None) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.images, self.batch_size, self.shuffle, self.generator = images, batch_size, shuffle, generator
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
-
-    def __iter__(self) -> Iterator[ImageBatch]:
-        size = len(self.images)
-        order = torch.randperm(size, generator=self.generator) if self.shuffle else torch.arange(size)
-        return (self.images.batch(rows) for rows in order.split(self.batch_size) if size)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -251,7 +251,7 @@ class PackedGraphs(Dataset[Data]):
         *,
         shuffle: bool = False,
         generator: torch.Generator | None = None,
-    ) -> PackedLoader:
+    ) -> PackedLoader[Batch]:
         """Batches of ``batch_size`` graphs.
 
         Args:
@@ -273,25 +273,31 @@ class PackedGraphs(Dataset[Data]):
         return total.hexdigest()
 
 
-class PackedLoader:
-    """Iterates over a packed data set in batches; see :meth:`PackedGraphs.loader`."""
+B = TypeVar("B", covariant=True)
 
-    def __init__(
-        self,
-        graphs: PackedGraphs,
-        batch_size: int,
-        shuffle: bool,
-        generator: torch.Generator | None,
-    ) -> None:
+
+class Batched(Protocol[B]):
+    """What a loader needs of a split: a length, and batches by number."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor) -> B:
+        """The samples of these numbers."""
+
+
+class PackedLoader(Generic[B]):
+    """Iterates over a packed split, of graphs or of images, in batches; see :meth:`PackedGraphs.loader`."""
+
+    def __init__(self, samples: Batched[B], batch_size: int, shuffle: bool, generator: torch.Generator | None) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.graphs, self.batch_size, self.shuffle, self.generator = graphs, batch_size, shuffle, generator
+        self.samples, self.batch_size, self.shuffle, self.generator = samples, batch_size, shuffle, generator
 
     def __len__(self) -> int:
-        return -(-len(self.graphs) // self.batch_size)
+        return -(-len(self.samples) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
-        size = len(self.graphs)
+    def __iter__(self) -> Iterator[B]:
+        size = len(self.samples)
         order = torch.randperm(size, generator=self.generator) if self.shuffle else torch.arange(size)
         for start in range(0, size, self.batch_size):
-            yield self.graphs.batch(order[start : start + self.batch_size])
+            yield self.samples.batch(order[start : start + self.batch_size])

@@ -144,6 +144,13 @@ def masked_parameters(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str
     return {name: own[name] for name in masks}
 
 
+def check_trainable(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Raise ValueError if any of the parameters is frozen; the text names them."""
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    if frozen:
+        raise ValueError(f"the parameters {frozen} are frozen: give them requires_grad, or protect={frozen}")
+
+
 def _wrapped(name: str, own: Iterable[str]) -> str:
     """A hint if the parameter is there behind a wrapper's prefix."""
     inner = next((other for other in own if other.endswith(f".{name}")), None)

@@ -188,8 +188,7 @@ class MaskSet(Mapping[str, Tensor]):
 
     def __and__(self, other: MaskSet) -> MaskSet:
         """Keep what both keep. Raises ValueError unless both mask the same parameters and shapes."""
-        shapes = {name: mask.shape for name, mask in self.items()}
-        if shapes != {name: mask.shape for name, mask in other.items()}:
+        if self.shapes != other.shapes:
             raise ValueError("only masks of the same parameters and shapes can be combined")
         return self._wrap({name: mask & other[name].to(mask.device) for name, mask in self.items()})
 
@@ -237,6 +236,11 @@ class MaskSet(Mapping[str, Tensor]):
         ]
         if broken:
             raise RuntimeError(f"pruned weights are not zero in {broken}: the masks were lost; apply_ or attach them")
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each masked parameter."""
+        return {name: tuple(mask.shape) for name, mask in self.items()}
 
     @property
     def kept(self) -> int:

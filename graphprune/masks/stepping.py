@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.attach import masked_parameters, stepping
+from graphprune.masks.attach import check_trainable, masked_parameters, stepping
 from graphprune.masks.maskset import MaskSet
 
 Counts = int | Mapping[str, int]
@@ -76,9 +76,7 @@ class Pruning:
 
     def __init__(self, rule: Rule, masks: MaskSet, model: nn.Module, optimizer: Optimizer, step: int = 0) -> None:
         self._parameters = masked_parameters(model, masks)
-        frozen = [name for name, parameter in self._parameters.items() if not parameter.requires_grad]
-        if frozen:
-            raise ValueError(f"the parameters {frozen} are frozen: give them requires_grad, or protect={frozen}")
+        check_trainable(self._parameters)
         if not fits(masks, rule.left(step, masks)):
             raise ValueError(
                 f"{masks.kept:,} of {masks.total:,} weights are kept, but behind step {step:,} it would be "

@@ -15,13 +15,14 @@ from torch.nn import functional
 
 from graphprune.data.base import Samples
 from graphprune.masks import MaskSet, magnitude, random, saliency
+from graphprune.masks.attach import check_trainable, masked_parameters
 from graphprune.masks.distribution import counts
 from graphprune.methods.fit import Fit, derive_seed
 from graphprune.methods.in_training import inner
 from graphprune.methods.method import Epochs
 from graphprune.methods.one_training import OneTraining
 from graphprune.methods.position import Position
-from graphprune.methods.sensitivity import Flow, Loss, Sensitivity, mean_loss, random_state_kept, weights_of
+from graphprune.methods.sensitivity import Flow, Loss, Sensitivity, mean_loss, random_state_kept
 
 Spread = Literal["global", "erk", "uniform"]
 
@@ -51,9 +52,7 @@ class AtInit(OneTraining):
         """
         model = inner(model)
         dense = self.dense(model)
-        frozen = [name for name, weight in weights_of(model, list(dense)).items() if not weight.requires_grad]
-        if frozen:
-            raise ValueError(f"the parameters {frozen} are frozen: give them requires_grad, or protect={frozen}")
+        check_trainable(masked_parameters(model, dense))
         with random_state_kept(), torch.enable_grad():
             return self.keep(model, dense, tuple(batches), loss or mean_loss)
 
@@ -114,8 +113,7 @@ class RandomAtInit(AtInit):
         scores = random(derive_seed(self.seed, "at-init"))({}, {}, dense)
         if self.distribution == "global":
             return dense.tighten(scores, self.density)
-        shapes = {name: tuple(mask.shape) for name, mask in dense.items()}
-        return dense.keep(scores, counts(self.distribution, shapes, self.density))
+        return dense.keep(scores, counts(self.distribution, dense.shapes, self.density))
 
 
 @attrs.frozen(kw_only=True)
@@ -126,7 +124,7 @@ class MagnitudeAtInit(AtInit):
 
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
         """By ``|w|``; no data is read."""
-        return dense.tighten(magnitude(weights_of(model, list(dense)), {}, dense), self.density)
+        return dense.tighten(magnitude(masked_parameters(model, dense), {}, dense), self.density)
 
 
 @attrs.frozen(kw_only=True)
@@ -138,7 +136,7 @@ class SNIP(ByDerivatives):
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
         """By the gradient over all batches together."""
         grads = self.derivatives(model, dense, batches, loss).gradients()
-        return dense.tighten(saliency(weights_of(model, list(dense)), grads, dense), self.density)
+        return dense.tighten(saliency(masked_parameters(model, dense), grads, dense), self.density)
 
 
 @attrs.frozen(kw_only=True)
@@ -159,7 +157,7 @@ class GraSP(ByDerivatives):
         """By the signed score; raises ValueError if the model cannot be differentiated twice."""
         derivatives = self.derivatives(model, dense, batches, loss)
         products = derivatives.hessian_product(derivatives.gradients(self.temperature), self.temperature)
-        weights = weights_of(model, list(dense))
+        weights = masked_parameters(model, dense)
         return dense.tighten({name: weights[name] * products[name] for name in dense}, self.density)
 
 
@@ -188,10 +186,11 @@ class SynFlow(AtInit):
         if not batches:
             raise ValueError("no batches: SynFlow needs one, for the shape of the input")
         flow, masks = Flow(model, batches[0]), dense
-        if dry := [name for name, score in flow.scores(dense).items() if not bool(score.any())]:
-            raise ValueError(
-                f"no signal flows through {dry}, so SynFlow would empty them: leave them out, protect={dry}"
-            )
         for step in range(1, self.iterations + 1):
-            masks = masks.tighten(flow.scores(masks), self.density ** (step / self.iterations))
+            scores = flow.scores(masks)
+            if step == 1 and (dry := [name for name, score in scores.items() if not bool(score.any())]):
+                raise ValueError(
+                    f"no signal flows through {dry}, so SynFlow would empty them: leave them out, protect={dry}"
+                )
+            masks = masks.tighten(scores, self.density ** (step / self.iterations))
         return masks

@@ -35,8 +35,6 @@ class Gradual(InTraining):
         super().__attrs_post_init__()
         if self.start_density < self.density:
             raise ValueError(f"density={self.density} is above start_density={self.start_density}")
-        if self.horizon < self.stop:
-            raise ValueError(f"end={self.horizon} is the end of the training, it cannot lie before stop={self.stop}")
 
     @property
     def schedule(self) -> Cubic:
@@ -127,7 +125,32 @@ class FGGP(Gradual):
 
 
 @attrs.frozen(kw_only=True)
-class AnnealedGMP(Gradual):
+class Annealed(Gradual):
+    """Methods that drop more than the schedule says and bring some of it back, ever less: down to a share of 0.005.
+
+    Args:
+        end: optimiser steps of the whole training, over which that share falls along a cosine; None: ``stop``.
+    """
+
+    end: int | None = attrs.field(default=None, validator=steps)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.horizon < self.stop:
+            raise ValueError(f"end={self.horizon} is the end of the training, it cannot lie before stop={self.stop}")
+
+    @property
+    def horizon(self) -> int:
+        """The end of the annealing."""
+        return self.end or self.stop
+
+    def ratio(self, first: float, step: int) -> float:
+        """The share at a step, of what it is at first."""
+        return cosine(first, LAST_RATIO, step, self.horizon)
+
+
+@attrs.frozen(kw_only=True)
+class AnnealedGMP(Annealed):
     """Magnitude first, gradient next, with an annealed rate: the ablation that FGGP's authors call the usual approach.
 
     At each update more than needed of the smallest weights are dropped, and of those just dropped the ones of largest
@@ -136,29 +159,22 @@ class AnnealedGMP(Gradual):
     Args:
         restore_ratio: share of the weights to be left that is dropped beyond need and restored, at first; it falls to
             0.005 along a cosine (authors: 0.5).
-        end: optimiser steps of the whole training, over which the ratio falls; None: ``stop``.
     """
 
     restore_ratio: float = attrs.field(default=0.5, validator=share)
-    end: int | None = attrs.field(default=None, validator=steps)
 
     name: ClassVar[str] = "annealed"
 
-    @property
-    def horizon(self) -> int:
-        """The end of the annealing."""
-        return self.end or self.stop
-
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """The largest weights stay, and of the others those of largest gradient."""
-        ratio = cosine(self.restore_ratio, LAST_RATIO, step, self.horizon)
+        ratio = self.ratio(self.restore_ratio, step)
         left = self.left(step, masks)
         sure = counted(lambda count: count - rounded_down(ratio * count), left)
         return masks.refill(magnitude(weights, {}, masks), sure, gradient({}, grads, masks), left)
 
 
 @attrs.frozen(kw_only=True)
-class GraNet(Gradual):
+class GraNet(Annealed):
     """Gradual magnitude pruning with neuroregeneration (Liu et al., NeurIPS 2021).
 
     At each update the smallest weights of all layers go until the schedule's density is met; then each layer drops a
@@ -168,20 +184,13 @@ class GraNet(Gradual):
     Args:
         regrow_ratio: share of a layer's weights that is dropped and regrown, at first; it falls to 0.005 along a cosine
             (authors: 0.5).
-        end: optimiser steps of the whole training, over which the ratio falls; None: ``stop``, and nothing is regrown
-            behind it.
+        end: see :class:`Annealed`; without it nothing is regrown behind ``stop``.
     """
 
     scope: Literal["global"] = attrs.field(default="global", init=False)
     regrow_ratio: float = attrs.field(default=0.5, validator=share)
-    end: int | None = attrs.field(default=None, validator=steps)
 
     name: ClassVar[str] = "granet"
-
-    @property
-    def horizon(self) -> int:
-        """The end of the annealing."""
-        return self.end or self.stop
 
     def due(self, step: int) -> bool:
         """As the schedule says, and every ``every`` steps behind ``stop`` up to ``end``."""
@@ -192,7 +201,7 @@ class GraNet(Gradual):
         """Prune all layers together, then drop and grow in each."""
         size = magnitude(weights, {}, masks)
         masks = masks.keep(size, self.left(step, masks))
-        ratio = cosine(self.regrow_ratio, LAST_RATIO, step, self.horizon)
+        ratio = self.ratio(self.regrow_ratio, step)
         kept = kept_in_layers(masks)
         sure = {name: count - rounded_up(ratio * count) for name, count in kept.items()}
         return masks.refill(size, sure, gradient({}, grads, masks), kept, regrow=True)

@@ -73,7 +73,7 @@ class InTraining(OneTraining):
         density = self.initial_density
         if density == 1:
             return masks
-        left = layer_counts(self.distribution, {name: tuple(mask.shape) for name, mask in masks.items()}, density)
+        left = layer_counts(self.distribution, masks.shapes, density)
         return masks.keep(self.drawn(masks), left)
 
     def drawn(self, masks: MaskSet) -> dict[str, Tensor]:
@@ -183,7 +183,7 @@ def _resumed(state: Mapping[str, Any], dense: MaskSet) -> tuple[MaskSet, int]:
     masks, step = MaskSet.of(state["masks"]), state["step"]
     if masks.keys() == dense.keys():
         masks = MaskSet.of({name: mask.to(dense[name].device) for name, mask in masks.items()})
-    if {name: mask.shape for name, mask in masks.items()} != {name: mask.shape for name, mask in dense.items()}:
+    if masks.shapes != dense.shapes:
         raise ValueError(f"resume has masks of other parameters: {sorted(masks)}, this model's are {sorted(dense)}")
     if not isinstance(step, int) or step < 0:
         raise ValueError(f"resume: step must be a number of optimiser steps, got {step!r}")

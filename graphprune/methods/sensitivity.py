@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graphprune.masks.attach import masked_parameters
+
 Loss = Callable[[nn.Module, Any], Tensor]
 """The mean loss of a model on a batch: ``loss(model, batch)``, 0-dimensional."""
 
@@ -61,7 +63,7 @@ class Sensitivity:
             raise ValueError("no batches: gradients need at least one; a used-up generator gives none")
         self._called = type(model).__name__
         self._model = copy.deepcopy(model).train()
-        self._weights = weights_of(self._model, names)
+        self._weights = {name: self._model.get_parameter(name) for name in names}
         self._loss, self._seed = loss, seed
         device = next(iter(self._weights.values())).device
         sizes = [_known(_labels(batch)) for batch in batches]
@@ -147,7 +149,7 @@ class Flow:
         Raises:
             ValueError: nothing flows, or more than float64 can hold.
         """
-        weights = weights_of(self._model, list(masks))
+        weights = masked_parameters(self._model, masks)
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.masked_fill_(~masks[name].to(weight.device), 0)
@@ -178,12 +180,6 @@ def random_state_kept() -> Iterator[None]:
     """Gives back the random state, of the CPU and of all accelerators."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         yield
-
-
-def weights_of(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Parameter]:
-    """A model's parameters of these names; a tied one has several."""
-    own = dict(model.named_parameters(remove_duplicate=False))
-    return {name: own[name] for name in names}
 
 
 def _finite(tensors: dict[str, Tensor], what: str) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ class SparseTraining(InTraining):
 
     def left(self, step: int, masks: MaskSet) -> Counts:
         """The same in every layer at all steps."""
-        return layer_counts(self.distribution, {name: tuple(mask.shape) for name, mask in masks.items()}, self.density)
+        return layer_counts(self.distribution, masks.shapes, self.density)
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """Drop the smallest weights of each layer and grow as many."""

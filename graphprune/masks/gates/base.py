@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from math import log
-from typing import Literal, get_args
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,23 @@ from graphprune.masks.attach import masked_parameters
 from graphprune.masks.gates.control import DensityControl
 from graphprune.masks.gates.shadow import Shadow
 from graphprune.masks.maskset import MaskSet
-from graphprune.masks.targets import Selector
-from graphprune.masks.units import Unit
+from graphprune.masks.targets import Selector, prunable
+from graphprune.masks.units import Unit, Weight
 
 Empty = Literal["raise", "keep-one"]
+
+_BY_ROLE = prunable()
+_SINGLE_WEIGHTS = Weight()
+_STEERED = DensityControl()
+
+
+class GateOptions(TypedDict, total=False):
+    """What every kind of gates passes on to `Gates`, which documents it."""
+
+    density: float | None
+    penalty_weight: float | None
+    select: Selector
+    control: DensityControl
 
 
 class Gates(nn.Module, ABC):
@@ -36,10 +49,10 @@ class Gates(nn.Module, ABC):
         density: share of the gated entries to keep, in (0, 1]; the penalty is steered there.
         penalty_weight: instead of ``density``, the weight of the penalty as it is.
         control: how the penalty is steered; only with ``density``.
-        empty: what to do if nothing of a parameter is left: raise in `harden`, or keep its best unit.
 
     Attributes:
         step: penalties taken in training so far.
+        empty: what to do if nothing of a parameter is left: raise in `harden`, or keep its best unit.
 
     Raises:
         ValueError: both or none of ``density`` and ``penalty_weight``, one out of its range, a density that leaves
@@ -47,25 +60,23 @@ class Gates(nn.Module, ABC):
     """
 
     step: int
+    empty: Empty = "raise"
 
     def __init__(
         self,
         model: nn.Module,
         *,
-        select: Selector,
-        unit: Unit,
-        density: float | None,
-        penalty_weight: float | None,
-        control: DensityControl,
-        empty: Empty = "raise",
+        density: float | None = None,
+        penalty_weight: float | None = None,
+        select: Selector = _BY_ROLE,
+        unit: Unit = _SINGLE_WEIGHTS,
+        control: DensityControl = _STEERED,
     ) -> None:
         super().__init__()
         if (density is None) == (penalty_weight is None):
             raise ValueError("give exactly one of density and penalty_weight")
         if penalty_weight is not None and not 0.0 <= penalty_weight < float("inf"):
             raise ValueError(f"penalty_weight must be finite and at least 0, got {penalty_weight}")
-        if empty not in get_args(Empty):
-            raise ValueError(f"empty must be one of {get_args(Empty)}, got {empty!r}")
         dense = MaskSet.dense(model, select)
         if density is not None and not 0.0 < density <= 1.0:
             raise ValueError(f"density must be in (0, 1], got {density}")
@@ -74,10 +85,10 @@ class Gates(nn.Module, ABC):
                 f"density {density} keeps {round(density * dense.total)} of {dense.total:,} entries, so that not "
                 f"all of {list(dense)} can keep one: raise it"
             )
-        self.unit, self.density, self.control, self.empty = unit, density, control, empty
+        self.unit, self.density, self.control = unit, density, control
         self.step = 0
         self._penalty_weight, self._log_price = penalty_weight, log(control.price)
-        self._shapes = {name: tuple(mask.shape) for name, mask in dense.items()}
+        self._shapes = dense.shapes
         self._held = (model,)  # in a tuple: not registered
         self._shadow: Shadow | None = None
         self._reached: set[str] = set()  # what training has given a gradient to

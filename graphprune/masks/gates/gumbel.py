@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from graphprune.masks.gates.base import Empty
-from graphprune.masks.gates.control import DensityControl
-from graphprune.masks.gates.logits import LogitGates
+from graphprune.masks.gates.logits import LogitGates, UnitOptions
 from graphprune.masks.gates.temperature import Temperature
-from graphprune.masks.targets import Selector, prunable
-from graphprune.masks.units import Unit, Weight
-
-_BY_ROLE = prunable()
-_SINGLE_WEIGHTS = Weight()
-_STEERED = DensityControl()
 
 
 class GumbelGates(LogitGates):
@@ -55,25 +48,15 @@ class GumbelGates(LogitGates):
         self,
         model: nn.Module,
         *,
-        density: float | None = None,
-        penalty_weight: float | None = None,
-        select: Selector = _BY_ROLE,
-        unit: Unit = _SINGLE_WEIGHTS,
         temperature: float | Temperature = 3.0,
         start: float = 0.5,
-        control: DensityControl = _STEERED,
         empty: Empty = "raise",
+        **options: Unpack[UnitOptions],
     ) -> None:
-        super().__init__(
-            model,
-            start=start,
-            select=select,
-            unit=unit,
-            density=density,
-            penalty_weight=penalty_weight,
-            control=control,
-            empty=empty,
-        )
+        super().__init__(model, start=start, **options)
+        if empty not in get_args(Empty):
+            raise ValueError(f"empty must be one of {get_args(Empty)}, got {empty!r}")
+        self.empty = empty
         self.temperature = Temperature.of(temperature)
 
     def trained(self, name: str, weight: Tensor) -> Tensor:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import log
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from graphprune.masks.gates.base import Empty, Gates
-from graphprune.masks.gates.control import DensityControl
-from graphprune.masks.targets import Selector
-from graphprune.masks.units import Unit
+from graphprune.masks.gates.base import GateOptions, Gates
+from graphprune.masks.units import Unit, Weight
+
+_SINGLE_WEIGHTS = Weight()
+
+
+class UnitOptions(GateOptions, total=False):
+    """What every kind of gates on units passes on to `LogitGates`."""
+
+    unit: Unit
 
 
 class LogitGates(Gates):
@@ -22,26 +29,9 @@ class LogitGates(Gates):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        start: float,
-        select: Selector,
-        unit: Unit,
-        density: float | None,
-        penalty_weight: float | None,
-        control: DensityControl,
-        empty: Empty = "raise",
+        self, model: nn.Module, *, start: float = 0.5, unit: Unit = _SINGLE_WEIGHTS, **options: Unpack[GateOptions]
     ) -> None:
-        super().__init__(
-            model,
-            select=select,
-            unit=unit,
-            density=density,
-            penalty_weight=penalty_weight,
-            control=control,
-            empty=empty,
-        )
+        super().__init__(model, unit=unit, **options)
         if not 0.0 < start < 1.0:
             raise ValueError(f"start must be a probability between 0 and 1, got {start}")
         self.logits = nn.ParameterDict()

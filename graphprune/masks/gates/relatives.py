@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from math import log
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from graphprune.masks.gates.base import Gates
-from graphprune.masks.gates.control import DensityControl
-from graphprune.masks.gates.logits import LogitGates, key
+from graphprune.masks.gates.base import GateOptions, Gates
+from graphprune.masks.gates.logits import LogitGates, UnitOptions, key
 from graphprune.masks.gates.temperature import Temperature
-from graphprune.masks.targets import Selector, prunable
-from graphprune.masks.units import Unit, Weight
+from graphprune.masks.units import Weight
 
-_BY_ROLE = prunable()
 _SINGLE_WEIGHTS = Weight()
-_STEERED = DensityControl()
 # Louizos et al. (ICLR 2018): the stretched interval, and the temperature of the noise.
 _LOW, _HIGH = -0.1, 1.1
 _BETA = 2.0 / 3.0
@@ -36,27 +33,6 @@ class HardConcreteGates(LogitGates):
     Raises:
         ValueError: see `Gates`; a ``start`` that is no probability.
     """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        density: float | None = None,
-        penalty_weight: float | None = None,
-        select: Selector = _BY_ROLE,
-        unit: Unit = _SINGLE_WEIGHTS,
-        start: float = 0.5,
-        control: DensityControl = _STEERED,
-    ) -> None:
-        super().__init__(
-            model,
-            start=start,
-            select=select,
-            unit=unit,
-            density=density,
-            penalty_weight=penalty_weight,
-            control=control,
-        )
 
     def trained(self, name: str, weight: Tensor) -> Tensor:
         """The weight times a sampled gate."""
@@ -98,26 +74,9 @@ class SigmoidGates(LogitGates):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        temperature: float | Temperature,
-        density: float | None = None,
-        penalty_weight: float | None = None,
-        select: Selector = _BY_ROLE,
-        unit: Unit = _SINGLE_WEIGHTS,
-        start: float = 0.5,
-        control: DensityControl = _STEERED,
+        self, model: nn.Module, *, temperature: float | Temperature, start: float = 0.5, **options: Unpack[UnitOptions]
     ) -> None:
-        super().__init__(
-            model,
-            start=start,
-            select=select,
-            unit=unit,
-            density=density,
-            penalty_weight=penalty_weight,
-            control=control,
-        )
+        super().__init__(model, start=start, **options)
         self.temperature, self._start = Temperature.of(temperature), start
 
     def trained(self, name: str, weight: Tensor) -> Tensor:
@@ -152,24 +111,8 @@ class STRGates(Gates):
         ValueError: see `Gates`; a threshold outside of its range.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        density: float | None = None,
-        penalty_weight: float | None = None,
-        select: Selector = _BY_ROLE,
-        threshold: float = 1e-3,
-        control: DensityControl = _STEERED,
-    ) -> None:
-        super().__init__(
-            model,
-            select=select,
-            unit=_SINGLE_WEIGHTS,
-            density=density,
-            penalty_weight=penalty_weight,
-            control=control,
-        )
+    def __init__(self, model: nn.Module, *, threshold: float = 1e-3, **options: Unpack[GateOptions]) -> None:
+        super().__init__(model, unit=_SINGLE_WEIGHTS, **options)
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"threshold must be above 0 and below 1, got {threshold}")
         self.thresholds = nn.ParameterDict()
