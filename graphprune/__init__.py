@@ -26,6 +26,7 @@ __all__ = [
     "FitResult",
     "GraNet",
     "GraSP",
+    "Gumbel",
     "GumbelGates",
     "HardConcreteGates",
     "MagnitudeAtInit",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
         FitResult,
         GraNet,
         GraSP,
+        Gumbel,
         MagnitudeAtInit,
         NoEdges,
         Protocol,
@@ -99,8 +101,8 @@ else:
     _HOLDS = {
         "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
         "masks": "GumbelGates HardConcreteGates MaskSet STRGates SigmoidGates prunable",
-        "methods": "FGGP GMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP MagnitudeAtInit "
-        "NoEdges Protocol RandomAtInit RandomPruning RigL SmallDense Sparsifier SynFlow",
+        "methods": "FGGP GMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP Gumbel "
+        "MagnitudeAtInit NoEdges Protocol RandomAtInit RandomPruning RigL SmallDense Sparsifier SynFlow",
         "ticket": "Ticket",
     }
     _HOME = {name: module for module, names in _HOLDS.items() for name in names.split()}

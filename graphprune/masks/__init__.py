@@ -18,9 +18,10 @@ from graphprune.masks.select import keep_top
 from graphprune.masks.stepping import Counts, Pruning, Rule
 from graphprune.masks.targets import Selector, Targets, prunable, sparing
 from graphprune.masks.tighten import Scope
-from graphprune.masks.units import Channel, Unit, Weight
+from graphprune.masks.units import UNITS, Channel, Unit, UnitName, Weight
 
 __all__ = [
+    "UNITS",
     "Channel",
     "Constant",
     "Counts",
@@ -44,6 +45,7 @@ __all__ = [
     "Targets",
     "Temperature",
     "Unit",
+    "UnitName",
     "Weight",
     "check_ranks",
     "gradient",

@@ -141,20 +141,28 @@ class MaskSet(Mapping[str, Tensor]):
             tightened(self, scores, density, scope=scope, unit=unit, regrow=regrow, layer_floor=layer_floor)
         )
 
-    def keep(self, scores: Mapping[str, Tensor], counts: int | Mapping[str, int], *, regrow: bool = False) -> MaskSet:
-        """Keep exactly so many entries, those of the highest scores; ties as in `tighten`.
+    def keep(
+        self,
+        scores: Mapping[str, Tensor],
+        counts: int | Mapping[str, int],
+        *,
+        unit: Unit = _SINGLE_WEIGHTS,
+        regrow: bool = False,
+    ) -> MaskSet:
+        """Keep exactly so many units, those of the highest scores; ties as in `tighten`.
 
         Args:
             scores: as for `tighten`.
-            counts: entries to keep in all parameters together, or in each by its name.
-            regrow: let pruned entries compete again.
+            counts: units to keep in all parameters together, or in each by its name.
+            unit: what falls together.
+            regrow: let pruned units compete again.
 
         Raises:
             TypeError: scores that are not floating point.
             ValueError: scores or counts of other names, scores of other shapes or with NaN, a count below 0 or above
                 what may be kept (the text names the parameter).
         """
-        return self._wrap(counted(self, scores, counts, regrow=regrow))
+        return self._wrap(counted(self, scores, counts, unit=unit, regrow=regrow))
 
     def refill(
         self,
@@ -163,6 +171,7 @@ class MaskSet(Mapping[str, Tensor]):
         second: Mapping[str, Tensor],
         counts: int | Mapping[str, int],
         *,
+        unit: Unit = _SINGLE_WEIGHTS,
         regrow: bool = False,
     ) -> MaskSet:
         """Keep in two stages: the best by one score for sure, then up to the count the best of the others by another.
@@ -170,21 +179,22 @@ class MaskSet(Mapping[str, Tensor]):
         Gradient-first pruning, drop and grow, and restoring of what was just dropped are all of this form.
 
         Args:
-            first: finite or infinite scores that decide what is kept for sure; only kept entries compete.
+            first: finite or infinite scores that decide what is kept for sure; only kept units compete.
             sure: how many these are, as the counts of `keep`; not above ``counts``.
             second: scores below infinity that decide among all others.
-            counts: how many entries are kept in the end.
-            regrow: let pruned entries compete in the second stage.
+            counts: how many units are kept in the end.
+            unit: what falls together.
+            regrow: let pruned units compete in the second stage.
 
         Raises:
             TypeError, ValueError: as `keep`, and for an infinite ``second`` score.
         """
-        safe = self.keep(first, sure)
+        safe = self.keep(first, sure, unit=unit)
         for name, score in second.items():
             if bool(score.isinf().any()):
                 raise ValueError(f"the second scores of {name!r} contain inf: it cannot be ranked behind what is sure")
         rest = {name: score.masked_fill(safe[name].to(score.device), torch.inf) for name, score in second.items()}
-        return self.keep(rest, counts, regrow=regrow)
+        return self.keep(rest, counts, unit=unit, regrow=regrow)
 
     def __and__(self, other: MaskSet) -> MaskSet:
         """Keep what both keep. Raises ValueError unless both mask the same parameters and shapes."""
@@ -251,6 +261,11 @@ class MaskSet(Mapping[str, Tensor]):
     def total(self) -> int:
         """Entries masked."""
         return sum(mask.numel() for mask in self.values())
+
+    def units(self, unit: Unit) -> dict[str, tuple[int, int]]:
+        """How many units of each parameter are kept, at least in part, and how many there are."""
+        alive = {name: unit.alive(mask) for name, mask in self.items()}
+        return {name: (int(each.count_nonzero()), len(each)) for name, each in alive.items()}
 
     @property
     def density(self) -> float:

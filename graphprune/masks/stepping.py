@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from graphprune.masks.attach import check_trainable, masked_parameters, stepping
 from graphprune.masks.maskset import MaskSet
+from graphprune.masks.units import Unit, name_of
 
 Counts = int | Mapping[str, int]
 
@@ -25,6 +26,10 @@ class Rule(Protocol):
         """Whether `update` needs them."""
 
     @property
+    def grain(self) -> Unit:
+        """What falls together, and is counted as one."""
+
+    @property
     def stop(self) -> int:
         """The step from which on the masks have their final density."""
 
@@ -32,7 +37,7 @@ class Rule(Protocol):
         """Whether the masks change behind ``step``."""
 
     def left(self, step: int, masks: MaskSet) -> Counts:
-        """Entries that masks of these parameters keep behind ``step``, whatever was due there done."""
+        """Units that masks of these parameters keep behind ``step``, whatever was due there done."""
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """The masks that follow ``masks`` behind ``step``.
@@ -77,9 +82,9 @@ class Pruning:
     def __init__(self, rule: Rule, masks: MaskSet, model: nn.Module, optimizer: Optimizer, step: int = 0) -> None:
         self._parameters = masked_parameters(model, masks)
         check_trainable(self._parameters)
-        if not fits(masks, rule.left(step, masks)):
+        if not fits(masks, rule.left(step, masks), rule.grain):
             raise ValueError(
-                f"{masks.kept:,} of {masks.total:,} weights are kept, but behind step {step:,} it would be "
+                f"{_kept(masks, rule.grain)} are kept, but behind step {step:,} it would be "
                 f"{_told(rule.left(step, masks))}: take step and masks from the same state"
             )
         self._rule, self._model, self._optimizer, self.step = rule, model, stepping(optimizer), step
@@ -99,9 +104,14 @@ class Pruning:
         return self._handle.masks
 
     @property
+    def density(self) -> float:
+        """The density now."""
+        return self.masks.density
+
+    @property
     def finished(self) -> bool:
         """Whether the final density is reached."""
-        return fits(self.masks, self._rule.left(max(self.step, self._rule.stop), self.masks))
+        return fits(self.masks, self._rule.left(max(self.step, self._rule.stop), self.masks), self._rule.grain)
 
     def state(self) -> dict[str, Any]:
         """What a training needs to go on: ``step`` and ``masks``, tensors and numbers only, for your checkpoint."""
@@ -126,7 +136,7 @@ class Pruning:
         if not self.finished:
             raise RuntimeError(
                 f"the training ended behind step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
-                f"{self.masks.kept:,} of {self.masks.total:,} weights are left instead of "
+                f"{_kept(self.masks, self._rule.grain)} are left instead of "
                 f"{_told(self._rule.left(self._rule.stop, self.masks))}. Lower stop or train longer; to go on later, "
                 "call detach() and keep state()"
             )
@@ -190,11 +200,15 @@ class Pruning:
         if self._skipped:
             return
         self.step += 1
+        self._stepped()
         if self._rule.due(self.step):
             weights = {name: parameter.detach() for name, parameter in self._parameters.items()}
             grads, self._grads = self._grads, {}
             with torch.no_grad():
                 self._handle.update(self._rule.update(self.step, self.masks, weights, grads))
+
+    def _stepped(self) -> None:
+        """What a subclass does behind each step, before the masks change."""
 
     def _check_parameters(self) -> None:
         """Make sure that what is pruned is still what the model and the optimiser have, and that nothing came back."""
@@ -208,9 +222,10 @@ class Pruning:
         self.masks.verify(self._model)
 
 
-def fits(masks: MaskSet, counts: Counts) -> bool:
-    """Whether masks keep so many entries."""
-    return masks.kept == counts if isinstance(counts, int) else all(r.kept == counts[r.name] for r in masks.ledger)
+def fits(masks: MaskSet, counts: Counts, unit: Unit) -> bool:
+    """Whether masks keep so many units."""
+    kept = {name: count for name, (count, _) in masks.units(unit).items()}
+    return sum(kept.values()) == counts if isinstance(counts, int) else kept == counts
 
 
 def _members(optimizer: Optimizer) -> list[int]:
@@ -228,3 +243,8 @@ def _within(inner: FrameType, outer: FrameType) -> bool:
 def _told(counts: Counts) -> str:
     total = counts if isinstance(counts, int) else sum(counts.values())
     return f"{total:,}"
+
+
+def _kept(masks: MaskSet, unit: Unit) -> str:
+    kept, total = (sum(counts) for counts in zip(*masks.units(unit).values(), strict=True))
+    return f"{kept:,} of {total:,} {name_of(unit)}"

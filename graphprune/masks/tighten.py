@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphprune.masks.select import keep_top
-from graphprune.masks.units import Unit, Weight
+from graphprune.masks.units import Unit
 
 Scope = Literal["global", "layer"]
 
@@ -54,7 +54,12 @@ def tightened(
 
 
 def counted(
-    masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], counts: int | Mapping[str, int], *, regrow: bool
+    masks: Mapping[str, Tensor],
+    scores: Mapping[str, Tensor],
+    counts: int | Mapping[str, int],
+    *,
+    unit: Unit,
+    regrow: bool,
 ) -> dict[str, Tensor]:
     """New masks of exact counts; see `MaskSet.keep` for the meaning of the arguments and the errors."""
     _check_scores(masks, scores)
@@ -64,14 +69,13 @@ def counted(
         )
     if not masks:
         return {}
-    unit = Weight()
     layers = [_layer(name, mask, scores[name], unit, regrow) for name, mask in masks.items()]
     groups = [layers] if isinstance(counts, int) else [[layer] for layer in layers]
     budgets = [counts] if isinstance(counts, int) else [counts[layer.name] for layer in layers]
     for group, budget in zip(groups, budgets, strict=True):
         most = sum(layer.candidates for layer in group)
         if not 0 <= budget <= most:
-            raise ValueError(f"{budget} entries cannot be kept in {_name(group)}: between 0 and {most} may be")
+            raise ValueError(f"{budget} units cannot be kept in {_name(group)}: between 0 and {most} may be")
     return _masks(masks, layers, _choose(layers, [0] * len(layers), groups, budgets), unit, regrow)
 
 

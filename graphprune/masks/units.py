@@ -1,7 +1,7 @@
 """What falls together: single weights or whole channels."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -66,3 +66,13 @@ class Channel:
         if not -tensor.ndim <= self.dim < tensor.ndim:
             raise ValueError(f"Channel(dim={self.dim}) does not exist in a tensor of shape {tuple(tensor.shape)}")
         return tensor.movedim(self.dim, 0).flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)
+
+
+UnitName = Literal["weight", "channel"]
+
+UNITS: dict[UnitName, Unit] = {"weight": Weight(), "channel": Channel()}
+
+
+def name_of(unit: Unit) -> str:
+    """What several of them are called."""
+    return f"{type(unit).__name__.lower()}s"

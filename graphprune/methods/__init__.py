@@ -4,6 +4,7 @@ from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtIni
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
+from graphprune.methods.gumbel import Gumbel
 from graphprune.methods.icpg import ICPG
 from graphprune.methods.in_training import InTraining
 from graphprune.methods.method import Method
@@ -25,6 +26,7 @@ METHODS = Registry(
     GMP,
     AnnealedGMP,
     GraNet,
+    Gumbel,
     RigL,
     SET,
     RandomAtInit,
@@ -57,6 +59,7 @@ __all__ = [
     "Found",
     "GraNet",
     "GraSP",
+    "Gumbel",
     "InTraining",
     "IterativeMethod",
     "MagnitudeAtInit",

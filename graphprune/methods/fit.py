@@ -174,7 +174,7 @@ class Track:
         row = {"epoch": number, "val_metric": float(val), **numbers}
         run = None if self.pruning is None else self.pruning()
         if run is not None:
-            row["density"] = run.masks.density
+            row["density"] = run.density
         self.history.append(row)
         if run is not None and not run.finished:
             return False

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 import attrs
 from torch import Tensor
 
-from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude
-from graphprune.methods.in_training import InTraining, cosine, counted, kept_in_layers, rounded_down, rounded_up, steps
+from graphprune.masks import UNITS, Counts, Cubic, MaskSet, Unit, UnitName, gradient, magnitude
+from graphprune.methods.in_training import steps
 from graphprune.methods.one_training import open_density, share
+from graphprune.methods.stepwise import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
 
 SCOPES = ("global", "layer")
 
@@ -19,20 +20,25 @@ LAST_RATIO = 0.005
 
 
 @attrs.frozen(kw_only=True)
-class Gradual(InTraining):
+class Gradual(Stepwise):
     """Methods whose density follows ``final + (initial - final) * (1 - t) ** 3`` (Zhu & Gupta, 2017).
 
     Args:
         start_density: density before ``start``; 1 is a dense start, 0.5 is usual for a sparse one.
         scope: weights compete over all layers (``"global"``) or within each (``"layer"``), each of which then keeps
             ``round(density * weights)`` of its own, from the start.
+        unit: what falls together: single weights (``"weight"``), or all weights into one channel or neuron
+            (``"channel"``, a dense start only), which are then counted and have the mean of their scores.
     """
 
     start_density: float = attrs.field(default=1.0, validator=open_density)
     scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
+    unit: UnitName = attrs.field(default="weight", validator=attrs.validators.in_(UNITS))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if self.unit != "weight" and self.start_density < 1:
+            raise ValueError(f"start_density={self.start_density} is for single weights, unit={self.unit!r} needs 1")
         if self.start_density < self.density:
             raise ValueError(f"density={self.density} is above start_density={self.start_density}")
 
@@ -40,6 +46,11 @@ class Gradual(InTraining):
     def schedule(self) -> Cubic:
         """Density over optimiser steps."""
         return Cubic(self.start_density, self.density, self.start, self.stop, self.every)
+
+    @property
+    def grain(self) -> Unit:
+        """What falls together."""
+        return UNITS[self.unit]
 
     @property
     def initial_density(self) -> float:
@@ -50,23 +61,25 @@ class Gradual(InTraining):
         """The masks before the first step, of dense ones."""
         if self.scope == "global":
             return super().first(masks)
-        return masks.keep(self.drawn(masks), self.left(0, masks))
+        return masks.keep(self.drawn(masks), self.left(0, masks), unit=self.grain)
 
     def due(self, step: int) -> bool:
         """Every ``every`` steps behind ``start``, and at ``stop``."""
         return step > self.start and self.schedule.due(step)
 
     def left(self, step: int, masks: MaskSet) -> Counts:
-        """Exactly ``round(density * weights)``, of all layers together or of each."""
+        """Exactly ``round(density * units)``, of all layers together or of each."""
         schedule = self.schedule
         density = schedule.density(schedule.latest(step))
+        units = {name: total for name, (_, total) in masks.units(self.grain).items()}
         if self.scope == "global":
-            return round(density * masks.total)
-        return {name: round(density * mask.numel()) for name, mask in masks.items()}
+            return round(density * sum(units.values()))
+        return {name: round(density * total) for name, total in units.items()}
 
     def kept(self, masks: MaskSet) -> Counts:
-        """Weights that are kept now, of all layers together or of each."""
-        return masks.kept if self.scope == "global" else kept_in_layers(masks)
+        """Units that are kept now, of all layers together or of each."""
+        kept = kept_in_layers(masks, self.grain)
+        return sum(kept.values()) if self.scope == "global" else kept
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +91,7 @@ class GMP(Gradual):
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """The largest weights stay."""
-        return masks.keep(magnitude(weights, {}, masks), self.left(step, masks))
+        return masks.keep(magnitude(weights, {}, masks), self.left(step, masks), unit=self.grain)
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +117,8 @@ class FGGP(Gradual):
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """All but the candidates stay, and of the candidates the largest weights."""
         spared = counted(self._spared, self.kept(masks))
-        return masks.refill(gradient({}, grads, masks), spared, magnitude(weights, {}, masks), self.left(step, masks))
+        least, size = gradient({}, grads, masks), magnitude(weights, {}, masks)
+        return masks.refill(least, spared, size, self.left(step, masks), unit=self.grain)
 
     def check(self, masks: MaskSet) -> None:
         """Raise ValueError unless there are candidates enough for every update to come."""
@@ -170,7 +184,7 @@ class AnnealedGMP(Annealed):
         ratio = self.ratio(self.restore_ratio, step)
         left = self.left(step, masks)
         sure = counted(lambda count: count - rounded_down(ratio * count), left)
-        return masks.refill(magnitude(weights, {}, masks), sure, gradient({}, grads, masks), left)
+        return masks.refill(magnitude(weights, {}, masks), sure, gradient({}, grads, masks), left, unit=self.grain)
 
 
 @attrs.frozen(kw_only=True)
@@ -188,6 +202,7 @@ class GraNet(Annealed):
     """
 
     scope: Literal["global"] = attrs.field(default="global", init=False)
+    unit: Literal["weight"] = attrs.field(default="weight", init=False)
     regrow_ratio: float = attrs.field(default=0.5, validator=share)
 
     name: ClassVar[str] = "granet"
@@ -202,6 +217,6 @@ class GraNet(Annealed):
         size = magnitude(weights, {}, masks)
         masks = masks.keep(size, self.left(step, masks))
         ratio = self.ratio(self.regrow_ratio, step)
-        kept = kept_in_layers(masks)
+        kept = kept_in_layers(masks, self.grain)
         sure = {name: count - rounded_up(ratio * count) for name, count in kept.items()}
         return masks.refill(size, sure, gradient({}, grads, masks), kept, regrow=True)

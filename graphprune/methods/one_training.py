@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 from torch import nn
 
-from graphprune.masks import MaskSet
+from graphprune.masks import MaskSet, Unit, Weight
+from graphprune.masks.units import name_of
 from graphprune.methods.method import Method
 
 
@@ -30,7 +31,7 @@ class OneTraining(Method):
     A subclass that knows its masks before the training says so in :meth:`prune`, by ``replace(here, masks=...)``.
 
     Args:
-        density: share of the prunable weights that is left in the end.
+        density: share of the prunable weights that is left in the end; of the channels where these are pruned.
     """
 
     density: float = attrs.field(validator=open_density)
@@ -42,9 +43,15 @@ class OneTraining(Method):
             ValueError: there are none, or so few that the density keeps none of them.
         """
         dense = MaskSet.dense(model, self.selector)
-        if not round(self.density * dense.total):
-            raise ValueError(f"density={self.density} keeps none of the {dense.total:,} weights: raise it")
+        units = sum(count for count, _ in dense.units(self.grain).values())
+        if not round(self.density * units):
+            raise ValueError(f"density={self.density} keeps none of the {units:,} {name_of(self.grain)}: raise it")
         return dense
+
+    @property
+    def grain(self) -> Unit:
+        """What falls together: single weights."""
+        return Weight()
 
     @property
     def trainings(self) -> int:

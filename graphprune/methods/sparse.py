@@ -12,12 +12,13 @@ from torch import Tensor
 from graphprune.masks import Counts, MaskSet, gradient, magnitude, random
 from graphprune.masks.distribution import counts as layer_counts
 from graphprune.methods.fit import derive_seed
-from graphprune.methods.in_training import InTraining, cosine, kept_in_layers, rounded_down, steps
+from graphprune.methods.in_training import steps
 from graphprune.methods.one_training import share
+from graphprune.methods.stepwise import Stepwise, cosine, kept_in_layers, rounded_down
 
 
 @attrs.frozen(kw_only=True)
-class SparseTraining(InTraining):
+class SparseTraining(Stepwise):
     """Methods that start sparse and move a share of each layer's weights at every update.
 
     The number of weights of a layer never changes. A weight that was just dropped may be grown again, with its value;
@@ -25,7 +26,7 @@ class SparseTraining(InTraining):
     moves. The optimiser's step goes before the update and is not replaced by it (as in the authors' TensorFlow code).
 
     Args:
-        start: see :class:`InTraining`.
+        start: see :class:`Stepwise`.
         stop: optimiser step of the last update (RigL's authors: 75 % of the training).
         every: optimiser steps between two updates (RigL's authors: 100).
         drop_ratio: share of a layer's weights that moves, at first; it falls to 0 at ``stop`` along a cosine (RigL's
@@ -51,7 +52,7 @@ class SparseTraining(InTraining):
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """Drop the smallest weights of each layer and grow as many."""
         ratio = cosine(self.drop_ratio, 0.0, step, self.stop)
-        left = kept_in_layers(masks)
+        left = kept_in_layers(masks, self.grain)
         sure = {name: count - rounded_down(ratio * count) for name, count in left.items()}
         return masks.refill(magnitude(weights, {}, masks), sure, self.growth(step, masks, grads), left, regrow=True)
 

@@ -19,6 +19,7 @@ CHOICES = {
     "gmp": PLAN,
     "annealed": PLAN,
     "granet": {**PLAN, "end": STEPS},
+    "gumbel": {"stop": 5},
     "rigl": PLAN,
     "set": PLAN,
     "random-at-init": {},

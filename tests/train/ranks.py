@@ -55,6 +55,13 @@ def masks(devices: int) -> dict[str, list[list[Any]]]:
     return found
 
 
+def gumbel() -> list[str]:
+    """Masks of gates that each rank samples for itself."""
+    data = tiny(train=23, dtype=torch.float64)
+    fit = Fit(epochs=4, lr=0.02, batch_size=6, devices=2)
+    return [t.masks.digest() for t in gp.Gumbel(density=0.3, stop=10).rounds(smooth(data).double(), data, fit)]
+
+
 def icpg() -> list[gp.Ticket]:
     """Two rounds with batch norm and dropout, from initial weights that a careless user drew on each rank anew."""
     data = tiny(train=30)
@@ -70,6 +77,7 @@ def work(folder: Path) -> None:
     result = plain(devices=2)
     found = {"rows": [dict(row) for row in result.history], "epoch": result.epoch, "test": result.test_metric}
     found["masks"] = masks(devices=2)
+    found["gumbel"] = gumbel()
     found["tickets"] = [
         [ticket.masks.digest(), ticket.prune(tiny(train=30).test).digest(), ticket.row["test_metric"]]
         for ticket in icpg()

@@ -23,6 +23,7 @@ def test_two_processes_agree_and_train_as_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     weights, others = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert len(first["gumbel"]) == 1 and first["gumbel"] == second["gumbel"]
     assert len(first["tickets"]) == 2
     assert first["tickets"] == second["tickets"]
     assert all(torch.equal(value, others[name]) for name, value in weights.items())

@@ -45,8 +45,8 @@ class Gates(nn.Module, ABC):
     Args:
         model: whose parameters are gated; it is held, but not registered: its parameters are not the gates'.
         select: which of them.
-        unit: what falls together.
-        density: share of the gated entries to keep, in (0, 1]; the penalty is steered there.
+        unit: what falls together, and what all densities and counts count: with `Channel` these are channels.
+        density: share of the gated units to keep, in (0, 1]; the penalty is steered there.
         penalty_weight: instead of ``density``, the weight of the penalty as it is.
         control: how the penalty is steered; only with ``density``.
 
@@ -56,7 +56,7 @@ class Gates(nn.Module, ABC):
 
     Raises:
         ValueError: both or none of ``density`` and ``penalty_weight``, one out of its range, a density that leaves
-            fewer entries than there are gated parameters, or what ``select`` raises.
+            fewer units than there are gated parameters, or what ``select`` raises.
     """
 
     step: int
@@ -80,12 +80,13 @@ class Gates(nn.Module, ABC):
         dense = MaskSet.dense(model, select)
         if density is not None and not 0.0 < density <= 1.0:
             raise ValueError(f"density must be in (0, 1], got {density}")
-        if density is not None and round(density * dense.total) < len(dense):
+        self.unit, self.density, self.control = unit, density, control
+        self._units = {name: len(unit.alive(mask)) for name, mask in dense.items()}
+        if density is not None and round(density * self.total) < len(dense):
             raise ValueError(
-                f"density {density} keeps {round(density * dense.total)} of {dense.total:,} entries, so that not "
+                f"density {density} keeps {round(density * self.total)} of {self.total:,} units, so that not "
                 f"all of {list(dense)} can keep one: raise it"
             )
-        self.unit, self.density, self.control = unit, density, control
         self.step = 0
         self._penalty_weight, self._log_price = penalty_weight, log(control.price)
         self._shapes = dense.shapes
@@ -132,7 +133,7 @@ class Gates(nn.Module, ABC):
     def penalty(self) -> Tensor:
         """What to add to the loss, once a training step: a scalar.
 
-        With ``penalty_weight`` it is this times the expected share of entries that are kept. With ``density`` the
+        With ``penalty_weight`` it is this times the expected share of units that are kept. With ``density`` the
         weight is steered, by what evaluation would keep, and the share is taken relative to the target. Each call
         counts a step, unless the model is in evaluation or gradients are off.
         """
@@ -204,17 +205,14 @@ class Gates(nn.Module, ABC):
 
     @property
     def total(self) -> int:
-        """Entries that are gated."""
-        return sum(self._weight(name).numel() for name in self._shapes)
+        """Units that are gated."""
+        return sum(self._units.values())
 
     @property
     @torch.no_grad()
     def kept(self) -> int:
-        """Entries that evaluation would keep now."""
-        opens = {name: self._open(name) for name in self._shapes}
-        counts = [
-            kept.count_nonzero() * (self._weight(name).numel() // max(len(kept), 1)) for name, kept in opens.items()
-        ]
+        """Units that evaluation would keep now."""
+        counts = [self._open(name).count_nonzero() for name in self._shapes]
         return int(torch.stack([count.to(counts[0].device) for count in counts]).sum())
 
     def get_extra_state(self) -> Tensor:

@@ -12,8 +12,8 @@ class DensityControl:
 
     The target falls from 1 to the wanted density, on a logarithmic scale and ever slower:
     ``target = density ** (1 - (1 - t) ** power)``. The penalty is ``price * (1 + proportional * error)`` times the
-    expected over the wanted entries, where ``error`` is the log of kept over wanted ones, cut at 5 %; the log of the
-    price grows by ``gain * error`` each step. So the price of an entry finds its level, whatever the size of the model
+    expected over the wanted units, where ``error`` is the log of kept over wanted ones, cut at 5 %; the log of the
+    price grows by ``gain * error`` each step. So the price of a unit finds its level, whatever the size of the model
     and the scale of the loss, and where too few are kept the penalty becomes a reward: a loss that is small already
     would open no gate again.
 
@@ -60,7 +60,7 @@ class DensityControl:
         return min(max(log_price + self.gain * error, _LOWEST), _HIGHEST)
 
     def scale(self, log_price: float, error: float) -> float:
-        """What the expected over the wanted entries are multiplied with; negative for a reward."""
+        """What the expected over the wanted units are multiplied with; negative for a reward."""
         return exp(log_price) * (1.0 + self.proportional * error)
 
 

@@ -37,8 +37,7 @@ class LogitGates(Gates):
         self.logits = nn.ParameterDict()
         for name in self._shapes:
             weight = self._weight(name).detach()
-            units = len(unit.alive(torch.ones_like(weight, dtype=torch.bool)))
-            dtype = torch.promote_types(weight.dtype, torch.float32)
+            units, dtype = self._units[name], torch.promote_types(weight.dtype, torch.float32)
             logits = torch.randn(units, dtype=dtype, device=weight.device) * (2 * len(weight) / max(weight.numel(), 1))
             self.logits[key(name)] = nn.Parameter(logits + log(start / (1 - start)))
 
@@ -61,13 +60,9 @@ class LogitGates(Gates):
         return self.logit(name)
 
     def pressure(self) -> Tensor:
-        """The expected share of entries that are kept."""
-        first = next(iter(self.logits.values()))
-        shares = [
-            self.expected(name).sum() * (self._weight(name).numel() / max(len(self.logit(name)), 1))
-            for name in self._shapes
-        ]
-        return torch.stack([share.to(first.device) for share in shares]).sum() / self.total
+        """The expected share of units that are kept."""
+        sums = [self.expected(name).sum() for name in self._shapes]
+        return torch.stack([each.to(sums[0].device) for each in sums]).sum() / self.total
 
     @abstractmethod
     def expected(self, name: str) -> Tensor:

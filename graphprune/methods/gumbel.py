@@ -1,0 +1,208 @@
+"""Gumbel gates as a method of one training: gates are trained with the weights, harden at a step, and are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import attrs
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from graphprune.masks import UNITS, Counts, MaskSet, Pruning, Unit, UnitName
+from graphprune.masks.attach import stepping, world_size
+from graphprune.masks.gates import DensityControl, GumbelGates
+from graphprune.methods.fit import derive_seed
+from graphprune.methods.in_training import InTraining, resumed, steps
+from graphprune.methods.sensitivity import random_state_kept
+
+
+@attrs.frozen(kw_only=True)
+class Gumbel(InTraining):
+    """Learned gates on weights or channels: :class:`graphprune.GumbelGates` in one training (Jang et al., ICLR 2017).
+
+    Up to ``stop`` every forward pass in training samples gates, and an optimiser of the gates' own steps with yours,
+    on your loss and on a penalty that is steered to the density. Behind that step the ``round(density * units)`` units
+    of highest logits stay; what is left of the training tunes their weights with fixed masks. All that is pruned is
+    still there up to ``stop``, but evaluation sees what would be kept.
+
+    Noise comes from torch's random generator, as dropout's does. With several ranks each samples its own, and the
+    gates' gradients are averaged. Gradient scalers do not know the gates: float16 autocast is refused, bfloat16 is not.
+
+    Args:
+        stop: optimiser step behind which the gates harden.
+        fall: optimiser steps over which the wanted density falls from 1; None: 80 % of ``stop``, so that the gates
+            settle in the rest.
+        gate_lr: learning rate of the gates' Adam.
+        temperature: of the gates' gradients, above 0 (3: github.com/3riccc/neural_pruning).
+        unit: what has a gate: single weights (``"weight"``), or all weights into one channel or neuron
+            (``"channel"``), which are then counted.
+        empty: what to do with a parameter of which nothing would stay: ``"raise"``, or ``"keep-one"`` unit.
+
+    Raises:
+        ValueError: (on attaching) a density that cannot leave a unit of each parameter.
+        RuntimeError: (in training) a step with a closure, float16 autocast, or gates that no gradient reached.
+    """
+
+    fall: int | None = attrs.field(default=None, validator=steps)
+    gate_lr: float = attrs.field(default=0.05, validator=attrs.validators.gt(0))
+    temperature: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
+    unit: UnitName = attrs.field(default="weight", validator=attrs.validators.in_(UNITS))
+    empty: Literal["raise", "keep-one"] = attrs.field(
+        default="raise", validator=attrs.validators.in_(("raise", "keep-one"))
+    )
+
+    name: ClassVar[str] = "gumbel"
+
+    def __attrs_post_init__(self) -> None:
+        if self.fall is not None and self.fall > self.stop:
+            raise ValueError(f"fall={self.fall} lies behind stop={self.stop}, where the gates harden")
+
+    @property
+    def grain(self) -> Unit:
+        """What has a gate."""
+        return UNITS[self.unit]
+
+    def begin(
+        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
+    ) -> Pruning:
+        """Make the gates, or go on with those of an earlier run."""
+        with random_state_kept():
+            torch.manual_seed(derive_seed(self.seed, "gates"))
+            gates = _Gates(
+                model,
+                density=self.density,
+                temperature=self.temperature,
+                select=self.selector,
+                unit=self.grain,
+                empty=self.empty,
+                control=DensityControl(steps=self.stop * 4 // 5 if self.fall is None else self.fall),
+            )
+        return GatedPruning(self, gates, masks, model, optimizer, resume)
+
+
+class GatedPruning(Pruning):
+    """A run of :class:`Gumbel`: gates at work on a model, up to the step behind which their masks are.
+
+    Attributes:
+        gates: `GumbelGates`, with an optimiser of their own.
+    """
+
+    def __init__(
+        self,
+        method: Gumbel,
+        gates: GumbelGates,
+        masks: MaskSet,
+        model: nn.Module,
+        optimizer: Optimizer,
+        resume: Mapping[str, Any] | None,
+    ) -> None:
+        masks, step = (masks, 0) if resume is None else resumed(resume, masks)
+        self.gates, self._shadow = gates, None
+        self._gate_optimizer = Adam(gates.parameters(), lr=method.gate_lr, fused=True)
+        if resume is not None and step < method.stop:
+            self._load(resume)
+        super().__init__(_Hardening(method, self), masks, model, optimizer, step)
+        self._closures = stepping(optimizer).register_step_pre_hook(self._refuse_closures)
+        if step < method.stop:
+            try:
+                self._shadow = gates.attach(model)
+            except BaseException:
+                self.detach()
+                raise
+
+    @property
+    def density(self) -> float:
+        """Of what evaluation keeps: a share of the units while there are gates."""
+        return super().density if self._shadow is None else self.gates.kept / self.gates.total
+
+    def state(self) -> dict[str, Any]:
+        """What a training needs to go on, with the state of torch's random generator: tensors and numbers only."""
+        if self._shadow is None:
+            return super().state()
+        gates = {name: value.clone() for name, value in self.gates.state_dict().items()}
+        return {**super().state(), "gates": gates, "gate_optimizer": self._gate_optimizer.state_dict()}
+
+    def detach(self) -> None:
+        """Stop pruning, and gating; the weights stay as they are."""
+        if self._shadow is not None:
+            self._shadow.detach()
+        self._closures.remove()
+        super().detach()
+
+    def harden(self, density: float) -> MaskSet:
+        """The masks of the best units; from here on the model runs without gates."""
+        masks = self.gates.harden(density)
+        if self._shadow is not None:
+            self._shadow.detach()
+            self._shadow = None
+        return masks
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        if missing := {"gates", "gate_optimizer"} - state.keys():
+            raise ValueError(f"resume lacks {sorted(missing)}: it must be what state() of an earlier run returned")
+        try:
+            self.gates.load_state_dict(state["gates"])
+            self._gate_optimizer.load_state_dict(state["gate_optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ValueError(f"resume has gates of another model or method: {error}") from error
+
+    def _refuse_closures(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._shadow is not None and callable(kwargs.get("closure", args[-1])):
+            raise RuntimeError("gates cannot follow a step with a closure: compute gradients before step()")
+
+    def _stepped(self) -> None:
+        """A step of the gates: their part of the loss's gradient is there, the penalty's is added."""
+        if self._shadow is None:
+            return
+        with torch.enable_grad():
+            self.gates.penalty().backward()
+        if (ranks := world_size()) > 1:
+            for grad in (logits.grad for logits in self.gates.parameters()):
+                assert grad is not None  # the penalty gives all of them one
+                dist.all_reduce(grad)
+                grad.div_(ranks)
+        self._gate_optimizer.step()
+        self._gate_optimizer.zero_grad()
+
+
+@dataclass(frozen=True)
+class _Hardening:
+    """The rule of a run: everything stays up to ``stop``, and then what the gates say."""
+
+    method: Gumbel
+    run: GatedPruning
+    reads_gradients: ClassVar[bool] = False
+
+    @property
+    def grain(self) -> Unit:
+        return self.method.grain
+
+    @property
+    def stop(self) -> int:
+        return self.method.stop
+
+    def due(self, step: int) -> bool:
+        return step == self.stop
+
+    def left(self, step: int, masks: MaskSet) -> Counts:
+        units = sum(total for _, total in masks.units(self.grain).values())
+        return units if step < self.stop else round(self.method.density * units)
+
+    def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
+        return self.run.harden(self.method.density)
+
+
+class _Gates(GumbelGates):
+    """Gates that have an optimiser of their own, which no gradient scaler unscales for."""
+
+    def trained(self, name: str, weight: Tensor) -> Tensor:
+        device = weight.device.type
+        if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
+            raise RuntimeError(
+                "float16 autocast needs a gradient scaler, which does not know the gates: use bfloat16, or no autocast"
+            )
+        return super().trained(name, weight)
