@@ -89,24 +89,29 @@ class RunFolder:
 
     @property
     def finished(self) -> int:
-        """How many rounds are finished.
+        """The number of the last finished round, 0 before the first.
 
         Raises:
-            ValueError: a round before the last one is missing.
+            ValueError: an earlier round is missing, or the results are damaged.
         """
+        return max(self._saved(), default=0)
+
+    def _saved(self) -> list[int]:
+        """Numbers of the finished rounds that have a ticket; the results tell which there were."""
         found = {
             int(match[1])
             for entry in self.path.glob("round-*")
             if (match := re.fullmatch(r"round-([1-9]\d*)", entry.name))
         }
-        last = max(found, default=0)
-        missing = set(range(1, last + 1)) - found
+        file, last = self.path / RESULTS, max(found, default=0)
+        told: set[int] = {row["round"] for row in read_json(file)} if file.exists() else set()
+        missing = {number for number in told - found if number < last}
         if missing:
             raise ValueError(
                 f"{self.round(min(missing))} is missing although round {last} is there; put it back, or delete "
                 "the rounds behind it to compute them again"
             )
-        return last
+        return sorted(found)
 
     def finished_rows(self, config: RunConfig) -> list[Row] | None:
         """The results of a finished run of this configuration; None where there is something left to do.
@@ -118,11 +123,11 @@ class RunFolder:
             ValueError: a finished round is missing, or the results are damaged.
         """
         self.check(config)
-        file, finished = self.path / RESULTS, self.finished
-        if finished < config.rounds or not file.exists():
+        file, saved = self.path / RESULTS, self._saved()
+        if not saved or saved[-1] < config.rounds or not file.exists():
             return None
         rows: list[Row] = read_json(file)
-        return [_numbers(row) for row in rows] if len(rows) == finished else None
+        return [_numbers(row) for row in rows] if [row["round"] for row in rows] == saved else None
 
     def wait(self) -> None:
         """Return as soon as no other process runs here; the system drops the lock of one that died."""
@@ -151,7 +156,7 @@ class RunFolder:
             ValueError: a ticket's document is damaged.
         """
         rows = []
-        for number in range(1, self.finished + 1):
+        for number in self._saved():
             file = self.round(number) / DOCUMENT
             try:
                 rows.append(plain.loads(file.read_bytes())["ticket"]["row"])

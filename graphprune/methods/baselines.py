@@ -29,6 +29,11 @@ class IMP(IterativeMethod):
     edge_rate: float = attrs.field(default=0.0, init=False)
     name = "imp"
 
+    @property
+    def by_ticket(self) -> bool:
+        """It does."""
+        return True
+
     def search(self, here: Position, fit: Fit) -> Found:
         """Magnitudes behind the last training."""
         return trained_magnitudes(here, fit, self.protocol.select)

@@ -57,8 +57,8 @@ class Method(ABC):
 
     @property
     @abstractmethod
-    def trainings(self) -> int:
-        """Tickets that it hands out, one a round."""
+    def last_round(self) -> int:
+        """The number of its last round, which has a ticket."""
 
     @property
     @abstractmethod
@@ -67,7 +67,7 @@ class Method(ABC):
 
     @abstractmethod
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
-        """Decide what the coming round prunes: the position with fewer weights and edges, and the epochs it took."""
+        """Prune up to the next round with a ticket: where the method stands before its training, and epochs it took."""
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise, with the reason, where the method cannot prune this model or data set.
@@ -85,7 +85,7 @@ class Method(ABC):
         return sparing(self.select, self.protect) if self.protect else self.select
 
     def rounds(self, model: nn.Module, data: AnyData, fit: Fit, *, after: Ticket | None = None) -> Iterator[Ticket]:
-        """Run the method, one ticket a finished round.
+        """Run the method, a ticket for each finished round (each that is to have one).
 
         Args:
             model: any network over PyG batches; its present weights are the rewind weights. It is not changed.
@@ -103,7 +103,7 @@ class Method(ABC):
         """
         self.supports(model, data)
         here = self._start(model, data) if after is None else self._resume(model, data, after)
-        while here.round < self.trainings:
+        while here.round < self.last_round:
             ticket, here = self._round(here, fit)
             yield ticket
 

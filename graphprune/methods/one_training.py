@@ -54,7 +54,7 @@ class OneTraining(Method):
         return Weight()
 
     @property
-    def trainings(self) -> int:
+    def last_round(self) -> int:
         """One."""
         return 1
 

@@ -15,6 +15,7 @@ from graphprune.graphs import PackedGraphs, PruneEdges, Stage
 from graphprune.graphs.counting import in_chunks
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import stage_keep
+from graphprune.masks import UNITS, UnitName
 from graphprune.methods.fit import AnyData, Fit, FitJob
 from graphprune.methods.joint import ORIGINAL_UNITS
 from graphprune.methods.method import Epochs, Method, weights
@@ -46,6 +47,11 @@ class IterativeMethod(Method):
         weight_rate: share of the remaining weights that goes each round.
         scope: weights compete over all layers (``"global"``) or within each (``"layer"``).
         layer_floor: share of each layer's weights that a global scope always keeps, against layer collapse.
+        unit: what falls together: single weights (``"weight"``), or all weights into one channel or neuron
+            (``"channel"``), which are then counted and have the mean of their scores.
+        ticket_every: train and evaluate a ticket every so many rounds, and in the last. Rounds in between search and
+            prune only, and all results are those of a run that trains each ticket; methods that prune by what the
+            ticket's training found need all of them.
         degree_features: a ticket's network reads degree features as counted on the ``"full"`` graphs (the authors), or
             ``"recomputed"`` on the pruned ones: the control for what degrees still tell of removed edges.
     """
@@ -55,6 +61,8 @@ class IterativeMethod(Method):
     weight_rate: float = attrs.field(default=0.2, validator=rate)
     scope: Literal["global", "layer"] = "global"
     layer_floor: float = attrs.field(default=0.0, validator=rate)
+    unit: UnitName = attrs.field(default="weight", validator=attrs.validators.in_(UNITS))
+    ticket_every: int = attrs.field(default=1, validator=count)
     degree_features: Literal["full", "recomputed"] = "full"
 
     name = "iterative"
@@ -64,9 +72,14 @@ class IterativeMethod(Method):
         """Decide what the coming round prunes."""
 
     @property
-    def trainings(self) -> int:
-        """One a round."""
+    def last_round(self) -> int:
+        """``rounds``."""
         return self.num_rounds
+
+    @property
+    def by_ticket(self) -> bool:
+        """Whether a search reads what the training of the ticket before it found."""
+        return False
 
     @property
     def prunes_weights(self) -> bool:
@@ -83,16 +96,29 @@ class IterativeMethod(Method):
         super().supports(model, data)
         if self.edge_rate and not proper(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split; set edge_rate=0")
+        if self.ticket_every > 1 and self.by_ticket:
+            raise ValueError(f"{self.name} prunes by the weights of the ticket before: it needs ticket_every=1")
         if self.degree_features == "recomputed" and not (isinstance(data, GraphData) and data.degrees):
             raise ValueError(f"{data.name} has no degree features to recompute; use degree_features='full'")
 
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+        """Search and prune, round by round up to the next that has a ticket."""
+        here, epochs = self._one_round(here, fit)
+        while (here.round + 1) % self.ticket_every and here.round + 1 < self.num_rounds:
+            here, more = self._one_round(replace(here, round=here.round + 1), fit)
+            epochs += more
+        return here, epochs
+
+    def _one_round(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
         """Search, and prune what was found by this round's rates."""
         number = here.round + 1
         found = self.search(here, fit)
         if found.scores is not None:
             density = (1 - self.weight_rate) ** number
-            masks = here.masks.tighten(found.scores, density, scope=self.scope, layer_floor=self.layer_floor)
+            grain = UNITS[self.unit]
+            masks = here.masks.tighten(
+                found.scores, density, scope=self.scope, unit=grain, layer_floor=self.layer_floor
+            )
             here = replace(here, masks=masks)
         if found.scorer is not None or found.known is not None:
             left = self.edge_density(number)
@@ -114,6 +140,13 @@ class IterativeMethod(Method):
         for stage in after.edges.stages:
             here = self._prune_edges(here, stage)
         return here
+
+    def settings(self) -> dict[str, Any]:
+        """All hyper-parameters as plain data."""
+        settings = super().settings()
+        # Tickets from before there was a choice do not say so; runs can go on behind them.
+        unsaid = {"unit": "weight", "ticket_every": 1}
+        return {name: value for name, value in settings.items() if unsaid.get(name) != value}
 
     @property
     def label(self) -> str:

@@ -74,6 +74,11 @@ class Sparsifier(IterativeMethod):
     edges: EdgeScore = attrs.field(validator=_known)
     name = "sparsifier"
 
+    @property
+    def by_ticket(self) -> bool:
+        """For its weights it does."""
+        return self.weight_rate > 0
+
     def search(self, here: Position, fit: Fit) -> Found:
         """Score what is left; train only where weights are to be pruned and none have been trained yet."""
         found = trained_magnitudes(here, fit, self.protocol.select) if self.weight_rate else Found(None, None)

@@ -68,6 +68,8 @@ class UGS(IterativeMethod):
             ``ugs-gat`` and ``ugs-gin`` among the models, and :class:`~graphprune.methods.Protocol`.
         scope: weights compete over all layers or within each.
         layer_floor: share of each layer's weights that is always kept.
+        unit: single weights or channels.
+        ticket_every: rounds from one trained ticket to the next.
         degree_features: counted on full or on pruned graphs.
         select: which weights can be pruned.
         protect: patterns of parameters that are not pruned after all.

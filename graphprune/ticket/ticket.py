@@ -23,7 +23,7 @@ from graphprune.ticket.scorers import first, misfits
 M = TypeVar("M", bound=nn.Module)
 
 # A run may be taken further, so how many rounds were planned does not tell runs apart.
-_EXTENSIBLE = ("settings.rounds", "settings.num_rounds")
+_EXTENSIBLE = ("settings.rounds", "settings.num_rounds", "settings.ticket_every")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

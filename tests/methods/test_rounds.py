@@ -457,3 +457,48 @@ def test_heads_and_encoders_can_be_protected(data: GraphData) -> None:
         next(RandomPruning(rounds=1, protect=["tail.*"], **RATES).rounds(model, data, plain_fit(1)))
     with pytest.raises(ValueError, match="protect every weight"):
         next(RandomPruning(rounds=1, protect="*", **RATES).rounds(model, data, plain_fit(1)))
+
+
+@pytest.mark.parametrize("name", ["icpg", "global", "random edges", "ugs random", "random"])
+def test_rounds_without_a_ticket_change_no_other(name: str, data: GraphData, tmp_path: Any) -> None:
+    model, phases = network(data), list[tuple[int, str]]()
+
+    def noted(job: FitJob) -> FitResult:
+        phases.append((job.round, job.phase))
+        return plain_fit()(job)
+
+    every = list(methods(data, rounds=5)[name].rounds(model, data, plain_fit()))
+    sparse = methods(data, rounds=5)[name].replace(ticket_every=2)
+    few = list(sparse.rounds(model, data, noted))
+    assert [ticket.round for ticket in few] == [2, 4, 5]
+    assert [number for number, phase in phases if phase == "ticket"] == [2, 4, 5]
+    searched = [number for number, phase in phases if phase == "search"]
+    assert searched == ([] if name == "random" else [1, 2, 3, 4, 5])
+    costs = ("seconds", "epochs_trained", "epochs_search")
+    for ticket in few:
+        twin = every[ticket.round - 1]
+        assert ticket.row["epochs_search"] == sum(twin.row["epochs_search"] for _ in range(2 - (ticket.round == 5)))
+        row = ticket.row | {cost: twin.row[cost] for cost in costs}
+        same(replace(ticket, row=row), twin)
+    few[0].save(tmp_path / "ticket")
+    behind = sparse.replace(ticket_every=1).rounds(model, data, plain_fit(), after=Ticket.load(tmp_path / "ticket"))
+    for left, right in zip(every[2:], behind, strict=True):
+        same(left, right)
+
+
+def test_methods_that_prune_by_tickets_train_them_all(data: GraphData) -> None:
+    for method in (IMP(rounds=4, ticket_every=2), Sparsifier(rounds=4, edges="degree", ticket_every=2)):
+        with pytest.raises(ValueError, match="ticket_every=1"):
+            next(method.rounds(network(data), data, plain_fit()))
+    edges = Sparsifier(rounds=4, edges="degree", ticket_every=2, weight_rate=0)
+    assert [ticket.round for ticket in edges.rounds(network(data), data, plain_fit(1))] == [2, 4]
+
+
+@pytest.mark.parametrize("name", ["icpg", "ugs", "imp", "random"])
+def test_channels_go_as_a_whole_and_by_the_exact_count(name: str, data: GraphData) -> None:
+    method = methods(data)[name].replace(unit="channel", protect=("head.*", "node_encoder.*"))
+    units = 2 * 8
+    for ticket in method.rounds(network(data), data, plain_fit()):
+        assert all(torch.equal(mask.all(1), mask.any(1)) for mask in ticket.masks.values())
+        kept = sum(int(mask.any(1).sum()) for mask in ticket.masks.values())
+        assert kept == round(0.7**ticket.round * units)
