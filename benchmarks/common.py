@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -63,11 +64,17 @@ def report(name: str, options: argparse.Namespace, rows: Mapping[str, Any]) -> N
         settings = {key: value for key, value in vars(options).items() if key != "json"}
         text = {
             "benchmark": name,
-            "command": f"python {Path(sys.argv[0]).parent.name}/{Path(sys.argv[0]).name} "
-            + " ".join(f"--{key} {value}" for key, value in settings.items()),
+            "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_typed(sys.argv[1:])]),
             "settings": settings,
             "result": dict(rows),
             "environment": environment(),
         }
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(text, indent=2) + "\n")
+
+
+def _typed(words: list[str]) -> list[str]:
+    """The options as they were typed, without the file for the numbers."""
+    places = [place for place, word in enumerate(words) if word == "--json" or word.startswith("--json=")]
+    gone = {place + step for place in places for step in range(2 if words[place] == "--json" else 1)}
+    return [word for place, word in enumerate(words) if place not in gone]

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from graphprune.bench.folder import METRICS
 from graphprune.bench.grid import Job, Outcome
-from graphprune.bench.progress import bars
+from graphprune.bench.progress import bars, validation
 
 Show = Callable[[Sequence[Outcome], Sequence[Job]], None]
 
@@ -66,7 +66,7 @@ class _Board:
             if job.out not in self._told and (entry := _latest(job.out / METRICS, self._started)):
                 if job.out not in self._tasks:
                     self._tasks[job.out] = self._progress.add_task(job.name, total=job.config.rounds, text="")
-                text = f"{entry['phase']}, epoch {entry['epoch']}, val {entry['val_metric']:.4f}"
+                text = f"{entry['phase']}, {validation(entry)}epoch {entry['epoch']}"
                 self._progress.update(self._tasks[job.out], completed=entry["round"] - 1, text=text)
         self._progress.update(self._all, completed=len(done))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class Bars(Lines):
 
     def epoch(self, entry: Mapping[str, Any]) -> None:
         """Move the bar of the running training."""
-        text = f"round {entry['round']}, {entry['phase']}: val {entry['val_metric']:.4f}, loss {entry['loss']:.4f}"
+        text = f"round {entry['round']}, {entry['phase']}: {validation(entry)}loss {entry['loss']:.4f}"
         self._progress.update(self._epochs, completed=entry["epoch"], text=text)
 
     def ticket(self, ticket: Ticket) -> None:
@@ -94,3 +95,9 @@ def bars() -> Progress:
         redirect_stdout=False,
         expand=True,
     )
+
+
+def validation(entry: Mapping[str, Any]) -> str:
+    """An epoch's validation metric, if it has one, and a comma."""
+    value = entry["val_metric"]
+    return "" if value is None or math.isnan(value) else f"val {value:.4f}, "

@@ -153,11 +153,11 @@ class Track:
     masks: MaskSet | None = None
     started: float = field(default_factory=time.perf_counter)
 
-    def epoch(self, val: float, **numbers: float) -> bool:
+    def epoch(self, val: float | None = None, **numbers: float) -> bool:
         """Record an epoch; its state is kept where ``val`` is better than ever before (the first of equals).
 
         Args:
-            val: validation metric.
+            val: validation metric; None: not measured behind this epoch, which then is not selected.
             numbers: anything else worth a column, such as ``loss``.
 
         Returns:
@@ -167,22 +167,26 @@ class Track:
             TrainingDiverged: ``val`` or a number is NaN or infinite.
         """
         number = len(self.history) + 1
-        for name, value in {"val": val, **numbers}.items():
+        for name, value in (numbers if val is None else {"val": val, **numbers}).items():
             if not math.isfinite(value):
                 raise TrainingDiverged(f"epoch {number}: {name} is {value}; lower the learning rate or check the data")
         best = self.history[self.best_epoch - 1]["val_metric"] if self.best_epoch else None
-        row = {"epoch": number, "val_metric": float(val), **numbers}
+        row = {"epoch": number, "val_metric": math.nan if val is None else float(val), **numbers}
         run = None if self.pruning is None else self.pruning()
         if run is not None:
             row["density"] = run.density
         self.history.append(row)
-        if run is not None and not run.finished:
+        if val is None or (run is not None and not run.finished):
             return False
         if best is not None and not (val > best if self.higher_is_better else val < best):
             return False
         self.best, self.best_epoch = snapshot(self.model), number
         self.masks = None if run is None else run.masks
         return True
+
+    def stale(self, patience: int) -> bool:
+        """Whether the best epoch lies so many epochs back."""
+        return self.best_epoch > 0 and len(self.history) - self.best_epoch >= patience
 
     def result(self, test: Callable[[], float] | None = None) -> FitResult:
         """The finished record; the model is left in its best state.
@@ -197,7 +201,8 @@ class Track:
             raise ValueError("no epoch was recorded: call track.epoch(val=...) behind each epoch")
         if not self.best_epoch:
             raise ValueError(
-                f"in none of the {len(self.history)} epochs the final density was reached: lower stop or train longer"
+                f"in none of the {len(self.history)} epochs the final density was reached and a validation metric "
+                "measured: lower stop, train longer, or validate more often"
             )
         last = snapshot(self.model)
         self.model.load_state_dict(self.best)

@@ -45,7 +45,8 @@ OPTIMIZERS: dict[OptimizerName, Callable[..., Optimizer]] = {
 class Fit:
     """Trains a :class:`~graphprune.FitJob`: ``fit(job)``. The same job on the same machine gives the same bits.
 
-    Every epoch is validated, and the best one (the first of equals) is what the test metric is computed for, once.
+    Every epoch is validated (or as ``validate_every`` says), and the best one (the first of equals) is what the test
+    metric is computed for, once.
     The random states of the caller are left as they were.
 
     Under ``torchrun --nproc-per-node N`` (or ``fabric run``) with ``devices=N`` each process takes its part of every
@@ -63,6 +64,10 @@ class Fit:
             and GraNet authors: 0.5 and 0.75).
         label_smoothing: share of a class label that the training loss spreads evenly over all classes (Szegedy et al.,
             CVPR 2016; FGGP authors: 0.1); multiclass only.
+        validate_every: epochs from one validation to the next; the last epoch is always validated. Only epochs that
+            are can be selected.
+        patience: stop the training this many epochs behind the best one; 0: never. Methods that prune while the model
+            trains have their final density by then.
         eval_batch_size: graphs or images a batch without gradients; bounds the memory.
         seed: of the order of the graphs or images and of dropout; every job mixes its round and phase into it.
         accelerator: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it is there.
@@ -86,6 +91,8 @@ class Fit:
     optimizer: OptimizerName = "adam"
     milestones: tuple[float, ...] = ()
     label_smoothing: float = 0.0
+    validate_every: int = 1
+    patience: int = 0
     eval_batch_size: int = 512
     seed: int = 0
     accelerator: Accelerator = "cpu"
@@ -96,9 +103,13 @@ class Fit:
     on_epoch: OnEpoch | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "eval_batch_size", "devices", "num_nodes"):
+        for name in ("epochs", "batch_size", "validate_every", "eval_batch_size", "devices", "num_nodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.patience < 0 or 0 < self.patience < self.validate_every:
+            raise ValueError(
+                f"patience must be 0, or at least validate_every={self.validate_every} epochs, got {self.patience}"
+            )
         if not (self.lr > 0 and math.isfinite(self.lr)) or not (0 <= self.weight_decay < math.inf):
             raise ValueError(f"bad rates: lr={self.lr} must be above 0, weight_decay={self.weight_decay} not below")
         if not all(0 < share < 1 for share in self.milestones):
@@ -157,10 +168,13 @@ class Fit:
                 loss = self._epoch(fabric, model, optimizer, data, order)
                 if not math.isfinite(loss):  # nothing sensible can be evaluated
                     raise TrainingDiverged(f"epoch {number}: loss is {loss}; lower lr={self.lr} or check the data")
-                metric = measure(model, data.val, split="val")
+                due = number % self.validate_every == 0 or number == self.epochs
+                metric = measure(model, data.val, split="val") if due else None
                 track.epoch(metric, loss=loss, seconds=time.perf_counter() - started)
                 if self.on_epoch is not None and fabric.is_global_zero:
                     self.on_epoch(job, track.history[-1])
+                if self.patience and track.stale(self.patience):
+                    break
         return track.result(None if job.phase == "search" else lambda: measure(model, data.test, split="test"))
 
     def _slow_down(self, optimizer: Optimizer, finished: int) -> None:

@@ -55,6 +55,46 @@ def test_the_result_is_the_selected_epoch() -> None:
     assert evaluate(job.model, data.test, data) == result.test_metric
 
 
+def test_validation_at_intervals_changes_no_weight_and_selects_among_its_epochs() -> None:
+    data = tiny()
+    every = Fit(epochs=11, lr=0.05)(job_for(data, smooth(data, dropout=0.2)))
+    some = Fit(epochs=11, lr=0.05, validate_every=4)(job_for(data, smooth(data, dropout=0.2)))
+    assert same(every, some)
+    seen = {row["epoch"]: row["val_metric"] for row in some.history if not math.isnan(row["val_metric"])}
+    assert seen == {row["epoch"]: row["val_metric"] for row in every.history if row["epoch"] in (4, 8, 11)}
+    assert some.epoch == max(seen, key=lambda epoch: seen[epoch])
+    assert len(some.history) == 11
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_patience_stops_behind_the_best_epoch_and_only_then(patience: int) -> None:
+    data = tiny()
+    whole = Fit(epochs=30, lr=0.05)(job_for(data, smooth(data)))
+    result = Fit(epochs=30, lr=0.05, patience=patience)(job_for(data, smooth(data)))
+    values = [row["val_metric"] for row in whole.history]
+    best, stop = 0, len(values)
+    for number, value in enumerate(values):
+        best = number if value > values[best] else best
+        if number - best >= patience:
+            stop = number + 1
+            break
+    assert stop < len(values), "the test shows nothing"
+    assert [row["val_metric"] for row in result.history] == values[:stop]
+    assert result.epoch == best + 1
+
+
+def test_patience_waits_for_the_final_density() -> None:
+    data = tiny()
+    model = smooth(data)
+    steps = 6 * math.ceil(len(data.train) / 16)
+    pruner = gp.GMP(density=0.5, stop=steps, every=1)
+    result = Fit(epochs=20, lr=0.05, batch_size=16, patience=1)(job_for(data, model, pruner=pruner))
+    assert result.masks is not None and result.masks.kept == round(0.5 * result.masks.total)
+    densities = [row["density"] for row in result.history]
+    assert densities[result.epoch - 1] == 0.5 and result.epoch > 3
+    assert len(densities) == 20 or len(densities) == result.epoch + 1
+
+
 def test_a_search_sees_no_test_graph() -> None:
     assert math.isnan(Fit(epochs=1)(job_for(tiny(), phase="search")).test_metric)
 
