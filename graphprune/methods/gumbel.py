@@ -36,6 +36,8 @@ class Gumbel(InTraining):
         stop: optimiser step behind which the gates harden.
         fall: optimiser steps over which the wanted density falls from 1; None: 80 % of ``stop``, so that the gates
             settle in the rest.
+        cycles: how often the wanted density swells to its fourfold behind half of ``fall``, so that weights that went
+            early get another chance; see :class:`graphprune.masks.DensityControl`.
         gate_lr: learning rate of the gates' Adam.
         temperature: of the gates' gradients, above 0 (3: github.com/3riccc/neural_pruning).
         unit: what has a gate: single weights (``"weight"``), or all weights into one channel or neuron
@@ -48,6 +50,7 @@ class Gumbel(InTraining):
     """
 
     fall: int | None = attrs.field(default=None, validator=steps)
+    cycles: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     gate_lr: float = attrs.field(default=0.05, validator=attrs.validators.gt(0))
     temperature: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
     unit: UnitName = attrs.field(default="weight", validator=attrs.validators.in_(UNITS))
@@ -79,7 +82,9 @@ class Gumbel(InTraining):
                 select=self.selector,
                 unit=self.grain,
                 empty=self.empty,
-                control=DensityControl(steps=self.stop * 4 // 5 if self.fall is None else self.fall),
+                control=DensityControl(
+                    steps=self.stop * 4 // 5 if self.fall is None else self.fall, cycles=self.cycles
+                ),
             )
         return GatedPruning(self, gates, masks, model, optimizer, resume)
 

@@ -115,6 +115,19 @@ def test_the_target_falls_from_one_to_the_density_ever_slower(density: float, st
     assert all(late >= early - 1e-9 for early, late in pairwise(factors))
 
 
+@given(st.floats(0.001, 0.2), st.integers(1, 6), st.floats(1.5, 5))
+def test_the_target_swells_and_falls_back_in_cycles(density: float, cycles: int, swell: float) -> None:
+    control = DensityControl(steps=200 * cycles, cycles=cycles, swell=swell)
+    targets = [control.target(step, density) for step in range(220 * cycles)]
+    first, rest = targets[: 100 * cycles], targets[100 * cycles :]
+    assert first[0] == pytest.approx(1) and all(late <= early for early, late in pairwise(first))
+    rises = [place for place, (before, after) in enumerate(pairwise([density, *rest])) if after > before * 1.01]
+    assert rises == [100 * cycle for cycle in range(cycles)]
+    assert [rest[place] for place in rises] == pytest.approx([density * swell] * cycles)
+    settled = [target for place, target in enumerate(rest) if place % 100 >= 70 or place >= 100 * cycles]
+    assert settled == pytest.approx([density] * len(settled))
+
+
 @given(st.integers(0, 10_000), st.floats(-5, 5))
 def test_too_many_make_the_penalty_dearer_and_too_few_cheaper(kept: int, log_price: float) -> None:
     control = DensityControl()
@@ -125,7 +138,10 @@ def test_too_many_make_the_penalty_dearer_and_too_few_cheaper(kept: int, log_pri
     assert (price < 0) == (kept < 100)
 
 
-@pytest.mark.parametrize("option", [{"steps": -1}, {"power": 0.5}, {"gain": 0}, {"proportional": -1}, {"price": 0}])
+@pytest.mark.parametrize(
+    "option",
+    [{"steps": -1}, {"power": 0.5}, {"gain": 0}, {"proportional": -1}, {"price": 0}, {"cycles": -1}, {"swell": 1}],
+)
 def test_control_refuses_what_steers_nothing(option: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(option))):
         DensityControl(**option)  # type: ignore[arg-type]

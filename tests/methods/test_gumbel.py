@@ -221,6 +221,7 @@ def test_an_emptied_layer_is_named_or_keeps_one():
     [
         ({"fall": STOP + 1}, f"fall={STOP + 1} lies behind stop={STOP}"),
         ({"fall": 0}, "fall must be a number of optimiser steps"),
+        ({"cycles": -1}, "cycles"),
         ({"gate_lr": 0.0}, "gate_lr"),
         ({"temperature": 0.0}, "temperature"),
         ({"unit": "layer"}, "unit"),

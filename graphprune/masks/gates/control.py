@@ -17,12 +17,18 @@ class DensityControl:
     and the scale of the loss, and where too few are kept the penalty becomes a reward: a loss that is small already
     would open no gate again.
 
+    What has closed rarely opens again, so that early choices stay. With ``cycles`` the target falls in the first half
+    of the steps, and then rises to ``swell`` times the density and falls back so many times: what is kept has to prove
+    itself against others, again and again.
+
     Attributes:
         steps: steps over which the target falls; about 0.8 of the training leaves time to settle. 0: at once.
         power: how much the fall slows down, at least 1.
         gain: of the price, per step, above 0.
         proportional: weight of the error itself, at least 0.
         price: at the start, above 0.
+        cycles: how often the target rises again, at least 0.
+        swell: to how many times the density it rises, above 1.
 
     Raises:
         ValueError: a number outside its range.
@@ -33,6 +39,8 @@ class DensityControl:
     gain: float = 0.05
     proportional: float = 300.0
     price: float = 0.05
+    cycles: int = 0
+    swell: float = 4.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that steer nothing."""
@@ -42,14 +50,21 @@ class DensityControl:
             ("gain", self.gain > 0),
             ("proportional", self.proportional >= 0),
             ("price", self.price > 0),
+            ("cycles", self.cycles >= 0),
+            ("swell", self.swell > 1),
         ):
             if not good:
                 raise ValueError(f"{name} is out of range: {getattr(self, name)}")
 
     def target(self, step: int, density: float) -> float:
         """The density wanted at a step."""
-        left = 1.0 - step / self.steps if step < self.steps else 0.0
-        return float(density ** (1.0 - left**self.power))
+        falling = self.steps / 2 if self.cycles else self.steps
+        if step < falling:
+            return float(density ** (1.0 - (1.0 - step / falling) ** self.power))
+        if step >= self.steps:
+            return density
+        within = (step - falling) / (self.steps - falling) * self.cycles % 1.0
+        return min(density * self.swell ** max(0.0, 1.0 - within / _FALL), 1.0)
 
     def error(self, kept: int, wanted: float) -> float:
         """``log(kept / wanted)``, cut at 5 % on both sides."""
@@ -65,4 +80,5 @@ class DensityControl:
 
 
 _BOUND = 0.05
+_FALL = 0.7  # share of a cycle in which the target falls back; in the rest gates settle
 _LOWEST, _HIGHEST = log(1e-6), log(1e3)
