@@ -1,0 +1,141 @@
+"""One ledger of what a network costs: weights, arcs, multiply-accumulates, time, memory, file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from graphprune.graphs import PruneEdges
+from graphprune.masks import MaskSet, prunable
+from graphprune.measure.costs import Costs, Scoring, Weights
+from graphprune.measure.latency import Clock, Latency, time_calls
+from graphprune.measure.macs import Macs, arcs_in, counted, tensors_of
+from graphprune.measure.memory import bytes_of, file_bytes, peak_bytes
+from graphprune.measure.modes import evaluating, using_threads
+from graphprune.measure.samples import batches_of, device_of, tensors_in
+
+WARMUP = 3  # passes that are not timed
+
+
+def report(
+    model: nn.Module,
+    samples: Any,
+    *,
+    masks: MaskSet | None = None,
+    scorer: nn.Module | PruneEdges | None = None,
+    batch_size: int = 256,
+    threads: int | None = None,
+    repeats: int = 20,
+    clock: Clock = time.perf_counter,
+) -> Costs:
+    """Measure what a network costs in use: in ``eval()`` mode, without gradients, on batches that are there already.
+
+    Args:
+        model: masked, compacted or dense; ``model(batch)`` of graphs or ``model(x)`` of images. It is left as it is.
+        samples: a split of a data set or a sequence of ``Data``, of which ``batch_size`` evenly spread ones are
+            measured (with smaller batches as many whole batches as 256 samples fill); or one batch: a ``Data``,
+            ``Batch`` or tensor.
+        masks: what was pruned, of this model or of the larger one that it was compacted from; says which weights could
+            be pruned and were kept.
+        scorer: a module from a batch to scores of its arcs, which is measured as it is called; or the ``edges`` of a
+            ticket, of which scoring and pruning in all stages is measured, and the network sees the pruned graphs.
+        batch_size: samples a batch.
+        threads: of the CPU, for these measurements; None: those that torch uses anyway.
+        repeats: passes over the batches that are timed, behind three for warming up.
+        clock: seconds.
+
+    Raises:
+        RuntimeError: pruned weights of the model that are not zero.
+        TypeError: samples of another kind, or edges to prune of what are no graphs.
+        ValueError: no samples, a batch size, threads or repeats below 1, uninitialised lazy parameters, or graphs to
+            prune that cannot be packed.
+    """
+    weights = _weights(model, masks)
+    device = device_of(model)
+    measured = batches_of(samples, batch_size, device, graphs=isinstance(scorer, PruneEdges))
+    with using_threads(threads) as number, evaluating(model), torch.no_grad():
+        scoring = None
+        if isinstance(scorer, PruneEdges):
+            modules = [stage.scorer for stage in scorer.stages if stage.scorer is not None]
+            scoring = Scoring(
+                *_cost(scorer.prune, measured.graphs, modules, device, repeats, clock), measured.mean("num_edges")
+            )
+            measured = measured.of([scorer.prune(part) for part in measured.graphs], device)
+        elif scorer is not None:
+            with evaluating(scorer):
+                scoring = Scoring(
+                    *_cost(scorer, measured.batches, [scorer], device, repeats, clock), measured.mean("num_edges")
+                )
+        macs, latency = _cost(model, measured.batches, [model], device, repeats, clock)
+        state = list(tensors_of(model))
+        peaks = [
+            peak_bytes(lambda batch=batch: model(batch), [*state, *tensors_in(batch)])  # type: ignore[misc]
+            for batch in measured.batches
+        ]
+    return Costs(
+        samples=measured.samples,
+        available=measured.available,
+        batch_size=measured.size,
+        nodes=measured.mean("num_nodes"),
+        arcs=measured.mean("num_edges"),
+        weights=weights,
+        macs=macs,
+        scoring=scoring,
+        latency=latency,
+        threads=number,
+        device=_name(device),
+        peak_bytes=max(peaks),
+        state_bytes=bytes_of(state),
+        batch_bytes=max(bytes_of(tensors_in(batch)) for batch in measured.batches),
+        file_bytes=file_bytes(model),
+    )
+
+
+def _cost(
+    run: Callable[[Any], object],
+    batches: Sequence[Any],
+    modules: Sequence[nn.Module],
+    device: torch.device,
+    repeats: int,
+    clock: Clock,
+) -> tuple[Macs, Latency]:
+    """The multiply-accumulates of all batches, and the time of one: a pass over all, divided by their number."""
+
+    def once() -> None:
+        for batch in batches:
+            run(batch)
+        torch.get_device_module(device).synchronize()
+
+    macs = counted(once, tensors_of(*modules), arcs_in(batches))
+    return macs, time_calls(once, repeats=repeats, warmup=WARMUP, clock=clock) / len(batches)
+
+
+def _weights(model: nn.Module, masks: MaskSet | None) -> Weights:
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise ValueError(f"uninitialised lazy parameters {lazy}: run one forward pass of the model first")
+    own = dict(model.named_parameters())
+    if masks is None:
+        masks = _read_masks(model)
+    elif all(name in own and own[name].shape == shape for name, shape in masks.shapes.items()):
+        masks.verify(model)
+    total = sum(parameter.numel() for parameter in own.values())
+    nonzero = sum(int(parameter.count_nonzero()) for parameter in own.values())
+    return Weights(total, nonzero, masks.total, masks.kept)
+
+
+def _read_masks(model: nn.Module) -> MaskSet:
+    """The zeros of what is pruned by default; no masks of a model without such weights."""
+    try:
+        return MaskSet.from_zeros(model, prunable())
+    except ValueError:
+        return MaskSet.of({})
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
