@@ -20,7 +20,10 @@ class PlainPyG(nn.Module):
         super().__init__()
         config = twin.config()
         width, self.bonds = config["hidden"], bool(config.get("bonds"))
-        self.atoms = nn.ModuleList(nn.Embedding(size, width) for size in ATOM_FEATURES)
+        features = config["features"]
+        molecules = features == "ogb-mol"
+        self.atoms = nn.ModuleList(nn.Embedding(size, width) for size in (ATOM_FEATURES if molecules else ()))
+        self.encoder = None if molecules else nn.Linear(features, width)
         self.convs = nn.ModuleList(layer(twin, width, self.bonds) for _ in range(config["layers"]))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(config["layers"]))
         self.bond_tables = nn.ModuleList(
@@ -31,7 +34,11 @@ class PlainPyG(nn.Module):
 
     def forward(self, data: Data) -> Tensor:
         """Logits of shape ``(B, outputs)``."""
-        x: Any = sum(table(data.x[:, i]) for i, table in enumerate(self.atoms))
+        x: Any = (
+            sum(table(data.x[:, i]) for i, table in enumerate(self.atoms))
+            if self.encoder is None
+            else self.encoder(data.x)
+        )
         for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             extra = []
             if self.bonds:

@@ -18,13 +18,14 @@ from graphprune.masks.select import keep_top
 from graphprune.masks.stepping import Counts, Pruning, Rule
 from graphprune.masks.targets import Selector, Targets, prunable, sparing
 from graphprune.masks.tighten import Scope
-from graphprune.masks.units import UNITS, Channel, Unit, UnitName, Weight
+from graphprune.masks.units import UNITS, Channel, Coupled, Unit, UnitName, Weight
 
 __all__ = [
     "UNITS",
     "Channel",
     "Constant",
     "Counts",
+    "Coupled",
     "Cubic",
     "DensityControl",
     "Gates",

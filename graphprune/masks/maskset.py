@@ -263,9 +263,18 @@ class MaskSet(Mapping[str, Tensor]):
         return sum(mask.numel() for mask in self.values())
 
     def units(self, unit: Unit) -> dict[str, tuple[int, int]]:
-        """How many units of each parameter are kept, at least in part, and how many there are."""
-        alive = {name: unit.alive(mask) for name, mask in self.items()}
-        return {name: (int(each.count_nonzero()), len(each)) for name, each in alive.items()}
+        """How many units of each parameter (or group of them) are kept, at least in part, and how many there are."""
+        found = {}
+        for names in unit.groups(self):
+            alive = unit.alive(self[names[0]])
+            for name in names[1:]:
+                alive = alive | unit.alive(self[name]).to(alive.device)
+            found[names[0]] = int(alive.count_nonzero()), len(alive)
+        return found
+
+    def sizes(self, unit: Unit) -> dict[str, int]:
+        """How many units each parameter (or group of them) has; no mask is read."""
+        return {names[0]: unit.size(self[names[0]].shape) for names in unit.groups(self)}
 
     @property
     def density(self) -> float:

@@ -16,11 +16,15 @@ Scope = Literal["global", "layer"]
 
 @dataclass(frozen=True)
 class _Layer:
-    """The units of one masked tensor: which may be kept (flat bool), and the scores of these."""
+    """The units of masked tensors that have them in common: which may be kept (flat bool), and the scores of these."""
 
-    name: str
+    names: tuple[str, ...]
     open: Tensor
     scores: Tensor
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
 
     @property
     def units(self) -> int:
@@ -46,7 +50,7 @@ def tightened(
     _check_scores(masks, scores)
     if not masks:
         return {}
-    layers = [_layer(name, mask, scores[name], unit, regrow) for name, mask in masks.items()]
+    layers = [_layer(names, masks, scores, unit, regrow) for names in unit.groups(masks)]
     floors = [min(_ceil(layer_floor * layer.units), layer.candidates) for layer in layers]
     groups = [layers] if scope == "global" else [[layer] for layer in layers]
     budgets = [_budget(group, density) for group in groups]
@@ -63,13 +67,12 @@ def counted(
 ) -> dict[str, Tensor]:
     """New masks of exact counts; see `MaskSet.keep` for the meaning of the arguments and the errors."""
     _check_scores(masks, scores)
-    if not isinstance(counts, int) and masks.keys() != counts.keys():
-        raise ValueError(
-            f"counts must name the masked parameters, these differ: {sorted(masks.keys() ^ counts.keys())}"
-        )
+    leaders = {names[0] for names in unit.groups(masks)}
+    if not isinstance(counts, int) and leaders != counts.keys():
+        raise ValueError(f"counts must name the masked parameters, these differ: {sorted(leaders ^ counts.keys())}")
     if not masks:
         return {}
-    layers = [_layer(name, mask, scores[name], unit, regrow) for name, mask in masks.items()]
+    layers = [_layer(names, masks, scores, unit, regrow) for names in unit.groups(masks)]
     groups = [layers] if isinstance(counts, int) else [[layer] for layer in layers]
     budgets = [counts] if isinstance(counts, int) else [counts[layer.name] for layer in layers]
     for group, budget in zip(groups, budgets, strict=True):
@@ -85,11 +88,12 @@ def _masks(
     """Masks from the choice among all layers' candidates."""
     result = {}
     for layer, part in zip(layers, chosen.split([layer.candidates for layer in layers]), strict=True):
-        mask = masks[layer.name]
-        keep = torch.zeros_like(layer.open).masked_scatter_(layer.open, part.to(mask.device))
-        expanded = unit.expand(keep, mask)
-        result[layer.name] = expanded if regrow else expanded & mask
-    return result
+        keep = torch.zeros_like(layer.open).masked_scatter_(layer.open, part.to(layer.open.device))
+        for name in layer.names:
+            mask = masks[name]
+            expanded = unit.expand(keep.to(mask.device), mask)
+            result[name] = expanded if regrow else expanded & mask
+    return {name: result[name] for name in masks}
 
 
 def _choose(layers: list[_Layer], floors: list[int], groups: list[list[_Layer]], budgets: list[int]) -> Tensor:
@@ -114,7 +118,33 @@ def _choose(layers: list[_Layer], floors: list[int], groups: list[list[_Layer]],
     return kept
 
 
-def _layer(name: str, mask: Tensor, scores: Tensor, unit: Unit, regrow: bool) -> _Layer:
+def _layer(
+    names: tuple[str, ...], masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], unit: Unit, regrow: bool
+) -> _Layer:
+    parts = [_units(name, masks[name], scores[name], unit, regrow) for name in names]
+    alive, reduced = parts[0]
+    if len(names) > 1:
+        alive, reduced = _common(names, parts, [masks[name].numel() for name in names])
+    may_stay = torch.ones_like(alive) if regrow else alive
+    candidates = reduced[may_stay]
+    if bool(candidates.isnan().any()):
+        raise ValueError(f"the scores of {' and '.join(map(repr, names))} contain NaN: it cannot be ranked")
+    return _Layer(names, may_stay, candidates)
+
+
+def _common(names: tuple[str, ...], parts: list[tuple[Tensor, Tensor]], entries: list[int]) -> tuple[Tensor, Tensor]:
+    """Units that several tensors have in common: there if in any of them, with the mean score of all entries."""
+    alive, reduced = (torch.zeros_like(part) for part in parts[0])
+    for name, (there, mean), size in zip(names, parts, entries, strict=True):
+        if len(there) != len(alive):
+            raise ValueError(f"{names[0]!r} and {name!r} are coupled, but have {len(alive)} and {len(there)} channels")
+        alive |= there.to(alive.device)
+        reduced += mean.to(reduced.device) * (size / sum(entries))
+    return alive, reduced
+
+
+def _units(name: str, mask: Tensor, scores: Tensor, unit: Unit, regrow: bool) -> tuple[Tensor, Tensor]:
+    """Which units of one tensor are there, and their scores."""
     scores = scores.detach().to(mask.device)
     try:
         alive = unit.alive(mask)
@@ -124,11 +154,7 @@ def _layer(name: str, mask: Tensor, scores: Tensor, unit: Unit, regrow: bool) ->
         reduced = unit.reduce(scores)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    may_stay = torch.ones_like(alive) if regrow else alive
-    candidates = reduced[may_stay]
-    if bool(candidates.isnan().any()):
-        raise ValueError(f"the scores of {name!r} contain NaN: it cannot be ranked")
-    return _Layer(name, may_stay, candidates)
+    return alive, reduced
 
 
 def _budget(group: list[_Layer], density: float) -> int:

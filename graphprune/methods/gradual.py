@@ -71,7 +71,7 @@ class Gradual(Stepwise):
         """Exactly ``round(density * units)``, of all layers together or of each."""
         schedule = self.schedule
         density = schedule.density(schedule.latest(step))
-        units = {name: total for name, (_, total) in masks.units(self.grain).items()}
+        units = masks.sizes(self.grain)
         if self.scope == "global":
             return round(density * sum(units.values()))
         return {name: round(density * total) for name, total in units.items()}

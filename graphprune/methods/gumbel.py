@@ -194,7 +194,7 @@ class _Hardening:
         return step == self.stop
 
     def left(self, step: int, masks: MaskSet) -> Counts:
-        units = sum(total for _, total in masks.units(self.grain).values())
+        units = sum(masks.sizes(self.grain).values())
         return units if step < self.stop else round(self.method.density * units)
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:

@@ -43,7 +43,7 @@ class OneTraining(Method):
             ValueError: there are none, or so few that the density keeps none of them.
         """
         dense = MaskSet.dense(model, self.selector)
-        units = sum(count for count, _ in dense.units(self.grain).values())
+        units = sum(dense.sizes(self.grain).values())
         if not round(self.density * units):
             raise ValueError(f"density={self.density} keeps none of the {units:,} {name_of(self.grain)}: raise it")
         return dense

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from graphprune.masks import Channel, MaskSet, Scope
+from graphprune.masks import Channel, Coupled, MaskSet, Scope
 
 SHAPES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=4)
 
@@ -230,3 +230,43 @@ def test_permuting_distinct_scores_permutes_the_mask(order: list[int], density: 
     scores = torch.arange(20.0)
     straight = dense.tighten({"w": scores}, density)["w"]
     assert torch.equal(dense.tighten({"w": scores[order]}, density)["w"], straight[order])
+
+
+# ---------------------------------------------------------------------- channels that several parameters have in common
+
+
+def coupled_masks() -> tuple[MaskSet, dict[str, Tensor], Coupled]:
+    generator = torch.Generator().manual_seed(4)
+    shapes = {"a": (4, 3), "b": (6, 2), "c": (4, 5), "d": (6, 2, 1, 1)}
+    masks = MaskSet.of({name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()})
+    scores = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    return masks, scores, Coupled(together=(("a", "c"), ("d", "elsewhere", "b")))
+
+
+@pytest.mark.parametrize("density", [0.1, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_coupled_channels_fall_together_by_the_mean_of_all_their_entries(scope: Any, density: float) -> None:
+    masks, scores, unit = coupled_masks()
+    tight = masks.tighten(scores, density, scope=scope, unit=unit)
+    means = {
+        "a": [torch.cat([scores["a"][i], scores["c"][i]]).abs().mean().item() for i in range(4)],
+        "b": [torch.cat([scores["b"][i], scores["d"][i].flatten()]).abs().mean().item() for i in range(6)],
+    }
+    ranked = {name: sorted(values, reverse=True) for name, values in means.items()}
+    everything = sorted(means["a"] + means["b"], reverse=True)
+    for name, twin in (("a", "c"), ("b", "d")):
+        pool = everything if scope == "global" else ranked[name]
+        best = set(pool[: round(density * len(pool))])
+        expected = torch.tensor([mean in best for mean in means[name]])
+        for member in (name, twin):
+            flat = tight[member].flatten(1)
+            assert torch.equal(flat.all(1), expected) and torch.equal(flat.any(1), expected)
+    kept = tight.units(unit)
+    assert kept.keys() == {"a", "b"} and {total for _, total in kept.values()} == {4, 6}
+    assert masks.keep(scores, {name: count for name, (count, _) in kept.items()}, unit=unit) == tight
+
+
+def test_coupled_parameters_have_as_many_channels() -> None:
+    masks, scores, _ = coupled_masks()
+    with pytest.raises(ValueError, match="'a' and 'b' are coupled, but have 4 and 6 channels"):
+        masks.tighten(scores, 0.5, unit=Coupled(together=(("a", "b"),)))

@@ -64,7 +64,7 @@ class DensityControl:
         if step >= self.steps:
             return density
         within = (step - falling) / (self.steps - falling) * self.cycles % 1.0
-        return min(density * self.swell ** max(0.0, 1.0 - within / _FALL), 1.0)
+        return min(density * float(self.swell ** max(0.0, 1.0 - within / _FALL)), 1.0)
 
     def error(self, kept: int, wanted: float) -> float:
         """``log(kept / wanted)``, cut at 5 % on both sides."""
