@@ -4,6 +4,7 @@ python benchmarks/bench_epoch.py --json benchmarks/results/epoch.json
 
 An epoch here is a pass over the first ``--graphs`` training graphs. All sides take the same batches from the packed
 storage, but ``pyg_loader``, which is PyG's DataLoader over the same graphs, and ``loading``, which only makes batches.
+``plain_joint`` are ICPG's two networks in plain PyG layers over PyG's DataLoader (for GCN and GIN).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from common import parser, report, take_turns
-from pyg_twin import PlainPyG
+from pyg_twin import PlainJoint, PlainPyG
 from torch import nn
 from torch.nn import functional
 from torch_geometric.loader import DataLoader
@@ -68,11 +69,15 @@ def main() -> None:
             "joint": epoch(joint, loader),
             "loading": lambda: exhaust(loader),
         }
+        if kind in ("gcn", "gin"):
+            jobs["plain_joint"] = epoch(PlainJoint(model), DataLoader(items, args.batch, shuffle=True))
         if kind == "gcn":
             jobs["pyg_loader"] = lambda: exhaust(DataLoader(items, args.batch, shuffle=True))
         seconds = take_turns(jobs, args.repeats, warmup=1)
         rows |= {f"{kind}_{name}_s": value for name, value in seconds.items()}
         rows |= {f"{kind}_{name}_over_dense": seconds[name] / seconds["dense"] for name in list(seconds)[1:]}
+        if "plain_joint" in seconds:
+            rows[f"{kind}_plain_joint_over_joint"] = seconds["plain_joint"] / seconds["joint"]
     report("epoch", args, rows)
 
 

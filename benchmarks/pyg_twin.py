@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,8 +33,8 @@ class PlainPyG(nn.Module):
         )
         self.head = nn.Linear(width, config["num_outputs"])
 
-    def forward(self, data: Data) -> Tensor:
-        """Logits of shape ``(B, outputs)``."""
+    def forward(self, data: Data, weight: Tensor | None = None) -> Tensor:
+        """Logits of shape ``(B, outputs)``; ``weight`` weighs the arcs' messages (GCN, and `Weighted` layers)."""
         x: Any = (
             sum(table(data.x[:, i]) for i, table in enumerate(self.atoms))
             if self.encoder is None
@@ -43,8 +44,51 @@ class PlainPyG(nn.Module):
             extra = []
             if self.bonds:
                 extra = [sum(table(data.edge_attr[:, i]) for i, table in enumerate(self.bond_tables[depth]))]
+            if weight is not None:
+                extra.append(weight)
             x = functional.relu(norm(conv(x, data.edge_index, *extra)))
         return self.head(pyg.global_mean_pool(x, data.batch, data.num_graphs))
+
+
+class Weighted(pyg.MessagePassing):
+    """GIN with weighed messages, as PyG's own layer has none: ``(1 + eps) x + sum of weight * relu(x + bond)``."""
+
+    def __init__(self, net: nn.Module, bonds: bool) -> None:
+        super().__init__(aggr="add")
+        self.nn, self.bonds, self.eps = net, bonds, nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, edge_index: Tensor, *extra: Tensor) -> Tensor:
+        """Node vectors of the same shape."""
+        bond, weight = extra if self.bonds else (None, extra[0])
+        near = self.propagate(edge_index, x=x, bond=bond, weight=weight)
+        return self.nn(near + (1 + self.eps) * x)  # type: ignore[no-any-return]
+
+    def message(self, x_j: Tensor, bond: Tensor | None, weight: Tensor) -> Tensor:
+        return weight[:, None] * (x_j if bond is None else functional.relu(x_j + bond))
+
+
+class PlainJoint(nn.Module):
+    """ICPG's two networks in plain PyG layers: the default edge predictor, and a classifier whose messages it weighs."""
+
+    def __init__(self, twin: models.GraphClassifier, hidden: int = 64) -> None:
+        super().__init__()
+        self.model = PlainPyG(twin)
+        if isinstance(twin, models.GIN):
+            self.model.convs = nn.ModuleList(Weighted(conv.nn, self.model.bonds) for conv in self.model.convs)
+        self.atoms = nn.ModuleList(nn.Embedding(size, hidden) for size in ATOM_FEATURES)
+        self.convs = nn.ModuleList(pyg.GCNConv(hidden, hidden) for _ in range(3))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(3))
+        self.score = nn.Linear(2 * hidden, 1)
+
+    def forward(self, data: Data) -> Tensor:
+        """Logits of shape ``(B, outputs)``."""
+        z: Any = functional.relu(sum(table(data.x[:, i]) for i, table in enumerate(self.atoms)))
+        for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            z = conv(norm(z), data.edge_index)
+            z = functional.relu(z) if depth < 2 else z
+        source, target = data.edge_index
+        scores = self.score(torch.cat([z[source], z[target]], 1)).squeeze(1)
+        return self.model(data, scores.sigmoid())  # type: ignore[no-any-return]
 
 
 def layer(twin: models.GraphClassifier, width: int, bonds: bool) -> nn.Module:
