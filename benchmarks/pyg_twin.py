@@ -68,7 +68,7 @@ class Weighted(pyg.MessagePassing):
 
 
 class PlainJoint(nn.Module):
-    """ICPG's two networks in plain PyG layers: the default edge predictor, and a classifier whose messages it weighs."""
+    """ICPG's two networks in plain PyG layers: the default edge predictor, a classifier whose messages it weighs."""
 
     def __init__(self, twin: models.GraphClassifier, hidden: int = 64) -> None:
         super().__init__()
