@@ -47,6 +47,8 @@ __all__ = [
     "Ticket",
     "__version__",
     "bench",
+    "compact",
+    "compaction",
     "data",
     "graphs",
     "masks",
@@ -59,7 +61,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from graphprune import bench, data, graphs, masks, measure, methods, models, train
+    from graphprune import bench, compaction, data, graphs, masks, measure, methods, models, train
+    from graphprune.compaction import compact
     from graphprune.graphs import (
         EdgeMask,
         EdgePredictor,
@@ -97,8 +100,9 @@ if TYPE_CHECKING:
     )
     from graphprune.ticket import Ticket
 else:
-    _FLOORS = ("bench", "data", "graphs", "masks", "measure", "methods", "models", "train")
+    _FLOORS = ("bench", "compaction", "data", "graphs", "masks", "measure", "methods", "models", "train")
     _HOLDS = {
+        "compaction": "compact",
         "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
         "masks": "GumbelGates HardConcreteGates MaskSet STRGates SigmoidGates prunable",
         "methods": "FGGP GMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP Gumbel "

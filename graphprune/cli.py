@@ -1,4 +1,4 @@
-"""The command line: ``graphprune run | bench | demo | list | prune-graphs | report``."""
+"""The command line: ``graphprune run | bench | demo | list | prune-graphs | compact | report``."""
 
 from __future__ import annotations
 
@@ -128,6 +128,25 @@ def prune_graphs(argv: Sequence[str]) -> int:
     return 0
 
 
+def compact(argv: Sequence[str]) -> int:
+    """Make a ticket's network small, and measure what that gains."""
+    from graphprune.bench.small import compact_ticket
+
+    parser = argparse.ArgumentParser(
+        prog="graphprune compact",
+        description="Removes dead units and channels from a ticket's network, checks that it computes the same, and "
+        "prints what both cost on the test samples of the ticket's data set.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("ticket", help="folder of a finished round")
+    parser.add_argument("--out", type=Path, required=True, help="new folder for weights, costs.json and program.pt2")
+    parser.add_argument("--root", help="folder of raw data, where the ticket's data set is not embedded")
+    given = parser.parse_args(argv)
+    compact_ticket(given.ticket, given.out, given.root)
+    return 0
+
+
 def report(argv: Sequence[str]) -> int:
     """Write report.md, report.html and figures for one or more finished or unfinished runs."""
     from graphprune.bench.report import write_report
@@ -159,6 +178,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
     "report": report,
     "prune-graphs": prune_graphs,
+    "compact": compact,
     "list": list_,
 }
 

@@ -64,7 +64,7 @@ class ICPG(IterativeMethod):
         protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
         scope: weights compete over all layers or within each.
         layer_floor: share of each layer's weights that is always kept.
-        unit: single weights or channels.
+        unit: single weights, channels, or channels of coupled layers.
         ticket_every: rounds from one trained ticket to the next.
         degree_features: counted on full or on pruned graphs.
         select: which weights can be pruned.

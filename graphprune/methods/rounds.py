@@ -9,13 +9,14 @@ from typing import Any, Literal
 import attrs
 from torch import nn
 
+from graphprune.compaction.couplings import coupled_channels
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import PackedGraphs, PruneEdges, Stage
 from graphprune.graphs.counting import in_chunks
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import stage_keep
-from graphprune.masks import UNITS, UnitName
+from graphprune.masks import UNITS, Unit
 from graphprune.methods.fit import AnyData, Fit, FitJob
 from graphprune.methods.joint import ORIGINAL_UNITS
 from graphprune.methods.method import Epochs, Method, weights
@@ -23,6 +24,9 @@ from graphprune.methods.position import Found, Position, proper
 from graphprune.ticket import Ticket
 
 __all__ = ["Found", "IterativeMethod", "Position", "count", "rate", "weights"]
+
+
+_EXAMPLES = 8  # with which the network runs once to see what its layers add up
 
 
 def rate(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
@@ -48,7 +52,8 @@ class IterativeMethod(Method):
         scope: weights compete over all layers (``"global"``) or within each (``"layer"``).
         layer_floor: share of each layer's weights that a global scope always keeps, against layer collapse.
         unit: what falls together: single weights (``"weight"``), or all weights into one channel or neuron
-            (``"channel"``), which are then counted and have the mean of their scores.
+            (``"channel"``), which are then counted and have the mean of their scores; ``"coupled"``: channels that
+            several layers add up (residuals, SAGE's two maps) fall in all of them, and count once.
         ticket_every: train and evaluate a ticket every so many rounds, and in the last. Rounds in between search and
             prune only, and all results are those of a run that trains each ticket; methods that prune by what the
             ticket's training found need all of them.
@@ -61,7 +66,9 @@ class IterativeMethod(Method):
     weight_rate: float = attrs.field(default=0.2, validator=rate)
     scope: Literal["global", "layer"] = "global"
     layer_floor: float = attrs.field(default=0.0, validator=rate)
-    unit: UnitName = attrs.field(default="weight", validator=attrs.validators.in_(UNITS))
+    unit: Literal["weight", "channel", "coupled"] = attrs.field(
+        default="weight", validator=attrs.validators.in_((*UNITS, "coupled"))
+    )
     ticket_every: int = attrs.field(default=1, validator=count)
     degree_features: Literal["full", "recomputed"] = "full"
 
@@ -115,9 +122,8 @@ class IterativeMethod(Method):
         found = self.search(here, fit)
         if found.scores is not None:
             density = (1 - self.weight_rate) ** number
-            grain = UNITS[self.unit]
             masks = here.masks.tighten(
-                found.scores, density, scope=self.scope, unit=grain, layer_floor=self.layer_floor
+                found.scores, density, scope=self.scope, unit=self._grain(here), layer_floor=self.layer_floor
             )
             here = replace(here, masks=masks)
         if found.scorer is not None or found.known is not None:
@@ -134,6 +140,13 @@ class IterativeMethod(Method):
         data = here.graph_data
         splits = {split: data.recompute_degrees(getattr(job.data, split)) for split in SPLITS}
         return replace(job, data=job.data.with_splits(**splits))
+
+    def _grain(self, here: Position) -> Unit:
+        """What falls together."""
+        if self.unit != "coupled":
+            return UNITS[self.unit]
+        batch = here.data.train.batch(range(min(_EXAMPLES, len(here.data.train))))
+        return coupled_channels(here.model, batch if isinstance(here.data, GraphData) else batch.x, self.selector)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
         here = super()._resume(model, data, after)

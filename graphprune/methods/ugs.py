@@ -68,7 +68,7 @@ class UGS(IterativeMethod):
             ``ugs-gat`` and ``ugs-gin`` among the models, and :class:`~graphprune.methods.Protocol`.
         scope: weights compete over all layers or within each.
         layer_floor: share of each layer's weights that is always kept.
-        unit: single weights or channels.
+        unit: single weights, channels, or channels of coupled layers.
         ticket_every: rounds from one trained ticket to the next.
         degree_features: counted on full or on pruned graphs.
         select: which weights can be pruned.

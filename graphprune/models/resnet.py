@@ -25,13 +25,14 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.first = ConvNorm(inputs, width, stride=stride)
         self.second = ConvNorm(width, width)
-        self.stride, self.added = stride, width - inputs
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(B, inputs, H, W)`` to ``(B, width, H', W')``."""
         inner = self.second(functional.relu(self.first(x)))
         short = x[:, :, :: self.stride, :: self.stride]
-        return functional.relu(inner + functional.pad(short, (0, 0, 0, 0, 0, self.added)))
+        # Read off the tensors: a network made smaller adds other numbers of channels.
+        return functional.relu(inner + functional.pad(short, (0, 0, 0, 0, 0, inner.size(1) - short.size(1))))
 
 
 class Bottleneck(nn.Module):

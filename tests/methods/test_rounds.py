@@ -16,6 +16,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import ChebConv, GCNConv, global_mean_pool
 
 from graphprune import ICPG, IMP, UGS, Dense, EdgePredictor, NoEdges, RandomPruning, SmallDense, Sparsifier, Ticket
+from graphprune.compaction import compact
 from graphprune.data import GraphData, load
 from graphprune.graphs import EdgeRule
 from graphprune.masks import prunable
@@ -502,3 +503,14 @@ def test_channels_go_as_a_whole_and_by_the_exact_count(name: str, data: GraphDat
         assert all(torch.equal(mask.all(1), mask.any(1)) for mask in ticket.masks.values())
         kept = sum(int(mask.any(1).sum()) for mask in ticket.masks.values())
         assert kept == round(0.7**ticket.round * units)
+
+
+def test_coupled_layers_lose_the_same_channels(data: GraphData) -> None:
+    model = network(data, SAGE)
+    method = methods(data)["icpg"].replace(unit="coupled", protect=("head.*", "node_encoder.*"))
+    for ticket in method.rounds(model, data, plain_fit()):
+        kept = [[ticket.masks[f"convs.{i}.lin_{side}.weight"].any(1) for side in "lr"] for i in range(2)]
+        assert all(torch.equal(left, right) for left, right in kept)
+        assert sum(int(left.sum()) for left, _ in kept) == round(0.7**ticket.round * 16)
+    small = compact(ticket.build(model), data.train.batch(range(8)))
+    assert small.norms[0].num_features < 8 or small.norms[1].num_features < 8

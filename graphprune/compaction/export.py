@@ -1,0 +1,108 @@
+"""Saving models so that they run without this package: as programs of ``torch.export``, or as plain weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from graphprune.compaction.check import difference, run
+from graphprune.compaction.layers import NORMS, like, put, replace, takes_bias, write_sizes
+from graphprune.compaction.tape import named_tensors
+
+# How far the outputs of the program may be from the model's, as a share of the largest.
+ATOL = 1e-5
+_OF_GRAPHS = ("x", "edge_index", "batch", "edge_attr", "edge_weight")
+
+
+class _OverTensors(nn.Module):
+    """A network over PyG's ``Data`` that is called with its tensors."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """What the network makes of a graph with these tensors."""
+        return self.model(Data(**dict(zip(self.names, tensors, strict=True))))
+
+
+def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
+    """Save a model as a program that ``torch.export.load(path).module()`` runs, without this package.
+
+    The first dimension of every input may have any size, of edges the last one of ``edge_index``. The saved program is
+    loaded again and its outputs on the example are compared with the model's.
+
+    Args:
+        model: is saved in ``eval()`` mode.
+        example: a tensor, a tuple of tensors, or a PyG ``Data`` or ``Batch``; at least two samples.
+        path: should end in ``.pt2``.
+
+    Returns:
+        Names of the program's inputs, for a ``Data`` those of its attributes; empty for tensors.
+
+    Raises:
+        TypeError: other examples.
+        RuntimeError: ``torch.export`` cannot follow the model, or the program computes something else.
+    """
+    names: tuple[str, ...] = ()
+    model = copy.deepcopy(model).eval()
+    if isinstance(example, Data):
+        names = tuple(name for name in _OF_GRAPHS if isinstance(example.get(name), Tensor))
+        model, example = _OverTensors(model, names), tuple(example[name] for name in names)
+    inputs = example if isinstance(example, tuple) else (example,)
+    if not all(isinstance(each, Tensor) for each in inputs):
+        raise TypeError(f"example must be a tensor, a tuple of tensors or a Data, got {type(example).__name__}")
+    sizes = tuple({_many(each): torch.export.Dim.DYNAMIC} for each in inputs)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(model, inputs, dynamic_shapes=(sizes,) if names else sizes, strict=False)
+        torch.export.save(program, path)
+        found = run(torch.export.load(path).module(), inputs)
+    except Exception as error:
+        raise RuntimeError(
+            f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0]}. Save its "
+            "state_dict() instead, and load it with graphprune.compaction.restored(the model as it was, state)"
+        ) from error
+    if (apart := difference(run(model, inputs), found)) > ATOL:
+        raise RuntimeError(f"the exported program's outputs are off by {apart:.2g} of the largest")
+    return names
+
+
+def _many(tensor: Tensor) -> int:
+    """The dimension of samples, nodes or edges."""
+    return 1 if tensor.ndim == 2 and tensor.size(0) == 2 and not tensor.is_floating_point() else 0
+
+
+def restored(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """A compacted model from its weights and the model as it was before.
+
+    Args:
+        model: of the class and options of the model that was compacted; it is left as it is.
+        state: the compacted model's ``state_dict()``.
+
+    Returns:
+        A copy in ``eval()`` mode with the sizes and weights of the state.
+
+    Raises:
+        RuntimeError: the state is not one of this model made smaller.
+    """
+    small = copy.deepcopy(model).eval()
+    for name, module in list(small.named_modules()):
+        mine = [key for key in state if key.startswith(f"{name}.")]
+        if isinstance(module, NORMS) and module.state_dict() and not mine:
+            replace(small, module, nn.Identity())  # folded into the layer before it
+        elif takes_bias(module) and module.bias is None and f"{name}.bias" in state:
+            module.register_parameter("bias", nn.Parameter(state[f"{name}.bias"].clone()))
+    made: dict[int, Tensor] = {}  # parameters may have several names
+    for name, tensor in list(named_tensors(small)):
+        if name in state and state[name].ndim == tensor.ndim:
+            put(small, name, made.setdefault(id(tensor), like(tensor, state[name].clone())))
+    write_sizes(small)
+    small.load_state_dict(state)
+    return small

@@ -1,0 +1,78 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_geometric import nn as pyg
+from torch_geometric.data import Data
+
+from graphprune.compaction import compact, restored, save
+from graphprune.models import GCN, GIN, SAGE, ResNet20
+from tests.compaction.nets import used, without
+from tests.compaction.test_graphs import FRESH, GRAPHS, HIDDEN, Net, coupled, gin
+
+
+def same(loaded: nn.Module, model: nn.Module, inputs: tuple[Tensor, ...], *arguments: Any) -> None:
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(*inputs), model(*arguments), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Linear(4, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 2)), (4,)),
+        (ResNet20((3, 8, 8), 4, hidden=4), (3, 8, 8)),
+    ],
+)
+def test_programs_of_tensors_take_any_batch(model: nn.Module, shape: tuple[int, ...], tmp_path: Path) -> None:
+    small = compact(without(used(model), keep=("head", "3.")), torch.randn(3, *shape))
+    path = tmp_path / "small.pt2"
+    assert save(small, torch.randn(3, *shape), path) == ()
+    loaded = torch.export.load(path).module()
+    for count in (1, 3, 8):
+        x = torch.randn(count, *shape)
+        same(loaded, small, (x,), x)
+
+
+@pytest.mark.parametrize("kind", [GCN, GIN, SAGE])
+def test_programs_of_graphs_take_any_number_of_nodes_and_edges(kind: Any, tmp_path: Path) -> None:
+    small = compact(coupled(used(kind(4, 3, hidden=HIDDEN))), GRAPHS)
+    path = tmp_path / "small.pt2"
+    names = save(small, GRAPHS, path)
+    assert names == ("x", "edge_index", "batch", "edge_attr")
+    same(torch.export.load(path).module(), small, tuple(FRESH[name] for name in names), FRESH)
+
+
+def test_what_cannot_be_exported_is_said_with_the_way_out(tmp_path: Path) -> None:
+    small = Net(pyg.GCNConv, pyg.global_mean_pool)
+    with pytest.raises(RuntimeError, match=r"cannot follow Net: .*state_dict"):
+        save(small, (GRAPHS.x, GRAPHS.edge_index, GRAPHS.batch), tmp_path / "small.pt2")
+    with pytest.raises(TypeError, match="tensor"):
+        save(small, "molecule", tmp_path / "small.pt2")
+
+
+def test_a_compacted_model_is_restored_from_its_state() -> None:
+    for model in (Net(gin, pyg.global_add_pool), Net(pyg.GCNConv, pyg.global_add_pool)):
+        arguments = (GRAPHS.x, GRAPHS.edge_index, GRAPHS.batch)
+        small = compact(coupled(used(model)), arguments)
+        again = restored(model, small.state_dict())
+        assert str(again) == str(small)
+        assert torch.equal(again(*arguments), small(*arguments))
+        assert not again.training
+    with pytest.raises(RuntimeError, match="head"):
+        restored(model, {name: value for name, value in small.state_dict().items() if "head" not in name})
+
+
+def test_a_restored_model_needs_no_bias_from_the_start() -> None:
+    model = used(nn.Sequential(nn.Linear(4, 9), nn.Sigmoid(), nn.Linear(9, 5, bias=False), nn.ReLU(), nn.Linear(5, 2)))
+    small = compact(without(model, keep=("2", "4")), torch.randn(5, 4))
+    assert small[2].bias is not None
+    x = torch.randn(3, 4)
+    assert torch.equal(restored(model, small.state_dict())(x), small(x))
+
+
+def test_graphs_without_batch(tmp_path: Path) -> None:
+    model = used(GCN(4, 3, hidden=HIDDEN, readout="nodes"))
+    example = Data(x=GRAPHS.x, edge_index=GRAPHS.edge_index)
+    assert save(model, example, tmp_path / "nodes.pt2") == ("x", "edge_index")
