@@ -6,6 +6,8 @@ from graphprune.data.degrees import DegreeColumns
 from graphprune.data.images import Augment, ImageBatch, ImageData, Images
 from graphprune.data.ogbl import LinkData, Links, load_links
 from graphprune.data.registry import cards, load, names
+from graphprune.data.stored import open_stored
+from graphprune.data.storing import store, store_graphs
 from graphprune.data.users import from_graphs, from_nodes
 
 __all__ = [
@@ -24,4 +26,7 @@ __all__ = [
     "load",
     "load_links",
     "names",
+    "open_stored",
+    "store",
+    "store_graphs",
 ]

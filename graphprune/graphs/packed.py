@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch_geometric.data import Batch, Data
 
 from graphprune.graphs.flatten import check_edge_index, check_name, flatten
 from graphprune.graphs.segments import pointers, ranges
+
+STEP = 1 << 20  # arcs looked at in one go: bounds the memory beside the graphs' own
 
 
 class PackedGraphs(Dataset[Data]):
@@ -45,18 +48,29 @@ class PackedGraphs(Dataset[Data]):
         graph: Mapping[str, Tensor] | None = None,
         objects: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
+        self._set(num_nodes, num_edges, edge_index, node or {}, edge or {}, graph or {}, objects or {})
+        self._check_arcs()
+
+    def _set(
+        self,
+        num_nodes: Tensor,
+        num_edges: Tensor,
+        edge_index: Tensor,
+        node: Mapping[str, Tensor],
+        edge: Mapping[str, Tensor],
+        graph: Mapping[str, Tensor],
+        objects: Mapping[str, Sequence[Any]],
+    ) -> None:
         self.node_count = num_nodes.long()
         self.edge_count = num_edges.long()
         self.edge_index = edge_index
-        self.node = dict(node or {})
-        self.edge = dict(edge or {})
-        self.graph = dict(graph or {})
-        self.objects = {name: list(values) for name, values in (objects or {}).items()}
+        self.node, self.edge, self.graph = dict(node), dict(edge), dict(graph)
+        self.objects = {name: list(values) for name, values in objects.items()}
         self.node_ptr = pointers(self.node_count)
         self.edge_ptr = pointers(self.edge_count)
-        self._check()
+        self._check_rows()
 
-    def _check(self) -> None:
+    def _check_rows(self) -> None:
         check_edge_index(self.edge_index)
         levels: tuple[tuple[str, int, Mapping[str, Sized]], ...] = (
             ("node", self.num_nodes, self.node),
@@ -69,16 +83,27 @@ class PackedGraphs(Dataset[Data]):
                     raise ValueError(f"{level} attribute {name!r} has {len(values)} rows, expected {rows}")
         for name in (*self.node, *self.edge, *self.graph, *self.objects):
             check_name(name, name in self.edge)
-        if self.num_edges:
-            limit = torch.repeat_interleave(self.node_count, self.edge_count)
-            bad = ((self.edge_index < 0) | (self.edge_index >= limit)).any(0)
+
+    def _check_arcs(self) -> None:
+        for start, graphs, count in self._steps():
+            arcs = self.edge_index[:, start : start + int(count.sum())]
+            limit = torch.repeat_interleave(self.node_count[graphs], count)
+            bad = ((arcs < 0) | (arcs >= limit)).any(0)
             if bool(bad.any()):
-                arc = int(bad.nonzero()[0])
-                number = int(torch.searchsorted(self.edge_ptr, arc, right=True)) - 1
+                place = int(bad.nonzero()[0])
+                number = int(torch.searchsorted(self.edge_ptr, start + place, right=True)) - 1
                 raise ValueError(
-                    f"graph {number}: edge_index {self.edge_index[:, arc].tolist()} points outside its "
+                    f"graph {number}: edge_index {arcs[:, place].tolist()} points outside its "
                     f"{int(self.node_count[number])} nodes"
                 )
+
+    def _steps(self) -> Iterator[tuple[int, slice, Tensor]]:
+        """``STEP`` arcs after the other: the first one, the graphs they belong to, and how many each has here."""
+        for start in range(0, self.num_edges, STEP):
+            stop = min(start + STEP, self.num_edges)
+            first = int(torch.searchsorted(self.edge_ptr, start, right=True)) - 1
+            last = int(torch.searchsorted(self.edge_ptr, stop))
+            yield start, slice(first, last), self.edge_ptr[first : last + 1].clamp(start, stop).diff()
 
     # ------------------------------------------------------------------ construction
 
@@ -109,18 +134,21 @@ class PackedGraphs(Dataset[Data]):
             "objects": self.objects,
         }
 
-    def _like(self, **changes: Any) -> PackedGraphs:
-        return PackedGraphs(**(self._fields() | changes))
+    def _like(self, **changes: Any) -> Self:
+        """A copy with other fields, whose arcs lie within their graphs as before."""
+        out = copy.copy(self)
+        out._set(**(self._fields() | changes))
+        return out
 
-    def with_node(self, **attributes: Tensor) -> PackedGraphs:
+    def with_node(self, **attributes: Tensor) -> Self:
         """A copy with node attributes of shape ``(N, ...)`` added or replaced."""
         return self._like(node=self.node | attributes)
 
-    def with_edge(self, **attributes: Tensor) -> PackedGraphs:
+    def with_edge(self, **attributes: Tensor) -> Self:
         """A copy with edge attributes of shape ``(E, ...)`` added or replaced; "edge" must be in their names."""
         return self._like(edge=self.edge | attributes)
 
-    def with_graph(self, **attributes: Tensor) -> PackedGraphs:
+    def with_graph(self, **attributes: Tensor) -> Self:
         """A copy with graph attributes of shape ``(G, ...)`` added or replaced."""
         return self._like(graph=self.graph | attributes)
 
@@ -152,19 +180,26 @@ class PackedGraphs(Dataset[Data]):
             "objects": {name: [entries[i] for i in chosen.tolist()] for name, entries in self.objects.items()},
         }
 
-    def keep_edges(self, keep: Tensor) -> PackedGraphs:
+    def keep_edges(self, keep: Tensor) -> Self:
         """The same graphs without the arcs where ``keep`` (bool, shape ``(E,)``) is False; all nodes stay."""
         if keep.dtype != torch.bool or keep.shape != (self.num_edges,):
             raise ValueError(f"keep must be bool of shape ({self.num_edges},), got {keep.dtype} {tuple(keep.shape)}")
         keep = keep.to(self.device)
-        count = pointers(keep.long())[self.edge_ptr].diff()
+        left = torch.zeros_like(self.edge_count)
+        for start, graphs, count in self._steps():
+            ends = pointers(count)
+            left[graphs] += pointers(keep[start : start + int(ends[-1])].long())[ends].diff()
         return self._like(
-            num_edges=count,
-            edge_index=self.edge_index[:, keep],
-            edge={name: values[keep] for name, values in self.edge.items()},
+            num_edges=left,
+            edge_index=self._kept(self.edge_index, keep, dim=1),
+            edge={name: self._kept(values, keep) for name, values in self.edge.items()},
         )
 
-    def to(self, device: torch.device | str) -> PackedGraphs:
+    def _kept(self, values: Tensor, keep: Tensor, dim: int = 0) -> Tensor:
+        """The rows (with ``dim=1`` the columns) of the arcs that stay."""
+        return values[keep] if dim == 0 else values[:, keep]
+
+    def to(self, device: torch.device | str) -> Self:
         """The same graphs on another device; batches are then made there."""
         move = {
             level: {name: values.to(device) for name, values in getattr(self, level).items()}
@@ -198,7 +233,7 @@ class PackedGraphs(Dataset[Data]):
         return self.node_count.numel()
 
     def __repr__(self) -> str:
-        return f"PackedGraphs({len(self)} graphs, {self.num_nodes} nodes, {self.num_edges} arcs)"
+        return f"{type(self).__name__}({len(self)} graphs, {self.num_nodes} nodes, {self.num_edges} arcs)"
 
     def __iter__(self) -> Iterator[Data]:
         return (self[i] for i in range(len(self)))

@@ -124,9 +124,18 @@ def _weights(model: nn.Module, masks: MaskSet | None) -> Weights:
         masks = _read_masks(model)
     elif all(name in own and own[name].shape == shape for name, shape in masks.shapes.items()):
         masks.verify(model)
+    elif strange := [name for name, shape in masks.shapes.items() if not _cut_from(own.get(name), shape)]:
+        raise ValueError(f"masks are neither this model's nor those of a larger one that it was made from: {strange}")
     total = sum(parameter.numel() for parameter in own.values())
     nonzero = sum(int(parameter.count_nonzero()) for parameter in own.values())
     return Weights(total, nonzero, masks.total, masks.kept)
+
+
+def _cut_from(parameter: nn.Parameter | None, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter may be what is left of one of this shape."""
+    if parameter is None or parameter.ndim != len(shape):
+        return False
+    return all(left <= whole for left, whole in zip(parameter.shape, shape, strict=True))
 
 
 def _read_masks(model: nn.Module) -> MaskSet:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphprune.masks import UNITS, Counts, Cubic, MaskSet, Unit, UnitName, gradient, magnitude
 from graphprune.methods.in_training import steps
-from graphprune.methods.one_training import open_density, share
+from graphprune.methods.one_training import known_unit, open_density, share
 from graphprune.methods.stepwise import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
 
 SCOPES = ("global", "layer")
@@ -33,7 +33,7 @@ class Gradual(Stepwise):
 
     start_density: float = attrs.field(default=1.0, validator=open_density)
     scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
-    unit: UnitName = attrs.field(default="weight", validator=attrs.validators.in_(UNITS))
+    unit: UnitName = attrs.field(default="weight", validator=known_unit)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

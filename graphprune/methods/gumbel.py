@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,8 +15,10 @@ from torch.optim import Adam, Optimizer
 from graphprune.masks import UNITS, Counts, MaskSet, Pruning, Unit, UnitName
 from graphprune.masks.attach import stepping, world_size
 from graphprune.masks.gates import DensityControl, GumbelGates
+from graphprune.masks.units import name_of
 from graphprune.methods.fit import derive_seed
 from graphprune.methods.in_training import InTraining, resumed, steps
+from graphprune.methods.one_training import known_unit, whole
 from graphprune.methods.sensitivity import random_state_kept
 
 
@@ -46,14 +48,15 @@ class Gumbel(InTraining):
 
     Raises:
         ValueError: (on attaching) a density that cannot leave a unit of each parameter.
-        RuntimeError: (in training) a step with a closure, float16 autocast, or gates that no gradient reached.
+        RuntimeError: (in training) a step with a closure or in ``eval()`` mode, float16 autocast, gradients that are
+            not finite, or gates that no gradient reached.
     """
 
     fall: int | None = attrs.field(default=None, validator=steps)
-    cycles: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    cycles: int = attrs.field(default=0, validator=whole)
     gate_lr: float = attrs.field(default=0.05, validator=attrs.validators.gt(0))
     temperature: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
-    unit: UnitName = attrs.field(default="weight", validator=attrs.validators.in_(UNITS))
+    unit: UnitName = attrs.field(default="weight", validator=known_unit)
     empty: Literal["raise", "keep-one"] = attrs.field(
         default="raise", validator=attrs.validators.in_(("raise", "keep-one"))
     )
@@ -140,11 +143,24 @@ class GatedPruning(Pruning):
 
     def harden(self, density: float) -> MaskSet:
         """The masks of the best units; from here on the model runs without gates."""
-        masks = self.gates.harden(density)
+        try:
+            masks = self.gates.harden(density)
+        except ValueError as error:
+            wanted = round(density * self.gates.total)
+            raise ValueError(
+                f"{error}. Behind step {self.step:,} the gates kept {self.gates.kept:,} of {self.gates.total:,} "
+                f"{name_of(self.gates.unit)}, wanted are {wanted:,}: if these are far apart, a later stop or a higher "
+                "gate_lr helps"
+            ) from error
         if self._shadow is not None:
             self._shadow.detach()
             self._shadow = None
         return masks
+
+    def _grads_of_gates(self) -> Iterator[tuple[str, Tensor]]:
+        for name, logits in self.gates.logits.items():
+            if logits.grad is not None:
+                yield name.replace("/", "."), logits.grad
 
     def _load(self, state: Mapping[str, Any]) -> None:
         if missing := {"gates", "gate_optimizer"} - state.keys():
@@ -163,6 +179,14 @@ class GatedPruning(Pruning):
         """A step of the gates: their part of the loss's gradient is there, the penalty's is added."""
         if self._shadow is None:
             return
+        if not self.gates.model.training:
+            raise RuntimeError(
+                f"the model is in eval() mode at step {self.step:,}, where its gates learn nothing: call model.train() "
+                "behind each evaluation"
+            )
+        wrong = [name for name, grad in self._grads_of_gates() if not bool(grad.sum().isfinite())]
+        if wrong:
+            raise RuntimeError(f"at step {self.step:,} the gradients of the gates of {wrong} are not finite")
         with torch.enable_grad():
             self.gates.penalty().backward()
         if (ranks := world_size()) > 1:
@@ -210,4 +234,7 @@ class _Gates(GumbelGates):
             raise RuntimeError(
                 "float16 autocast needs a gradient scaler, which does not know the gates: use bfloat16, or no autocast"
             )
+        logits = self.logit(name)
+        if logits.grad is not None and (weight.grad is None or not bool(weight.grad.any())):
+            logits.grad = None  # the loop has thrown away the gradients of its own parameters since
         return super().trained(name, weight)

@@ -21,7 +21,9 @@ from graphprune.methods.position import Position
 
 def steps(instance: Any, attribute: attrs.Attribute[int], value: int | None) -> None:
     """Validates a number of optimiser steps."""
-    if value is not None and (type(value) is not int or value < (0 if attribute.name == "start" else 1)):
+    if value is None and attribute.default is None:
+        return
+    if type(value) is not int or value < (0 if attribute.name == "start" else 1):
         raise ValueError(f"{attribute.alias} must be a number of optimiser steps, a whole one, got {value!r}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from torch import nn
 
-from graphprune.masks import MaskSet, Unit, Weight
+from graphprune.masks import UNITS, MaskSet, Unit, Weight
 from graphprune.masks.units import name_of
 from graphprune.methods.method import Method
 
@@ -22,6 +22,18 @@ def share(instance: Any, attribute: attrs.Attribute[float], value: float) -> Non
     """Validates a share of all, none and all included."""
     if not 0 <= value <= 1:
         raise ValueError(f"{attribute.alias} must lie in [0, 1], got {value}")
+
+
+def known_unit(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    """Validates the name of what falls together."""
+    if not isinstance(value, str) or value not in UNITS:
+        raise ValueError(f"{attribute.alias} must be one of {', '.join(map(repr, UNITS))}, got {value!r}")
+
+
+def whole(instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
+    """Validates a whole number, none included."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{attribute.alias} must be a whole number of at least 0, got {value!r}")
 
 
 @attrs.frozen(kw_only=True)

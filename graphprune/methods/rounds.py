@@ -20,6 +20,7 @@ from graphprune.masks import UNITS, Unit
 from graphprune.methods.fit import AnyData, Fit, FitJob
 from graphprune.methods.joint import ORIGINAL_UNITS
 from graphprune.methods.method import Epochs, Method, weights
+from graphprune.methods.one_training import known_unit
 from graphprune.methods.position import Found, Position, proper
 from graphprune.ticket import Ticket
 
@@ -37,8 +38,14 @@ def rate(instance: Any, attribute: attrs.Attribute[float], value: float) -> None
 
 def count(instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
     """Validates a number of rounds."""
-    if value < 1:
-        raise ValueError(f"{attribute.alias} must be at least 1, got {value}")
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{attribute.alias} must be a whole number of at least 1, got {value}")
+
+
+def unit_of_rounds(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    """Validates the name of what falls together."""
+    if value != "coupled":
+        known_unit(instance, attribute, value)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,9 +73,7 @@ class IterativeMethod(Method):
     weight_rate: float = attrs.field(default=0.2, validator=rate)
     scope: Literal["global", "layer"] = "global"
     layer_floor: float = attrs.field(default=0.0, validator=rate)
-    unit: Literal["weight", "channel", "coupled"] = attrs.field(
-        default="weight", validator=attrs.validators.in_((*UNITS, "coupled"))
-    )
+    unit: Literal["weight", "channel", "coupled"] = attrs.field(default="weight", validator=unit_of_rounds)
     ticket_every: int = attrs.field(default=1, validator=count)
     degree_features: Literal["full", "recomputed"] = "full"
 

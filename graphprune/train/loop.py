@@ -104,8 +104,8 @@ class Fit:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validate_every", "eval_batch_size", "devices", "num_nodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
         if self.patience < 0 or 0 < self.patience < self.validate_every:
             raise ValueError(
                 f"patience must be 0, or at least validate_every={self.validate_every} epochs, got {self.patience}"

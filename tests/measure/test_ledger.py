@@ -213,3 +213,11 @@ def test_masked_weights_stay_nonzero_macs_of_a_density() -> None:
     assert found.weights.kept == math.floor(0.2 * masks.total + 0.5)
     by_layer = [row.kept * (10 if row.name.startswith("head") else 85) for row in masks.ledger]
     assert found.macs.nonzero == sum(by_layer)
+
+
+def test_masks_of_another_model_are_refused() -> None:
+    net, other = nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"neither this model's nor those of a larger one.*0.weight"):
+        report(net, torch.randn(5, 4), masks=MaskSet.dense(other), repeats=1)
+    larger = MaskSet.dense(nn.Linear(9, 3))
+    assert report(net, torch.randn(5, 4), masks=larger, repeats=1).weights.prunable == 27

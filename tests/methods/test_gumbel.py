@@ -184,6 +184,51 @@ def test_closures_and_float16_are_refused():
         assert net(x).isfinite().all()
 
 
+def test_a_step_in_evaluation_mode_is_an_error():
+    net = network()
+    optimizer = OPTIMIZERS["adam"](net.parameters())
+    run = method().attach(net, optimizer)
+    train(net, optimizer, 3)
+    net.eval()
+    with pytest.raises(RuntimeError, match=r"eval\(\) mode at step 4"):
+        train(net, optimizer, 1)
+    run.detach()
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+@pytest.mark.parametrize("spoilt", [1e6, float("nan")])
+def test_gradients_that_the_loop_throws_away_train_no_gate(spoilt, to_none):
+    found = []
+    for skipped in (False, True):
+        net = network()
+        optimizer = OPTIMIZERS["sgd"](net.parameters())
+        torch.manual_seed(2)
+        run = method().attach(net, optimizer)
+        for x, y in batches(4):
+            if skipped:
+                state = torch.get_rng_state()
+                (functional.cross_entropy(net(x), y) * spoilt).backward()
+                optimizer.zero_grad(set_to_none=to_none)
+                torch.set_rng_state(state)
+            optimizer.zero_grad()
+            functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+        found.append([logits.clone() for logits in run.gates.parameters()])
+        run.detach()
+    assert all(map(torch.equal, *found))
+
+
+def test_gradients_that_are_not_finite_are_named_at_once():
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](net.parameters())
+    run = method().attach(net, optimizer)
+    x, y = next(batches(1))
+    (functional.cross_entropy(net(x), y) * float("nan")).backward()
+    with pytest.raises(RuntimeError, match=r"at step 1 the gradients of the gates of \['0.weight'"):
+        optimizer.step()
+    run.detach()
+
+
 def test_gates_without_gradient_are_named_at_stop():
     net = nn.ModuleDict({"used": nn.Linear(6, 3), "idle": nn.Linear(6, 3)})
 
@@ -222,9 +267,11 @@ def test_an_emptied_layer_is_named_or_keeps_one():
         ({"fall": STOP + 1}, f"fall={STOP + 1} lies behind stop={STOP}"),
         ({"fall": 0}, "fall must be a number of optimiser steps"),
         ({"cycles": -1}, "cycles"),
+        ({"cycles": 1.5}, "cycles must be a whole number"),
+        ({"stop": None}, "stop must be a number of optimiser steps"),
         ({"gate_lr": 0.0}, "gate_lr"),
         ({"temperature": 0.0}, "temperature"),
-        ({"unit": "layer"}, "unit"),
+        ({"unit": "layer"}, "unit must be one of 'weight', 'channel', got 'layer'"),
         ({"empty": "drop"}, "empty"),
         ({"density": 0.0}, "density must lie in"),
     ],
