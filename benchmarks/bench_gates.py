@@ -4,12 +4,19 @@ python benchmarks/bench_gates.py --json benchmarks/results/gates.json
 
 ``direct`` is the usual way: two logits a weight, a hard sample of torch's function, and the sampled mean as penalty.
 ``gate_*`` is the sampling of one layer of 784 x 300 gated weights alone, forward and backward. Bytes count parameters,
-gates, their gradients and Adam's moments. All networks see the same batch of noise.
+gates, their gradients and Adam's moments.
+
+All networks see the same batches of noise, another one each step, and are trained by the fused Adam, as in the loop of
+this package. Steps are timed in bursts, as they come in a training: between steps of other networks the dense step
+starts with cold caches, is slower, and the ratio to it lower. ``dense_again`` is ``dense`` once more: its ratio says
+how far to trust the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import cycle, islice
 
 import torch
 from common import parser, report, take_turns
@@ -19,10 +26,11 @@ from torch.nn import functional
 from torch.optim import Adam
 
 from graphprune import models
-from graphprune.masks import MaskSet
+from graphprune.masks import MaskSet, prunable
 from graphprune.masks.gates import GumbelGates
 
 SHAPE, CLASSES = (1, 28, 28), 10
+BURSTS = {"dense": 20, "gated": 20, "dense_again": 20, "direct": 2}  # steps that are timed as one
 
 
 class Direct(nn.Module):
@@ -47,19 +55,44 @@ class Direct(nn.Module):
         return functional.gumbel_softmax(flat, 1.0, hard=True)[:, 0].mean()
 
 
-def step(
-    net: nn.Module, parameters: Iterable[nn.Parameter], penalty: Callable[[], Tensor], x: Tensor, y: Tensor
-) -> tuple[Callable[[], None], Adam]:
-    """One Adam step on one batch."""
-    optimizer = Adam(parameters)
+class Bare(nn.Module):
+    """A weight, and nothing that is done with it."""
 
-    def run() -> None:
-        loss = functional.cross_entropy(net(x), y) + penalty()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
 
-    return run, optimizer
+    def forward(self) -> Tensor:
+        return self.weight
+
+
+class Training:
+    """A network in training.
+
+    Args:
+        net: in training mode.
+        parameters: of the network, and of its gates.
+        penalty: what is added to the loss.
+        batches: images and labels, by step.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        parameters: Iterable[nn.Parameter],
+        penalty: Callable[[], Tensor],
+        batches: Sequence[tuple[Tensor, Tensor]],
+    ) -> None:
+        self.net, self.penalty, self.batches = net, penalty, cycle(batches)
+        self.optimizer = Adam(parameters, fused=True)
+
+    def steps(self, number: int) -> None:
+        """So many steps."""
+        for x, y in islice(self.batches, number):
+            loss = functional.cross_entropy(self.net(x), y) + self.penalty()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
 
 
 def held(optimizer: Adam) -> int:
@@ -76,34 +109,39 @@ def main() -> None:
     args = options.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    x, y = torch.randn(args.batch, *SHAPE), torch.randint(CLASSES, (args.batch,))
-    dense, gated = models.LeNet300(SHAPE, CLASSES), models.LeNet300(SHAPE, CLASSES)
+    batches = [(torch.randn(args.batch, *SHAPE), torch.randint(CLASSES, (args.batch,))) for _ in range(16)]
+    dense, again, gated = (models.LeNet300(SHAPE, CLASSES) for _ in range(3))
     direct = Direct(models.LeNet300(SHAPE, CLASSES), temperature=3.0)
     gates = GumbelGates(gated, density=0.0015)
-    steps = {
-        "dense": step(dense, dense.parameters(), lambda: torch.zeros(()), x, y),
-        "gated": step(gated, [*gated.parameters(), *gates.parameters()], gates.penalty, x, y),
-        "direct": step(direct, direct.parameters(), direct.penalty, x, y),
+    trainings = {
+        "dense": Training(dense, dense.parameters(), lambda: torch.zeros(()), batches),
+        "gated": Training(gated, [*gated.parameters(), *gates.parameters()], gates.penalty, batches),
+        "dense_again": Training(again, again.parameters(), lambda: torch.zeros(()), batches),
+        "direct": Training(direct, direct.parameters(), direct.penalty, batches),
     }
-    layer = models.LeNet300(SHAPE, CLASSES).first
-    alone = GumbelGates(nn.Sequential(layer), density=0.5)
-    pair = torch.randn(*layer.weight.shape, 2, requires_grad=True)
-    upstream = torch.randn_like(layer.weight)
-    jobs = {name: job for name, (job, _) in steps.items()} | {
-        "gate_fused": lambda: alone.trained("0.weight", layer.weight).backward(upstream),
-        "gate_direct": lambda: (layer.weight * functional.gumbel_softmax(pair, 3.0, hard=True)[..., 0]).backward(
-            upstream
-        ),
+    bare = Bare(torch.randn(300, 784))
+    alone = GumbelGates(bare, density=0.5, select=prunable(include=["weight"]))
+    pair = torch.randn(*bare.weight.shape, 2, requires_grad=True)
+    upstream = torch.randn_like(bare.weight)
+    jobs: dict[str, Callable[[], None]] = {
+        name: partial(training.steps, BURSTS[name]) for name, training in trainings.items()
     }
-    with gates.attach(gated):
-        seconds = take_turns(jobs, args.repeats, warmup=5)
-    size = {name: held(optimizer) for name, (_, optimizer) in steps.items()}
+    jobs["gate_fused"] = lambda: bare().backward(upstream)
+    jobs["gate_direct"] = lambda: (bare.weight * functional.gumbel_softmax(pair, 3.0, hard=True)[..., 0]).backward(
+        upstream
+    )
+    with gates.attach(gated), alone.attach(bare):
+        seconds = {
+            name: value / BURSTS.get(name, 1) for name, value in take_turns(jobs, args.repeats, warmup=2).items()
+        }
+    size = {name: held(training.optimizer) for name, training in trainings.items()}
     report(
         "gates",
         args,
         {f"{name}_ms": 1e3 * value for name, value in seconds.items()}
         | {
             "gated_over_dense": seconds["gated"] / seconds["dense"],
+            "dense_again_over_dense": seconds["dense_again"] / seconds["dense"],
             "direct_over_gated": seconds["direct"] / seconds["gated"],
             "gate_direct_over_fused": seconds["gate_direct"] / seconds["gate_fused"],
             "gated_bytes_over_dense": size["gated"] / size["dense"],

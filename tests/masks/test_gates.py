@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.optim import Adam
 from torch.utils.checkpoint import checkpoint
 
-from graphprune.masks import Channel, MaskSet, Weight, prunable
+from graphprune.masks import Channel, Coupled, MaskSet, Weight, prunable
 from graphprune.masks.gates import DensityControl, GumbelGates, Temperature, straight_through
 
 STEPS = 20
@@ -455,3 +455,9 @@ def test_parts_of_a_gated_model_do_not_run_dense() -> None:
         with pytest.raises(RuntimeError, match="as a whole"):
             out.sum().backward()
     assert net.inner(x).requires_grad
+
+
+def test_coupled_channels_are_refused() -> None:
+    net = mlp()
+    with pytest.raises(ValueError, match="cannot be coupled"):
+        GumbelGates(net, density=0.5, unit=Coupled(together=(("0.weight", "2.weight"),)))

@@ -78,6 +78,8 @@ class Gates(nn.Module, ABC):
         if penalty_weight is not None and not 0.0 <= penalty_weight < float("inf"):
             raise ValueError(f"penalty_weight must be finite and at least 0, got {penalty_weight}")
         dense = MaskSet.dense(model, select)
+        if coupled := next((names for names in unit.groups(dense) if len(names) > 1), None):
+            raise ValueError(f"gates of {list(coupled)} cannot be coupled: each parameter has its own; use Channel()")
         if density is not None and not 0.0 < density <= 1.0:
             raise ValueError(f"density must be in (0, 1], got {density}")
         self.unit, self.density, self.control = unit, density, control
