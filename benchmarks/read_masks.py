@@ -27,7 +27,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from graphprune import Ticket, data, models
+from graphprune import Ticket, data
+from graphprune.bench.small import model_of
 from graphprune.measure import Chain, draw_class_maps, draw_importance, draw_pathways, symmetry, trace, trim_
 from graphprune.measure.pictures import MOST
 from graphprune.models.image import ImageClassifier, Shape
@@ -42,12 +43,10 @@ def built(ticket: Ticket) -> ImageClassifier:
     Raises:
         ValueError: a ticket of another model than the package's networks for images.
     """
-    known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in models.MODELS.values()}
-    recorded = ticket.provenance["model"]
-    kind = known.get(recorded["class"])
-    if kind is None or not issubclass(kind, ImageClassifier):
-        raise ValueError(f"a ticket of {recorded['class']}: only the package's networks for images can be read")
-    return ticket.build(kind(**recorded["config"]))
+    model = model_of(ticket)
+    if not isinstance(model, ImageClassifier):
+        raise ValueError(f"a ticket of {type(model).__name__}: only the package's networks for images can be read")
+    return ticket.build(model)
 
 
 def numbers(chain: Chain, biases: tuple[int, int]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def compact_ticket(folder: str, out: Path, root: str | None = None) -> nn.Module
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another --out")
     ticket = Ticket.load(folder)
-    masked = ticket.build(_model(ticket))
+    masked = ticket.build(model_of(ticket))
     data = datasets.load(ticket.provenance["data"]["name"], root=root)
     batch = data.train.batch(range(min(_EXAMPLE, len(data.train))))
     example = batch.x if isinstance(data, ImageData) else batch
@@ -64,7 +64,12 @@ def compact_ticket(folder: str, out: Path, root: str | None = None) -> nn.Module
     return small
 
 
-def _model(ticket: Ticket) -> nn.Module:
+def model_of(ticket: Ticket) -> nn.Module:
+    """The model that a ticket names, with the options that it had and fresh weights.
+
+    Raises:
+        ValueError: a model that is not the package's.
+    """
     recorded: Any = ticket.provenance.get("model", {})
     kind, config = _CLASSES.get(recorded.get("class")), recorded.get("config")
     if kind is None or config is None:

@@ -9,14 +9,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from graphprune.compaction import shapes, sums
 from graphprune.compaction.check import check_model, difference, run, varied
 from graphprune.compaction.kernels import choose_kernels_
+from graphprune.compaction.record import recorded
 from graphprune.compaction.shrink import fold_norms_, plan_of, shrink_
 from graphprune.compaction.tape import Tape
-
-RULES = shapes.RULES | sums.RULES
-
 
 Kernels = Literal["dense", "measured"]
 
@@ -69,11 +66,7 @@ class _Changed(RuntimeError):
 def _compacted(model: nn.Module, arguments: tuple[Any, ...], atol: float, kernels: Kernels, caution: int) -> nn.Module:
     whole = copy.deepcopy(model).eval()
     small = copy.deepcopy(model).eval()
-    tape = Tape(whole, RULES, caution=caution)
-    copies = copy.deepcopy(arguments)
-    with torch.no_grad(), tape:
-        output = whole(*copies)
-    tape.finish(output)
+    tape, output = recorded(whole, arguments, caution)
     expected = run(whole, arguments)
     if not expected:
         raise TypeError(f"the model returns no tensors but {type(output).__name__}")

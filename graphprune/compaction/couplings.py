@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.compaction import shapes, sums
 from graphprune.compaction.check import check_model
-from graphprune.compaction.tape import Tape
+from graphprune.compaction.record import recorded
 from graphprune.masks import Coupled, Selector, prunable
 
 
@@ -32,11 +31,8 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
     """
     check_model(model)
     whole = copy.deepcopy(model).eval()
-    tape = Tape(whole, shapes.RULES | sums.RULES)
-    arguments = copy.deepcopy(example if isinstance(example, tuple) else (example,))
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad(), tape:
-        output = whole(*arguments)
-    tape.finish(output)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        tape, _ = recorded(whole, example if isinstance(example, tuple) else (example,))
     group = tape.wires.groups(pinned=False)
     found: dict[bytes, list[str]] = {}
     for name in (select or prunable())(whole).selected:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
@@ -17,11 +17,11 @@ import torch
 from torch_geometric.data import Data
 
 from graphprune import __version__
-from graphprune.data.base import HIDDEN, METRICS, SPLITS, GraphData, Level, Split, Task
+from graphprune.data.base import SPLITS, GraphData, Level, Split, Task
 from graphprune.data.columns import ADVICE, SplitFiles
 from graphprune.data.metrics import Metric
 from graphprune.data.stored import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
-from graphprune.data.users import _Check, _classes, _width
+from graphprune.data.users import Check, check_task, described
 from graphprune.graphs.mapped import room
 from graphprune.graphs.packed import PackedGraphs
 
@@ -82,39 +82,15 @@ def store_graphs(
         ValueError: as :func:`graphprune.data.from_graphs` and :func:`store`.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
-    if task not in METRICS:
-        raise ValueError(f"task must be one of {', '.join(METRICS)}, got {task!r}")
+    check_task(task)
     streams = {split: iter(graphs) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
     like = next(streams["train"], None)
     if like is None:
         raise ValueError(f"{name}: the train split has no graphs")
     streams["train"] = chain([like], streams["train"])
-    check = _Check(task, features is not None, _width(like, "x"), _width(like, "edge_attr"), num_classes, level)
-
-    def describe(splits: Sequence[PackedGraphs]) -> GraphData:
-        labels = [getattr(graphs, level)["y"] for graphs in splits]
-        if len({label.shape[1:] for label in labels}) > 1:
-            raise ValueError(f"{name}: the splits have different numbers of labels a {level}")
-        for split, label in zip(SPLITS, labels, strict=True):
-            if not bool(((label != HIDDEN) if task == "multiclass" else ~label.isnan()).any()):
-                raise ValueError(f"{name}, {split} split: no {level} has a label")
-        return GraphData(
-            train=splits[0],
-            val=splits[1],
-            test=splits[2],
-            name=name,
-            task=task,
-            metric=metric or METRICS[task][0],
-            features=features or check.width or 0,
-            num_classes=_classes(task, num_classes, labels),
-            num_tasks=1 if task == "multiclass" else labels[0].size(1),
-            edge_features="ogb-mol" if features and check.edge_width is not None else check.edge_width,
-            provenance=provenance or {"source": "the user's own graphs"},
-            level=level,
-        )
-
+    check = Check.like(like, task, features, num_classes, level)
     pieces = {split: _pieces(graphs, check, f"{name}, {split}") for split, graphs in streams.items()}
-    _write(Path(folder), pieces, describe)
+    _write(Path(folder), pieces, lambda splits: described(splits, check, name, metric, provenance))
 
 
 def _pieces(graphs: Iterable[Data], check: Callable[[Data, str], Data], where: str) -> Iterator[PackedGraphs]:
@@ -141,7 +117,7 @@ def _packed(part: list[Data], where: str) -> PackedGraphs:
 def _write(
     folder: Path,
     pieces: Mapping[Split, Iterator[PackedGraphs]],
-    describe: Callable[[Sequence[PackedGraphs]], GraphData],
+    describe: Callable[[Mapping[Split, PackedGraphs]], GraphData],
 ) -> None:
     with _new(folder) as temporary:
         splits: dict[Split, Any] = {}
@@ -152,7 +128,7 @@ def _write(
                 files.append(graphs)
             splits[split] = files.finish(known)
         reader = Reader(temporary, verify=False, scratch=temporary)
-        data = describe([reader.split(splits[split]) for split in SPLITS])
+        data = describe({split: reader.split(splits[split]) for split in SPLITS})
         text = json.dumps(
             {
                 "format": FORMAT,

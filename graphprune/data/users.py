@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from graphprune.data.base import HIDDEN, METRICS, SPLITS, GraphData, Level, Task
+from graphprune.data.base import HIDDEN, METRICS, SPLITS, GraphData, Level, Split, Task
 from graphprune.data.metrics import Metric
-from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, Features
+from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
 from graphprune.graphs.packed import PackedGraphs
 
 Graphs = Sequence[Data] | Dataset[Data]
@@ -58,29 +58,48 @@ def from_graphs(
         ValueError: a graph that does not fit; names split, graph number and what is wrong. A split without any label.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
-    if task not in METRICS:
-        raise ValueError(f"task must be one of {', '.join(METRICS)}, got {task!r}")
+    check_task(task)
     parts = {split: list(_items(graphs)) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
     for split, graphs in parts.items():
         if not graphs:
             raise ValueError(f"{name}: the {split} split has no graphs")
     like = parts["train"][0]
-    check = _Check(task, features is not None, _width(like, "x"), _width(like, "edge_attr"), num_classes, level)
-    splits = {}
+    check = Check.like(like, task, features, num_classes, level)
+    splits: dict[Split, PackedGraphs] = {}
     for split, graphs in parts.items():
         checked = [check(graph, f"{name}, {split} graph {number}") for number, graph in enumerate(graphs)]
         try:
             splits[split] = PackedGraphs.of(checked)
         except ValueError as error:
             raise ValueError(f"{name}, {split} split: {error}") from error
-    labels = [getattr(graphs, level)["y"] for graphs in splits.values()]
+    return described(splits, check, name, metric, provenance)
+
+
+def check_task(task: str) -> None:
+    """Raise ValueError unless this is a task."""
+    if task not in METRICS:
+        raise ValueError(f"task must be one of {', '.join(METRICS)}, got {task!r}")
+
+
+def described(
+    splits: Mapping[Split, PackedGraphs],
+    check: Check,
+    name: str,
+    metric: Metric | None,
+    provenance: Mapping[str, str] | None,
+) -> GraphData:
+    """The data set of splits whose graphs have passed the check one by one; see :func:`from_graphs`.
+
+    Raises:
+        ValueError: splits with different numbers of labels, or one without any.
+    """
+    task, level = check.task, check.level
+    labels = [getattr(splits[split], level)["y"] for split in SPLITS]
     if len({label.shape[1:] for label in labels}) > 1:
         raise ValueError(f"{name}: the splits have different numbers of labels a {level}")
     for split, label in zip(SPLITS, labels, strict=True):
         if not bool(((label != HIDDEN) if task == "multiclass" else ~label.isnan()).any()):
             raise ValueError(f"{name}, {split} split: no {level} has a label, so nothing could be trained or measured")
-    edges = check.edge_width
-    edge_features: Features | None = "ogb-mol" if features and edges is not None else edges
     return GraphData(
         name=name,
         train=splits["train"],
@@ -88,10 +107,10 @@ def from_graphs(
         test=splits["test"],
         task=task,
         metric=metric or METRICS[task][0],
-        features=features or check.width or 0,
-        num_classes=_classes(task, num_classes, labels),
+        features=check.features or check.width or 0,
+        num_classes=_classes(task, check.num_classes, labels),
         num_tasks=1 if task == "multiclass" else labels[0].size(1),
-        edge_features=edge_features,
+        edge_features="ogb-mol" if check.features and check.edge_width is not None else check.edge_width,
         provenance=provenance or {"source": "the user's own graphs"},
         level=level,
     )
@@ -169,17 +188,35 @@ def _classes(task: Task, given: int | None, labels: list[Tensor]) -> int:
 
 
 @dataclass(frozen=True)
-class _Check:
+class Check:
     """Checks one graph against the first training graph and gives a copy with ``y`` in its standard shape."""
 
     task: Task
-    categorical: bool
+    features: Literal["ogb-mol"] | None
     width: int | None
     edge_width: int | None
     num_classes: int | None
     level: Level
 
+    @classmethod
+    def like(
+        cls,
+        first: Data,
+        task: Task,
+        features: Literal["ogb-mol"] | None,
+        num_classes: int | None,
+        level: Level,
+    ) -> Check:
+        """The check by which all graphs are as the first training graph is."""
+        return cls(task, features, _width(first, "x"), _width(first, "edge_attr"), num_classes, level)
+
+    @property
+    def categorical(self) -> bool:
+        """Whether features are numbers of categories."""
+        return self.features is not None
+
     def __call__(self, graph: Data, where: str) -> Data:
+        """The graph as it is packed."""
         if not isinstance(graph, Data):
             raise TypeError(f"{where} is a {type(graph).__name__}, expected a torch_geometric.data.Data")
         if graph.get("x") is None:

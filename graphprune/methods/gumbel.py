@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -157,11 +157,6 @@ class GatedPruning(Pruning):
             self._shadow = None
         return masks
 
-    def _grads_of_gates(self) -> Iterator[tuple[str, Tensor]]:
-        for name, logits in self.gates.logits.items():
-            if logits.grad is not None:
-                yield name.replace("/", "."), logits.grad
-
     def _load(self, state: Mapping[str, Any]) -> None:
         if missing := {"gates", "gate_optimizer"} - state.keys():
             raise ValueError(f"resume lacks {sorted(missing)}: it must be what state() of an earlier run returned")
@@ -184,7 +179,8 @@ class GatedPruning(Pruning):
                 f"the model is in eval() mode at step {self.step:,}, where its gates learn nothing: call model.train() "
                 "behind each evaluation"
             )
-        wrong = [name for name, grad in self._grads_of_gates() if not bool(grad.sum().isfinite())]
+        grads = {name: self.gates.logit(name).grad for name in self.masks}
+        wrong = [name for name, grad in grads.items() if grad is not None and not bool(grad.sum().isfinite())]
         if wrong:
             raise RuntimeError(f"at step {self.step:,} the gradients of the gates of {wrong} are not finite")
         with torch.enable_grad():

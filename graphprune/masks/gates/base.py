@@ -83,7 +83,7 @@ class Gates(nn.Module, ABC):
         if density is not None and not 0.0 < density <= 1.0:
             raise ValueError(f"density must be in (0, 1], got {density}")
         self.unit, self.density, self.control = unit, density, control
-        self._units = {name: len(unit.alive(mask)) for name, mask in dense.items()}
+        self._units = dense.sizes(unit)
         if density is not None and round(density * self.total) < len(dense):
             raise ValueError(
                 f"density {density} keeps {round(density * self.total)} of {self.total:,} units, so that not "
