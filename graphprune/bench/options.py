@@ -17,11 +17,15 @@ from jsonargparse import ArgumentParser, get_loader
 
 from graphprune import data
 from graphprune.graphs import EdgePredictor
+from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
 from graphprune.models import MODELS
 from graphprune.train import Fit
 
 T = TypeVar("T")
+
+# Fields of a method that a run sets itself, or that have options of their own.
+SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "executor"}
 
 SECTIONS = ("method", "data", "model", "fit", "predictor")
 
@@ -79,7 +83,9 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     )
     parser.add_argument("--config", action="config", help="YAML file of options; the command line goes before it")
     parser.add_argument("--method.name", type=str, default=method, help=f"one of {', '.join(METHODS)}")
-    parser.add_class_arguments(method_class, "method", skip={"seed", "select", "predictor", "protocol"})
+    parser.add_class_arguments(method_class, "method", skip=SKIPPED)
+    if any(item.name == "unit" and item.init for item in attrs.fields(method_class)):
+        parser.add_argument("--method.unit", type=UnitName, default="weight", help="single weights or channels")
     parser.add_argument(
         "--method.protocol",
         type=Literal["clean", "paper"] | Protocol,

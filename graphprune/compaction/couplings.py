@@ -1,4 +1,4 @@
-"""Which layers give the same channels, so that only pruning them together makes a model smaller."""
+"""What a channel consists of: the layers that give it, and the biases and norms that go with it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import nn
 
 from graphprune.compaction.check import check_model
 from graphprune.compaction.record import recorded
-from graphprune.masks import Coupled, Selector, prunable
+from graphprune.masks import Coupled, Follower, Selector, prunable
 
 
 def coupled_channels(model: nn.Module, example: Any, select: Selector | None = None) -> Coupled:
-    """Find the weights whose outputs are added up, or meet otherwise channel by channel, as in residual networks.
+    """Find what belongs to the channels of a network.
 
-    A channel of such a sum is gone only if all layers that add to it have lost it.
+    A channel of a sum, as in residual networks, is gone only if all layers that add to it have lost it, so these are
+    pruned together. Biases, norms and embeddings with entries for the channel follow: a channel of which the weights
+    alone are 0 is still there as a constant, which a layer behind it may not be able to take over.
 
     Args:
         model: any module; it runs once in evaluation and is left as it is.
@@ -24,7 +26,8 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
         select: which weights are looked at; None: all that are pruned by default.
 
     Returns:
-        The unit to prune by: ``masks.tighten(scores, density, unit=coupled_channels(model, example))``.
+        The unit to prune by: ``MaskSet.dense(model, unit=unit).tighten(scores, density, unit=unit)``. Masks without the
+        followers are pruned as well, but leave these constants.
 
     Raises:
         TypeError, ValueError: as `compact`, of the model.
@@ -33,10 +36,28 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
     whole = copy.deepcopy(model).eval()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         tape, _ = recorded(whole, example if isinstance(example, tuple) else (example,))
-    group = tape.wires.groups(pinned=False)
-    found: dict[bytes, list[str]] = {}
-    for name in (select or prunable())(whole).selected:
-        label = tape.own[name].labels[0]
-        if label is not None:
-            found.setdefault(group[label].tobytes(), []).append(name)
-    return Coupled(together=tuple(tuple(names) for names in found.values() if len(names) > 1))
+    group, free = tape.wires.groups(pinned=False), tape.wires.groups()
+    targets = (select or prunable())(whole)
+    selected = set(targets.selected)
+    left_alone = {name for name, reason in targets.protected.items() if reason.endswith("by pattern")}
+    products = {read.weight for read in tape.reads}
+    made, following = dict[bytes, list[str]](), dict[bytes, list[tuple[str, int]]]()
+    for name in targets.shapes:
+        for dim, label in enumerate(tape.own[name].labels):
+            if label is None or not len(label):
+                continue
+            channels = group[label].tobytes()
+            if dim == 0 and (name in selected or name in products):
+                made.setdefault(channels, []).append(name)
+            elif name not in selected | products | left_alone and free[label].all():  # what leaves the model stays
+                following.setdefault(channels, []).append((name, dim))
+    groups = {channels: tuple(name for name in names if name in selected) for channels, names in made.items()}
+    return Coupled(
+        together=tuple(names for names in groups.values() if len(names) > 1),
+        followers=tuple(
+            Follower(made_by, name, dim)
+            for channels, made_by in groups.items()
+            if len(made_by) == len(made[channels])  # a weight that is not pruned gives the channel all the same
+            for name, dim in following.get(channels, ())
+        ),
+    )

@@ -18,7 +18,7 @@ from graphprune.masks.select import keep_top
 from graphprune.masks.stepping import Counts, Pruning, Rule
 from graphprune.masks.targets import Selector, Targets, prunable, sparing
 from graphprune.masks.tighten import Scope
-from graphprune.masks.units import UNITS, Channel, Coupled, Unit, UnitName, Weight
+from graphprune.masks.units import UNITS, Channel, Coupled, Follower, Unit, UnitName, Weight
 
 __all__ = [
     "UNITS",
@@ -28,6 +28,7 @@ __all__ = [
     "Coupled",
     "Cubic",
     "DensityControl",
+    "Follower",
     "Gates",
     "Geometric",
     "GumbelGates",

@@ -67,10 +67,18 @@ class MaskSet(Mapping[str, Tensor]):
         return cls._wrap({name: mask.detach().clone() for name, mask in masks.items()})
 
     @classmethod
-    def dense(cls, model: nn.Module, select: Selector = _BY_ROLE) -> MaskSet:
-        """Keep everything that ``select`` finds in the model; where every method starts."""
+    def dense(cls, model: nn.Module, select: Selector = _BY_ROLE, *, unit: Unit = _SINGLE_WEIGHTS) -> MaskSet:
+        """Keep everything that ``select`` finds in the model; where every method starts.
+
+        Args:
+            model: any module.
+            select: which weights may go.
+            unit: what will fall together; parameters that follow its channels get masks too.
+        """
         selected = _selected(model, select)
-        return cls._wrap({name: torch.ones_like(p, dtype=torch.bool) for name, p in selected.items()})
+        names = {*selected, *(name for group in unit.groups(selected) for name in unit.along(group))}
+        own = {name: p for name, p in model.named_parameters(remove_duplicate=False) if name in names}
+        return cls._wrap({name: torch.ones_like(p, dtype=torch.bool) for name, p in own.items()})
 
     @classmethod
     def from_zeros(cls, model: nn.Module, select: Selector = _BY_ROLE) -> MaskSet:

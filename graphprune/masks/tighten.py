@@ -89,11 +89,13 @@ def _masks(
     result = {}
     for layer, part in zip(layers, chosen.split([layer.candidates for layer in layers]), strict=True):
         keep = torch.zeros_like(layer.open).masked_scatter_(layer.open, part.to(layer.open.device))
-        for name in layer.names:
+        for name, how in {**dict.fromkeys(layer.names, unit), **unit.along(layer.names)}.items():
+            if name not in masks:
+                continue
             mask = masks[name]
-            expanded = unit.expand(keep.to(mask.device), mask)
+            expanded = how.expand(keep.to(mask.device), mask)
             result[name] = expanded if regrow else expanded & mask
-    return {name: result[name] for name in masks}
+    return {name: result.get(name, mask) for name, mask in masks.items()}
 
 
 def _choose(layers: list[_Layer], floors: list[int], groups: list[list[_Layer]], budgets: list[int]) -> Tensor:

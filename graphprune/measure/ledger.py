@@ -133,7 +133,9 @@ def _weights(model: nn.Module, masks: MaskSet | None) -> Weights:
 
 def _cut_from(parameter: nn.Parameter | None, shape: tuple[int, ...]) -> bool:
     """Whether a parameter may be what is left of one of this shape."""
-    if parameter is None or parameter.ndim != len(shape):
+    if parameter is None:
+        return len(shape) == 1  # of a norm that the layer before it has taken over
+    if parameter.ndim != len(shape):
         return False
     return all(left <= whole for left, whole in zip(parameter.shape, shape, strict=True))
 

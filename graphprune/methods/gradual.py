@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import attrs
 from torch import Tensor
 
-from graphprune.masks import UNITS, Counts, Cubic, MaskSet, Unit, UnitName, gradient, magnitude
+from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude
 from graphprune.methods.in_training import steps
-from graphprune.methods.one_training import known_unit, open_density, share
+from graphprune.methods.one_training import open_density, share
 from graphprune.methods.stepwise import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
 
 SCOPES = ("global", "layer")
@@ -27,13 +27,10 @@ class Gradual(Stepwise):
         start_density: density before ``start``; 1 is a dense start, 0.5 is usual for a sparse one.
         scope: weights compete over all layers (``"global"``) or within each (``"layer"``), each of which then keeps
             ``round(density * weights)`` of its own, from the start.
-        unit: what falls together: single weights (``"weight"``), or all weights into one channel or neuron
-            (``"channel"``, a dense start only), which are then counted and have the mean of their scores.
     """
 
     start_density: float = attrs.field(default=1.0, validator=open_density)
     scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
-    unit: UnitName = attrs.field(default="weight", validator=known_unit)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -46,11 +43,6 @@ class Gradual(Stepwise):
     def schedule(self) -> Cubic:
         """Density over optimiser steps."""
         return Cubic(self.start_density, self.density, self.start, self.stop, self.every)
-
-    @property
-    def grain(self) -> Unit:
-        """What falls together."""
-        return UNITS[self.unit]
 
     @property
     def initial_density(self) -> float:

@@ -12,13 +12,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from graphprune.masks import UNITS, Counts, MaskSet, Pruning, Unit, UnitName
+from graphprune.masks import Counts, MaskSet, Pruning, Unit
 from graphprune.masks.attach import stepping, world_size
 from graphprune.masks.gates import DensityControl, GumbelGates
 from graphprune.masks.units import name_of
 from graphprune.methods.fit import derive_seed
 from graphprune.methods.in_training import InTraining, resumed, steps
-from graphprune.methods.one_training import known_unit, whole
+from graphprune.methods.one_training import whole
 from graphprune.methods.sensitivity import random_state_kept
 
 
@@ -42,8 +42,6 @@ class Gumbel(InTraining):
             early get another chance; see :class:`graphprune.masks.DensityControl`.
         gate_lr: learning rate of the gates' Adam.
         temperature: of the gates' gradients, above 0 (3: github.com/3riccc/neural_pruning).
-        unit: what has a gate: single weights (``"weight"``), or all weights into one channel or neuron
-            (``"channel"``), which are then counted.
         empty: what to do with a parameter of which nothing would stay: ``"raise"``, or ``"keep-one"`` unit.
 
     Raises:
@@ -56,7 +54,6 @@ class Gumbel(InTraining):
     cycles: int = attrs.field(default=0, validator=whole)
     gate_lr: float = attrs.field(default=0.05, validator=attrs.validators.gt(0))
     temperature: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
-    unit: UnitName = attrs.field(default="weight", validator=known_unit)
     empty: Literal["raise", "keep-one"] = attrs.field(
         default="raise", validator=attrs.validators.in_(("raise", "keep-one"))
     )
@@ -66,11 +63,6 @@ class Gumbel(InTraining):
     def __attrs_post_init__(self) -> None:
         if self.fall is not None and self.fall > self.stop:
             raise ValueError(f"fall={self.fall} lies behind stop={self.stop}, where the gates harden")
-
-    @property
-    def grain(self) -> Unit:
-        """What has a gate."""
-        return UNITS[self.unit]
 
     def begin(
         self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
@@ -179,7 +171,7 @@ class GatedPruning(Pruning):
                 f"the model is in eval() mode at step {self.step:,}, where its gates learn nothing: call model.train() "
                 "behind each evaluation"
             )
-        grads = {name: self.gates.logit(name).grad for name in self.masks}
+        grads = {name: self.gates.logit(name).grad for name in self.masks.sizes(self.gates.unit)}
         wrong = [name for name, grad in grads.items() if grad is not None and not bool(grad.sum().isfinite())]
         if wrong:
             raise RuntimeError(f"at step {self.step:,} the gradients of the gates of {wrong} are not finite")
@@ -224,13 +216,13 @@ class _Hardening:
 class _Gates(GumbelGates):
     """Gates that have an optimiser of their own, which no gradient scaler unscales for."""
 
-    def trained(self, name: str, weight: Tensor) -> Tensor:
+    def drawn(self, name: str) -> Tensor:
+        weight, logits = self._weight(name), self.logit(name)
         device = weight.device.type
         if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
             raise RuntimeError(
                 "float16 autocast needs a gradient scaler, which does not know the gates: use bfloat16, or no autocast"
             )
-        logits = self.logit(name)
         if logits.grad is not None and (weight.grad is None or not bool(weight.grad.any())):
             logits.grad = None  # the loop has thrown away the gradients of its own parameters since
-        return super().trained(name, weight)
+        return super().drawn(name)

@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from graphprune.masks import MaskSet, Pruning
-from graphprune.methods.fit import Fit, FitJob
+from graphprune.masks import MaskSet, Pruning, Unit, UnitName
+from graphprune.methods.fit import AnyData, Fit, FitJob
+from graphprune.methods.grain import known_unit, unit_in, unit_of
 from graphprune.methods.method import Epochs
 from graphprune.methods.one_training import OneTraining
 from graphprune.methods.position import Position
@@ -33,9 +34,20 @@ class InTraining(OneTraining):
 
     Args:
         stop: optimiser step of the last change towards the final density.
+        unit: what falls together, and is counted: single weights (``"weight"``), or channels and neurons, which have
+            the mean of their weights' scores; of each layer by itself (``"channel"``), or in all layers that add them
+            up (``"coupled"``). With a channel go its bias and its norm's weights, so that nothing of it is left. In a
+            loop of your own only a run of the network can tell these: there ``"channel"`` is rows of weights alone, and
+            the rest is had by ``unit=graphprune.compaction.coupled_channels(model, example)``.
     """
 
     stop: int = attrs.field(validator=steps)
+    unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
+
+    @property
+    def grain(self) -> Unit:
+        """What falls together."""
+        return unit_of(self.unit)
 
     @property
     def horizon(self) -> int:
@@ -100,7 +112,12 @@ class InTraining(OneTraining):
 
     def training(self, here: Position) -> FitJob:
         """The one training, in which the weights go."""
-        return replace(super().training(here), pruner=self)
+        unit = self.unit_in(here.model, here.data)
+        return replace(super().training(here), pruner=self if self.unit == "weight" else self.replace(unit=unit))
+
+    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
+        """What falls together in this network."""
+        return unit_in(self.unit, model, data, self.selector)
 
 
 def inner(model: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import attrs
@@ -20,7 +21,7 @@ from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
 from graphprune.graphs.counting import original_units
-from graphprune.masks import MaskSet, Selector, prunable, sparing
+from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
 from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, snapshot
 from graphprune.methods.joint import ORIGINAL_UNITS
 from graphprune.methods.position import Position, proper
@@ -79,6 +80,14 @@ class Method(ABC):
         if self.protocol.pruned == "gated" and not self.gates_pruned:
             raise ValueError(f"{self.name} removes the edges that it prunes: a protocol with pruned='gated' is for UGS")
 
+    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
+        """What falls together in this network: single weights."""
+        return Weight()
+
+    def within(self, folder: Path) -> Self:
+        """The same, keeping what an interrupted round goes on from in a run's folder; most methods have nothing to."""
+        return self
+
     @property
     def selector(self) -> Selector:
         """Which weights are pruned: ``select`` without what ``protect`` names."""
@@ -115,7 +124,7 @@ class Method(ABC):
             units = {split: original_units(graphs, self.protocol.rule) for split, graphs in data.splits.items()}
             with_units = {split: data.splits[split].with_graph(**{ORIGINAL_UNITS: units[split]}) for split in SPLITS}
             data = data.with_splits(**with_units)
-        masks = MaskSet.dense(model, self.selector)
+        masks = MaskSet.dense(model, self.selector, unit=self.unit_in(model, data))
         return Position(0, copy.deepcopy(model), masks, PruneEdges((), self.protocol.rule), data, full, digest)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from torch import nn
 
-from graphprune.masks import UNITS, MaskSet, Unit, Weight
+from graphprune.masks import MaskSet, Unit, Weight
 from graphprune.masks.units import name_of
 from graphprune.methods.method import Method
 
@@ -22,12 +22,6 @@ def share(instance: Any, attribute: attrs.Attribute[float], value: float) -> Non
     """Validates a share of all, none and all included."""
     if not 0 <= value <= 1:
         raise ValueError(f"{attribute.alias} must lie in [0, 1], got {value}")
-
-
-def known_unit(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    """Validates the name of what falls together."""
-    if not isinstance(value, str) or value not in UNITS:
-        raise ValueError(f"{attribute.alias} must be one of {', '.join(map(repr, UNITS))}, got {value!r}")
 
 
 def whole(instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
@@ -54,7 +48,7 @@ class OneTraining(Method):
         Raises:
             ValueError: there are none, or so few that the density keeps none of them.
         """
-        dense = MaskSet.dense(model, self.selector)
+        dense = MaskSet.dense(model, self.selector, unit=self.grain)
         units = sum(dense.sizes(self.grain).values())
         if not round(self.density * units):
             raise ValueError(f"density={self.density} keeps none of the {units:,} {name_of(self.grain)}: raise it")

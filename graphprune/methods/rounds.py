@@ -9,25 +9,21 @@ from typing import Any, Literal
 import attrs
 from torch import nn
 
-from graphprune.compaction.couplings import coupled_channels
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import PackedGraphs, PruneEdges, Stage
 from graphprune.graphs.counting import in_chunks
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import stage_keep
-from graphprune.masks import UNITS, Unit
+from graphprune.masks import Unit, UnitName
 from graphprune.methods.fit import AnyData, Fit, FitJob
+from graphprune.methods.grain import known_unit, unit_in
 from graphprune.methods.joint import ORIGINAL_UNITS
 from graphprune.methods.method import Epochs, Method, weights
-from graphprune.methods.one_training import known_unit
 from graphprune.methods.position import Found, Position, proper
 from graphprune.ticket import Ticket
 
 __all__ = ["Found", "IterativeMethod", "Position", "count", "rate", "weights"]
-
-
-_EXAMPLES = 8  # with which the network runs once to see what its layers add up
 
 
 def rate(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
@@ -42,12 +38,6 @@ def count(instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
         raise ValueError(f"{attribute.alias} must be a whole number of at least 1, got {value}")
 
 
-def unit_of_rounds(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    """Validates the name of what falls together."""
-    if value != "coupled":
-        known_unit(instance, attribute, value)
-
-
 @attrs.frozen(kw_only=True)
 class IterativeMethod(Method):
     """A method of several trainings. A subclass says in :meth:`search` what goes; the rest is shared.
@@ -58,9 +48,9 @@ class IterativeMethod(Method):
         weight_rate: share of the remaining weights that goes each round.
         scope: weights compete over all layers (``"global"``) or within each (``"layer"``).
         layer_floor: share of each layer's weights that a global scope always keeps, against layer collapse.
-        unit: what falls together: single weights (``"weight"``), or all weights into one channel or neuron
-            (``"channel"``), which are then counted and have the mean of their scores; ``"coupled"``: channels that
-            several layers add up (residuals, SAGE's two maps) fall in all of them, and count once.
+        unit: what falls together: single weights (``"weight"``), or channels and neurons, which are then counted and
+            have the mean of their weights' scores; of each layer by itself (``"channel"``), or in all layers that add
+            them up (``"coupled"``: residuals, SAGE's two maps). With a channel go its bias and its norm's weights.
         ticket_every: train and evaluate a ticket every so many rounds, and in the last. Rounds in between search and
             prune only, and all results are those of a run that trains each ticket; methods that prune by what the
             ticket's training found need all of them.
@@ -73,7 +63,7 @@ class IterativeMethod(Method):
     weight_rate: float = attrs.field(default=0.2, validator=rate)
     scope: Literal["global", "layer"] = "global"
     layer_floor: float = attrs.field(default=0.0, validator=rate)
-    unit: Literal["weight", "channel", "coupled"] = attrs.field(default="weight", validator=unit_of_rounds)
+    unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
     ticket_every: int = attrs.field(default=1, validator=count)
     degree_features: Literal["full", "recomputed"] = "full"
 
@@ -128,7 +118,11 @@ class IterativeMethod(Method):
         if found.scores is not None:
             density = (1 - self.weight_rate) ** number
             masks = here.masks.tighten(
-                found.scores, density, scope=self.scope, unit=self._grain(here), layer_floor=self.layer_floor
+                found.scores,
+                density,
+                scope=self.scope,
+                unit=self.unit_in(here.model, here.data),
+                layer_floor=self.layer_floor,
             )
             here = replace(here, masks=masks)
         if found.scorer is not None or found.known is not None:
@@ -146,12 +140,9 @@ class IterativeMethod(Method):
         splits = {split: data.recompute_degrees(getattr(job.data, split)) for split in SPLITS}
         return replace(job, data=job.data.with_splits(**splits))
 
-    def _grain(self, here: Position) -> Unit:
-        """What falls together."""
-        if self.unit != "coupled":
-            return UNITS[self.unit]
-        batch = here.data.train.batch(range(min(_EXAMPLES, len(here.data.train))))
-        return coupled_channels(here.model, batch if isinstance(here.data, GraphData) else batch.x, self.selector)
+    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
+        """What falls together in this network."""
+        return unit_in(self.unit, model, data, self.selector)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
         here = super()._resume(model, data, after)

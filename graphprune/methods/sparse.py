@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import attrs
 from torch import Tensor
@@ -35,6 +35,7 @@ class SparseTraining(Stepwise):
 
     every: int = attrs.field(default=100, validator=steps)
     drop_ratio: float = attrs.field(default=0.3, validator=share)
+    unit: Literal["weight"] = attrs.field(default="weight", init=False)
 
     @property
     def initial_density(self) -> float:

@@ -1,5 +1,7 @@
 """Which layers share their channels."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 import graphprune as gp
 from graphprune.compaction import coupled_channels
 from graphprune.masks import magnitude
+from tests.compaction.nets import used
 
 
 def test_sums_couple_layers_and_chains_do_not() -> None:
@@ -49,3 +52,69 @@ def test_the_model_is_left_as_it_is_and_hooks_are_refused() -> None:
     model.register_forward_hook(lambda *_: None)
     with pytest.raises(ValueError, match="hooks"):
         coupled_channels(model, torch.randn(3, 4))
+
+
+@pytest.mark.parametrize("kind", [gp.models.GCN, gp.models.GIN, gp.models.SAGE])
+def test_a_dropped_channel_is_gone_behind_its_norm_too(kind: Any) -> None:
+    """Whatever biases, norms and embeddings of bonds were trained to: what is kept is what the small model has."""
+    torch.manual_seed(0)
+    data = gp.data.load("ogbg-molbace")
+    model, batch = used(kind.for_data(data, hidden=8, layers=3)), data.train.batch(range(20))
+    select = gp.prunable(exclude=["head.*"])
+    unit = coupled_channels(model, batch, select)
+    masks = gp.MaskSet.dense(model, select, unit=unit)
+    tight = masks.tighten(magnitude(dict(model.named_parameters()), {}, masks), 0.5, scope="layer", unit=unit)
+    tight.apply_(model)
+    small = gp.compact(model, batch)
+    left = dict(small.named_parameters())
+    for name, (kept, _) in tight.units(unit).items():
+        assert left[name].shape[0] == kept
+    norms = [module.num_features for module in small.modules() if isinstance(module, nn.BatchNorm1d)]
+    assert not norms or set(norms) == {4}
+
+
+def test_followers_are_those_of_channels_that_are_pruned_in_all_their_layers() -> None:
+    model, x = gp.models.ResNet20((3, 16, 16), 4, hidden=4), torch.randn(2, 3, 16, 16)
+    every = {follower.name for follower in coupled_channels(model, x).followers}
+    assert every == {
+        name for name, value in model.named_parameters() if value.ndim == 1 and not name.startswith("head")
+    }
+    some = coupled_channels(model, x, gp.prunable(exclude=["stem.*"]))  # its channels come through all the same
+    assert {"stem.norm.bias", "stages.0.1.second.norm.weight"} <= every - {follower.name for follower in some.followers}
+    assert "stages.0.1.first.norm.weight" in {follower.name for follower in some.followers}
+    kept = coupled_channels(model, x, gp.prunable(exclude=["*.norm.*"]))
+    assert kept.followers == ()
+
+
+def test_channels_apart_keep_the_followers_that_are_their_own() -> None:
+    model, x = gp.models.ResNet20((3, 16, 16), 4, hidden=4), torch.randn(2, 3, 16, 16)
+    apart = coupled_channels(model, x).apart()
+    assert apart.together == () and apart.followers
+    assert all(follower.name.startswith(follower.weights[0].partition(".conv")[0]) for follower in apart.followers)
+
+
+def test_outputs_keep_their_biases() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+    unit = coupled_channels(model, torch.randn(3, 4))
+    assert [(follower.weights, follower.name) for follower in unit.followers] == [(("0.weight",), "0.bias")]
+
+
+def test_a_loop_of_ones_own_prunes_whole_channels_by_the_unit() -> None:
+    torch.manual_seed(0)
+    model, x = gp.models.ResNet20((3, 8, 8), 4, hidden=4), torch.randn(6, 3, 8, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    unit = coupled_channels(model, x, gp.prunable(exclude=["head.*"]))
+    with pytest.raises(ValueError, match="coupled_channels"):
+        gp.FGGP(density=0.5, stop=6, every=2, unit="coupled").attach(model, optimizer)
+    method = gp.FGGP(density=0.5, stop=6, every=2, unit=unit, scope="layer", protect="head.*")
+    with method.attach(model, optimizer) as run:
+        for _ in range(8):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(x), torch.arange(6) % 4).backward()
+            optimizer.step()
+    units = run.masks.units(unit)
+    assert all(2 * kept == total for kept, total in units.values())
+    small = gp.compact(model.eval(), x)
+    left = dict(small.named_parameters())
+    inner = [name for name in units if ".first." in name]
+    assert len(inner) == 9 and all(2 * left[name].shape[0] == units[name][1] for name in inner)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.optim import Adam
 from torch.utils.checkpoint import checkpoint
 
-from graphprune.masks import Channel, Coupled, MaskSet, Weight, prunable
+from graphprune.masks import Channel, Coupled, Follower, MaskSet, Weight, prunable
 from graphprune.masks.gates import DensityControl, GumbelGates, Temperature, straight_through
 
 STEPS = 20
@@ -457,7 +457,32 @@ def test_parts_of_a_gated_model_do_not_run_dense() -> None:
     assert net.inner(x).requires_grad
 
 
-def test_coupled_channels_are_refused() -> None:
-    net = mlp()
-    with pytest.raises(ValueError, match="cannot be coupled"):
-        GumbelGates(net, density=0.5, unit=Coupled(together=(("0.weight", "2.weight"),)))
+@pytest.mark.parametrize("training", [True, False])
+def test_coupled_channels_have_one_gate_and_followers_share_it(training: bool) -> None:
+    """Two maps that are added up: in each forward pass a channel is open or closed in both, and in what follows."""
+    net = nn.ModuleDict({"left": nn.Linear(5, 6), "right": nn.Linear(5, 6, bias=False), "out": nn.Linear(6, 2)})
+    net.forward = lambda x: net["out"]((net["left"](x) + net["right"](x)).relu())  # type: ignore[method-assign]
+    both = ("left.weight", "right.weight")
+    unit = Coupled(together=(both,), followers=(Follower(both, "left.bias"), Follower(("out.weight",), "out.bias")))
+    gates = GumbelGates(net, density=0.5, unit=unit, select=prunable(exclude=["out.*"]))
+    assert gates.total == 6 and {name for name, _ in gates.named_parameters()} == {"logits.left/weight"}
+    net.train(training)
+    seen: dict[str, Tensor] = {}
+    net["left"].register_forward_hook(
+        lambda *_: seen.update(
+            {
+                f"{side}.{own}": getattr(net[side], own).detach()
+                for side in ("left", "right")
+                for own in ("weight", "bias")
+                if getattr(net[side], own) is not None
+            }
+        )
+    )
+    with gates.attach(net):
+        for _ in range(4):
+            net(torch.ones(1, 5)).sum().backward()
+            open_ = seen["left.weight"].any(1)
+            assert torch.equal(open_, seen["right.weight"].any(1)) and torch.equal(open_, seen["left.bias"] != 0)
+    masks = gates.harden(0.5)
+    assert masks.units(unit) == {"left.weight": (3, 6)} and masks.keys() == {*both, "left.bias"}
+    assert torch.equal(masks["left.bias"], masks["right.weight"].all(1))

@@ -86,7 +86,7 @@ def test_hard_concrete_gates_are_zero_as_often_as_the_penalty_says() -> None:
     torch.manual_seed(0)
     gates = HardConcreteGates(net, penalty_weight=1.0, start=0.3)
     weight = torch.ones(100, 100)
-    drawn = torch.stack([gates.trained("weight", weight).detach() for _ in range(20)])
+    drawn = torch.stack([gates.trained("weight", weight, gates.drawn("weight")).detach() for _ in range(20)])
     assert (drawn != 0).float().mean().item() == pytest.approx(gates.penalty().item(), abs=0.005)
     assert drawn.min() == 0
     assert drawn.max() == 1
@@ -107,17 +107,19 @@ def test_hard_concrete_evaluation_is_the_published_formula() -> None:
 def test_sigmoid_gates_start_dense_and_end_hard() -> None:
     net = nn.Linear(50, 50, bias=False)
     gates = SigmoidGates(net, density=0.5, temperature=Temperature(1, 1e-6, 10), start=0.6)
-    assert torch.allclose(gates.trained("weight", net.weight), net.weight, atol=0.02)
+    assert torch.allclose(gates.trained("weight", net.weight, gates.drawn("weight")), net.weight, atol=0.02)
     gates.step = 10
     with torch.no_grad():
         gates.logits["weight"].copy_(torch.randn(2500))
-    torch.testing.assert_close(gates.trained("weight", net.weight), gates.settled("weight", net.weight))
+    torch.testing.assert_close(
+        gates.trained("weight", net.weight, gates.drawn("weight")), gates.settled("weight", net.weight)
+    )
 
 
 def test_str_shrinks_and_learns_its_threshold() -> None:
     net = nn.Linear(30, 30, bias=False)
     gates = STRGates(net, penalty_weight=1.0, threshold=0.05)
-    out = gates.trained("weight", net.weight)
+    out = gates.trained("weight", net.weight, gates.drawn("weight"))
     torch.testing.assert_close(out, functional.softshrink(net.weight, 0.05))
     assert torch.equal(gates.harden()["weight"], net.weight.abs() > torch.sigmoid(gates.thresholds["weight"]))
     gates.penalty().backward()

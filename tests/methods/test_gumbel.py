@@ -271,7 +271,7 @@ def test_an_emptied_layer_is_named_or_keeps_one():
         ({"stop": None}, "stop must be a number of optimiser steps"),
         ({"gate_lr": 0.0}, "gate_lr"),
         ({"temperature": 0.0}, "temperature"),
-        ({"unit": "layer"}, "unit must be one of 'weight', 'channel', got 'layer'"),
+        ({"unit": "layer"}, "unit must be one of 'weight', 'channel', 'coupled', got 'layer'"),
         ({"empty": "drop"}, "empty"),
         ({"density": 0.0}, "density must lie in"),
     ],

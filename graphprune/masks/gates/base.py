@@ -77,17 +77,20 @@ class Gates(nn.Module, ABC):
             raise ValueError("give exactly one of density and penalty_weight")
         if penalty_weight is not None and not 0.0 <= penalty_weight < float("inf"):
             raise ValueError(f"penalty_weight must be finite and at least 0, got {penalty_weight}")
-        dense = MaskSet.dense(model, select)
-        if coupled := next((names for names in unit.groups(dense) if len(names) > 1), None):
-            raise ValueError(f"gates of {list(coupled)} cannot be coupled: each parameter has its own; use Channel()")
+        dense = MaskSet.dense(model, select, unit=unit)
         if density is not None and not 0.0 < density <= 1.0:
             raise ValueError(f"density must be in (0, 1], got {density}")
         self.unit, self.density, self.control = unit, density, control
         self._units = dense.sizes(unit)
-        if density is not None and round(density * self.total) < len(dense):
+        self._places = {
+            name: (names[0], own)
+            for names in unit.groups(dense)
+            for name, own in {**dict.fromkeys(names, unit), **unit.along(names)}.items()
+        }
+        if density is not None and round(density * self.total) < len(self._units):
             raise ValueError(
                 f"density {density} keeps {round(density * self.total)} of {self.total:,} units, so that not "
-                f"all of {list(dense)} can keep one: raise it"
+                f"all of {list(self._units)} can keep one: raise it"
             )
         self.step = 0
         self._penalty_weight, self._log_price = penalty_weight, log(control.price)
@@ -100,7 +103,11 @@ class Gates(nn.Module, ABC):
     # ------------------------------------------------------------------ what a kind of gate says
 
     @abstractmethod
-    def trained(self, name: str, weight: Tensor) -> Tensor:
+    def drawn(self, name: str) -> Tensor:
+        """What the units of a parameter, or of a group by its first name, have in a forward pass in training."""
+
+    @abstractmethod
+    def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight as the forward passes in training see it; differentiable."""
 
     @abstractmethod
@@ -171,13 +178,16 @@ class Gates(nn.Module, ABC):
                 f"no gradient reached the gates of {[name for name in self._shapes if name not in self._reached]}: the "
                 "forward does not use these parameters, or not differentiably. Exclude them in select"
             )
-        open_ = {name: self._open(name) for name in self._shapes}
-        masks = MaskSet.of({name: self.unit.expand(kept, self._weight(name)) for name, kept in open_.items()})
+        open_ = {name: self._open(name) for name in self._units}
+        masks = MaskSet.of(
+            {name: self._spread(name, open_[self._first(name)], self._weight(name)) for name in self._shapes}
+        )
         if density is not None:
-            margins = {name: self.margin(name) for name in self._shapes}
+            margins = {name: self.margin(name) for name in self._units}
             # Above 0, as units of several entries are ranked by magnitude.
             lowest = min(float(margin.min()) for margin in margins.values())
-            scores = {name: self.unit.expand(margin - lowest, masks[name]) for name, margin in margins.items()}
+            above = {name: margin - lowest for name, margin in margins.items()}
+            scores = {name: self._spread(name, above[self._first(name)], mask) for name, mask in masks.items()}
             floor = 1.0 / max(len(kept) for kept in open_.values()) if self.empty == "keep-one" else 0.0
             masks = masks.tighten(scores, density, unit=self.unit, regrow=True, layer_floor=floor)
         if masks.collapsed:
@@ -214,7 +224,7 @@ class Gates(nn.Module, ABC):
     @torch.no_grad()
     def kept(self) -> int:
         """Units that evaluation would keep now."""
-        counts = [self._open(name).count_nonzero() for name in self._shapes]
+        counts = [self._open(name).count_nonzero() for name in self._units]
         return int(torch.stack([count.to(counts[0].device) for count in counts]).sum())
 
     def get_extra_state(self) -> Tensor:
@@ -231,7 +241,8 @@ class Gates(nn.Module, ABC):
     def _gated(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not self.model.training:
             return {name: self.settled(name, weight) for name, weight in weights.items()}
-        gated = {name: self.trained(name, weight) for name, weight in weights.items()}
+        drawn = {name: self.drawn(name) for name in self._units}  # once: coupled parameters have the same gates
+        gated = {name: self.trained(name, weight, drawn[self._first(name)]) for name, weight in weights.items()}
         if torch.is_grad_enabled():
             self._ran = True
             for name in self._shapes.keys() - self._reached:
@@ -245,6 +256,14 @@ class Gates(nn.Module, ABC):
         if self.empty == "keep-one" and len(kept):
             kept[margin.argmax()] = True
         return kept
+
+    def _first(self, name: str) -> str:
+        """The parameter that names the units of this one."""
+        return self._places[name][0]
+
+    def _spread(self, name: str, values: Tensor, like: Tensor) -> Tensor:
+        """What the units have, for each entry of a parameter."""
+        return self._places[name][1].expand(values, like)
 
     def _weight(self, name: str) -> Tensor:
         return self.model.get_parameter(name)

@@ -59,18 +59,20 @@ class GumbelGates(LogitGates):
         self.empty = empty
         self.temperature = Temperature.of(temperature)
 
-    def trained(self, name: str, weight: Tensor) -> Tensor:
+    def drawn(self, name: str) -> Tensor:
+        """Logits with noise."""
+        return _noisy(self.logit(name))
+
+    def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight where a sampled gate is open, else 0."""
-        noisy = _noisy(self.logit(name))
-        temperature = self.temperature.at(self.step)
         gated: Tensor = _GatedWeight.apply(  # type: ignore[no-untyped-call]
-            weight, self.unit.expand(noisy, weight), temperature
+            weight, self._spread(name, drawn, weight), self.temperature.at(self.step)
         )
         return gated
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
         """The weight where the gate is rather open than closed, else 0."""
-        return torch.where(self.unit.expand(self._open(name), weight), weight, 0)
+        return torch.where(self._spread(name, self._open(self._first(name)), weight), weight, 0)
 
     def expected(self, name: str) -> Tensor:
         """``(units,)``: the probabilities of open gates, with the gradient of relaxed ones."""

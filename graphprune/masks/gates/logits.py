@@ -25,7 +25,7 @@ class LogitGates(Gates):
     """Gates that hold a logit for each unit, single precision for weights in half precision.
 
     Attributes:
-        logits: by parameter name, with ``/`` for the dots; each of shape ``(units,)``.
+        logits: by name of a parameter, of a group by its first, with ``/`` for the dots; each of shape ``(units,)``.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class LogitGates(Gates):
         if not 0.0 < start < 1.0:
             raise ValueError(f"start must be a probability between 0 and 1, got {start}")
         self.logits = nn.ParameterDict()
-        for name in self._shapes:
+        for name in self._units:
             weight = self._weight(name).detach()
             units, dtype = self._units[name], torch.promote_types(weight.dtype, torch.float32)
             logits = torch.randn(units, dtype=dtype, device=weight.device) * (2 * len(weight) / max(weight.numel(), 1))
             self.logits[key(name)] = nn.Parameter(logits + log(start / (1 - start)))
 
     def logit(self, name: str) -> Tensor:
-        """``(units,)`` logits of one parameter.
+        """``(units,)`` logits of one parameter, or of a group.
 
         Raises:
             TypeError: they were brought to half precision, which is too coarse for logits and for their noise.
@@ -61,7 +61,7 @@ class LogitGates(Gates):
 
     def pressure(self) -> Tensor:
         """The expected share of units that are kept."""
-        sums = [self.expected(name).sum() for name in self._shapes]
+        sums = [self.expected(name).sum() for name in self._units]
         return torch.stack([each.to(sums[0].device) for each in sums]).sum() / self.total
 
     @abstractmethod

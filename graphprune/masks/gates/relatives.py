@@ -34,15 +34,19 @@ class HardConcreteGates(LogitGates):
         ValueError: see `Gates`; a ``start`` that is no probability.
     """
 
-    def trained(self, name: str, weight: Tensor) -> Tensor:
-        """The weight times a sampled gate."""
+    def drawn(self, name: str) -> Tensor:
+        """Gates before they are stretched."""
         logits = self.logit(name)
-        noise = torch.rand_like(logits).logit_()
-        return self._scaled(weight, torch.sigmoid((logits + noise) / _BETA))
+        return torch.sigmoid((logits + torch.rand_like(logits).logit_()) / _BETA)
+
+    def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
+        """The weight times a sampled gate."""
+        gate = self._spread(name, (drawn * (_HIGH - _LOW) + _LOW).clamp(0, 1), weight)
+        return torch.where(gate > 0, weight * gate.to(weight.dtype), 0)
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
         """The weight times the gate without noise."""
-        return self._scaled(weight, torch.sigmoid(self.logit(name)))
+        return self.trained(name, weight, torch.sigmoid(self.logit(self._first(name))))
 
     def margin(self, name: str) -> Tensor:
         """How far the logit is above the one at which the gate closes in evaluation."""
@@ -51,10 +55,6 @@ class HardConcreteGates(LogitGates):
     def expected(self, name: str) -> Tensor:
         """``(units,)``: with which probability a gate is not 0 in training."""
         return torch.sigmoid(self.logit(name) - _BETA * log(-_LOW / _HIGH))
-
-    def _scaled(self, weight: Tensor, soft: Tensor) -> Tensor:
-        gate = self.unit.expand((soft * (_HIGH - _LOW) + _LOW).clamp(0, 1), weight)
-        return torch.where(gate > 0, weight * gate.to(weight.dtype), 0)
 
 
 class SigmoidGates(LogitGates):
@@ -79,13 +79,17 @@ class SigmoidGates(LogitGates):
         super().__init__(model, start=start, **options)
         self.temperature, self._start = Temperature.of(temperature), start
 
-    def trained(self, name: str, weight: Tensor) -> Tensor:
+    def drawn(self, name: str) -> Tensor:
+        """Soft gates, before the division."""
+        return self.expected(name)
+
+    def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight times its soft gate."""
-        return weight * self.unit.expand(self.expected(name) / self._start, weight).to(weight.dtype)
+        return weight * self._spread(name, drawn / self._start, weight).to(weight.dtype)
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
         """The weight, scaled, where the logit is above 0."""
-        return torch.where(self.unit.expand(self._open(name), weight), weight / self._start, 0)
+        return torch.where(self._spread(name, self._open(self._first(name)), weight), weight / self._start, 0)
 
     def expected(self, name: str) -> Tensor:
         """``(units,)``: the soft gates, before the division."""
@@ -122,19 +126,22 @@ class STRGates(Gates):
             first = torch.tensor(log(threshold / (1 - threshold)), dtype=dtype, device=weight.device)
             self.thresholds[key(name)] = nn.Parameter(first)
 
-    def trained(self, name: str, weight: Tensor) -> Tensor:
+    def drawn(self, name: str) -> Tensor:
+        """The threshold."""
+        return torch.sigmoid(self.thresholds[key(name)])
+
+    def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight, moved towards 0 by the threshold, and no further than 0."""
-        left = torch.relu(weight.abs() - torch.sigmoid(self.thresholds[key(name)]).to(weight.dtype))
-        return weight.sign() * left
+        return weight.sign() * torch.relu(weight.abs() - drawn.to(weight.dtype))
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
         """The same as in training."""
-        return self.trained(name, weight)
+        return self.trained(name, weight, self.drawn(name))
 
     def margin(self, name: str) -> Tensor:
         """How far each weight is above the threshold."""
         weight = self._weight(name).detach().flatten()
-        return weight.abs() - torch.sigmoid(self.thresholds[key(name)]).to(weight.dtype)
+        return weight.abs() - self.drawn(name).to(weight.dtype)
 
     def pressure(self) -> Tensor:
         """The mean of ``-log(threshold)``."""
