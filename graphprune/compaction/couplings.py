@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from graphprune.compaction.check import check_model
 from graphprune.compaction.record import recorded
-from graphprune.masks import Coupled, Follower, Selector, prunable
+from graphprune.masks import Channel, Coupled, Selector, Shared, prunable
 
 
 def coupled_channels(model: nn.Module, example: Any, select: Selector | None = None) -> Coupled:
@@ -38,26 +39,24 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
         tape, _ = recorded(whole, example if isinstance(example, tuple) else (example,))
     group, free = tape.wires.groups(pinned=False), tape.wires.groups()
     targets = (select or prunable())(whole)
-    selected = set(targets.selected)
+    selected, products = set(targets.selected), {read.weight for read in tape.reads}
     left_alone = {name for name, reason in targets.protected.items() if reason.endswith("by pattern")}
-    products = {read.weight for read in tape.reads}
-    made, following = dict[bytes, list[str]](), dict[bytes, list[tuple[str, int]]]()
+    made, following = dict[bytes, list[tuple[str, Channel]]](), dict[bytes, list[tuple[str, Channel]]]()
     for name in targets.shapes:
         for dim, label in enumerate(tape.own[name].labels):
             if label is None or not len(label):
                 continue
-            channels = group[label].tobytes()
+            channels, of = np.unique(group[label], return_inverse=True)
+            how = Channel(dim, tuple(of.tolist()) if len(channels) < len(of) else ())
             if dim == 0 and (name in selected or name in products):
-                made.setdefault(channels, []).append(name)
+                made.setdefault(channels.tobytes(), []).append((name, how))
             elif name not in selected | products | left_alone and free[label].all():  # what leaves the model stays
-                following.setdefault(channels, []).append((name, dim))
-    groups = {channels: tuple(name for name in names if name in selected) for channels, names in made.items()}
-    return Coupled(
-        together=tuple(names for names in groups.values() if len(names) > 1),
-        followers=tuple(
-            Follower(made_by, name, dim)
-            for channels, made_by in groups.items()
-            if len(made_by) == len(made[channels])  # a weight that is not pruned gives the channel all the same
-            for name, dim in following.get(channels, ())
-        ),
-    )
+                following.setdefault(channels.tobytes(), []).append((name, how))
+    shared = []
+    for key, weights in made.items():
+        pruned = tuple((name, how) for name, how in weights if name in selected)
+        # A weight that is not pruned gives the channel all the same: nothing follows then.
+        followers = following.get(key, []) if len(pruned) == len(weights) else []
+        if pruned:
+            shared.append(Shared(pruned, tuple(followers)))
+    return Coupled(tuple(shared))

@@ -18,7 +18,7 @@ from graphprune.masks.select import keep_top
 from graphprune.masks.stepping import Counts, Pruning, Rule
 from graphprune.masks.targets import Selector, Targets, prunable, sparing
 from graphprune.masks.tighten import Scope
-from graphprune.masks.units import UNITS, Channel, Coupled, Follower, Unit, UnitName, Weight
+from graphprune.masks.units import UNITS, Channel, Coupled, Group, Shared, Unit, UnitName, Weight
 
 __all__ = [
     "UNITS",
@@ -28,9 +28,9 @@ __all__ = [
     "Coupled",
     "Cubic",
     "DensityControl",
-    "Follower",
     "Gates",
     "Geometric",
+    "Group",
     "GumbelGates",
     "Handle",
     "HardConcreteGates",
@@ -43,6 +43,7 @@ __all__ = [
     "Scope",
     "Scorer",
     "Selector",
+    "Shared",
     "SigmoidGates",
     "Targets",
     "Temperature",

@@ -76,7 +76,7 @@ class MaskSet(Mapping[str, Tensor]):
             unit: what will fall together; parameters that follow its channels get masks too.
         """
         selected = _selected(model, select)
-        names = {*selected, *(name for group in unit.groups(selected) for name in unit.along(group))}
+        names = {*selected, *(name for group in unit.groups(selected) for name in group.members)}
         own = {name: p for name, p in model.named_parameters(remove_duplicate=False) if name in names}
         return cls._wrap({name: torch.ones_like(p, dtype=torch.bool) for name, p in own.items()})
 
@@ -273,16 +273,15 @@ class MaskSet(Mapping[str, Tensor]):
     def units(self, unit: Unit) -> dict[str, tuple[int, int]]:
         """How many units of each parameter (or group of them) are kept, at least in part, and how many there are."""
         found = {}
-        for names in unit.groups(self):
-            alive = unit.alive(self[names[0]])
-            for name in names[1:]:
-                alive = alive | unit.alive(self[name]).to(alive.device)
-            found[names[0]] = int(alive.count_nonzero()), len(alive)
+        for group in unit.groups(self):
+            first, *others = (how.alive(self[name]) for name, how in group.weights.items())
+            alive = sum((each.to(first.device) for each in others), first)
+            found[group.name] = int(alive.count_nonzero()), len(alive)
         return found
 
     def sizes(self, unit: Unit) -> dict[str, int]:
         """How many units each parameter (or group of them) has; no mask is read."""
-        return {names[0]: unit.size(self[names[0]].shape) for names in unit.groups(self)}
+        return {group.name: group.weights[group.name].size(self[group.name].shape) for group in unit.groups(self)}
 
     @property
     def density(self) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphprune.masks.select import keep_top
-from graphprune.masks.units import Unit
+from graphprune.masks.units import Group, Layout, Unit
 
 Scope = Literal["global", "layer"]
 
@@ -18,13 +18,13 @@ Scope = Literal["global", "layer"]
 class _Layer:
     """The units of masked tensors that have them in common: which may be kept (flat bool), and the scores of these."""
 
-    names: tuple[str, ...]
+    group: Group
     open: Tensor
     scores: Tensor
 
     @property
     def name(self) -> str:
-        return self.names[0]
+        return self.group.name
 
     @property
     def units(self) -> int:
@@ -50,11 +50,11 @@ def tightened(
     _check_scores(masks, scores)
     if not masks:
         return {}
-    layers = [_layer(names, masks, scores, unit, regrow) for names in unit.groups(masks)]
+    layers = [_layer(group, masks, scores, regrow) for group in unit.groups(masks)]
     floors = [min(_ceil(layer_floor * layer.units), layer.candidates) for layer in layers]
     groups = [layers] if scope == "global" else [[layer] for layer in layers]
     budgets = [_budget(group, density) for group in groups]
-    return _masks(masks, layers, _choose(layers, floors, groups, budgets), unit, regrow)
+    return _masks(masks, layers, _choose(layers, floors, groups, budgets), regrow)
 
 
 def counted(
@@ -67,33 +67,29 @@ def counted(
 ) -> dict[str, Tensor]:
     """New masks of exact counts; see `MaskSet.keep` for the meaning of the arguments and the errors."""
     _check_scores(masks, scores)
-    leaders = {names[0] for names in unit.groups(masks)}
+    leaders = {group.name for group in unit.groups(masks)}
     if not isinstance(counts, int) and leaders != counts.keys():
         raise ValueError(f"counts must name the masked parameters, these differ: {sorted(leaders ^ counts.keys())}")
     if not masks:
         return {}
-    layers = [_layer(names, masks, scores, unit, regrow) for names in unit.groups(masks)]
+    layers = [_layer(group, masks, scores, regrow) for group in unit.groups(masks)]
     groups = [layers] if isinstance(counts, int) else [[layer] for layer in layers]
     budgets = [counts] if isinstance(counts, int) else [counts[layer.name] for layer in layers]
     for group, budget in zip(groups, budgets, strict=True):
         most = sum(layer.candidates for layer in group)
         if not 0 <= budget <= most:
             raise ValueError(f"{budget} units cannot be kept in {_name(group)}: between 0 and {most} may be")
-    return _masks(masks, layers, _choose(layers, [0] * len(layers), groups, budgets), unit, regrow)
+    return _masks(masks, layers, _choose(layers, [0] * len(layers), groups, budgets), regrow)
 
 
-def _masks(
-    masks: Mapping[str, Tensor], layers: list[_Layer], chosen: Tensor, unit: Unit, regrow: bool
-) -> dict[str, Tensor]:
+def _masks(masks: Mapping[str, Tensor], layers: list[_Layer], chosen: Tensor, regrow: bool) -> dict[str, Tensor]:
     """Masks from the choice among all layers' candidates."""
     result = {}
     for layer, part in zip(layers, chosen.split([layer.candidates for layer in layers]), strict=True):
         keep = torch.zeros_like(layer.open).masked_scatter_(layer.open, part.to(layer.open.device))
-        for name, how in {**dict.fromkeys(layer.names, unit), **unit.along(layer.names)}.items():
-            if name not in masks:
-                continue
+        for name in layer.group.members.keys() & masks.keys():
             mask = masks[name]
-            expanded = how.expand(keep.to(mask.device), mask)
+            expanded = layer.group.members[name].expand(keep.to(mask.device), mask)
             result[name] = expanded if regrow else expanded & mask
     return {name: result.get(name, mask) for name, mask in masks.items()}
 
@@ -120,10 +116,9 @@ def _choose(layers: list[_Layer], floors: list[int], groups: list[list[_Layer]],
     return kept
 
 
-def _layer(
-    names: tuple[str, ...], masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], unit: Unit, regrow: bool
-) -> _Layer:
-    parts = [_units(name, masks[name], scores[name], unit, regrow) for name in names]
+def _layer(group: Group, masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], regrow: bool) -> _Layer:
+    names = tuple(group.weights)
+    parts = [_units(name, masks[name], scores[name], how, regrow) for name, how in group.weights.items()]
     alive, reduced = parts[0]
     if len(names) > 1:
         alive, reduced = _common(names, parts, [masks[name].numel() for name in names])
@@ -131,7 +126,7 @@ def _layer(
     candidates = reduced[may_stay]
     if bool(candidates.isnan().any()):
         raise ValueError(f"the scores of {' and '.join(map(repr, names))} contain NaN: it cannot be ranked")
-    return _Layer(names, may_stay, candidates)
+    return _Layer(group, may_stay, candidates)
 
 
 def _common(names: tuple[str, ...], parts: list[tuple[Tensor, Tensor]], entries: list[int]) -> tuple[Tensor, Tensor]:
@@ -145,15 +140,15 @@ def _common(names: tuple[str, ...], parts: list[tuple[Tensor, Tensor]], entries:
     return alive, reduced
 
 
-def _units(name: str, mask: Tensor, scores: Tensor, unit: Unit, regrow: bool) -> tuple[Tensor, Tensor]:
+def _units(name: str, mask: Tensor, scores: Tensor, how: Layout, regrow: bool) -> tuple[Tensor, Tensor]:
     """Which units of one tensor are there, and their scores."""
     scores = scores.detach().to(mask.device)
     try:
-        alive = unit.alive(mask)
+        alive = how.alive(mask)
         if not regrow:
             # What is pruned already has no say, not even as a NaN, in the score of the unit it belongs to.
             scores = scores.masked_fill(~mask, 0)
-        reduced = unit.reduce(scores)
+        reduced = how.reduce(scores)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return alive, reduced

@@ -8,8 +8,12 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.compaction import coupled_channels
-from graphprune.masks import magnitude
+from graphprune.masks import Coupled, magnitude
 from tests.compaction.nets import used
+
+
+def followers(unit: Coupled) -> set[str]:
+    return {name for group in unit.shared for name, _ in group.followers}
 
 
 def test_sums_couple_layers_and_chains_do_not() -> None:
@@ -54,7 +58,7 @@ def test_the_model_is_left_as_it_is_and_hooks_are_refused() -> None:
         coupled_channels(model, torch.randn(3, 4))
 
 
-@pytest.mark.parametrize("kind", [gp.models.GCN, gp.models.GIN, gp.models.SAGE])
+@pytest.mark.parametrize("kind", [gp.models.GCN, gp.models.GIN, gp.models.SAGE, gp.models.GAT])
 def test_a_dropped_channel_is_gone_behind_its_norm_too(kind: Any) -> None:
     """Whatever biases, norms and embeddings of bonds were trained to: what is kept is what the small model has."""
     torch.manual_seed(0)
@@ -67,36 +71,38 @@ def test_a_dropped_channel_is_gone_behind_its_norm_too(kind: Any) -> None:
     tight.apply_(model)
     small = gp.compact(model, batch)
     left = dict(small.named_parameters())
-    for name, (kept, _) in tight.units(unit).items():
-        assert left[name].shape[0] == kept
+    for name, (kept, total) in tight.units(unit).items():
+        assert left[name].shape[0] == kept * (model.get_parameter(name).shape[0] // total)  # as many in each head
     norms = [module.num_features for module in small.modules() if isinstance(module, nn.BatchNorm1d)]
     assert not norms or set(norms) == {4}
 
 
 def test_followers_are_those_of_channels_that_are_pruned_in_all_their_layers() -> None:
     model, x = gp.models.ResNet20((3, 16, 16), 4, hidden=4), torch.randn(2, 3, 16, 16)
-    every = {follower.name for follower in coupled_channels(model, x).followers}
+    every = followers(coupled_channels(model, x))
     assert every == {
         name for name, value in model.named_parameters() if value.ndim == 1 and not name.startswith("head")
     }
     some = coupled_channels(model, x, gp.prunable(exclude=["stem.*"]))  # its channels come through all the same
-    assert {"stem.norm.bias", "stages.0.1.second.norm.weight"} <= every - {follower.name for follower in some.followers}
-    assert "stages.0.1.first.norm.weight" in {follower.name for follower in some.followers}
+    assert {"stem.norm.bias", "stages.0.1.second.norm.weight"} <= every - followers(some)
+    assert "stages.0.1.first.norm.weight" in followers(some)
     kept = coupled_channels(model, x, gp.prunable(exclude=["*.norm.*"]))
-    assert kept.followers == ()
+    assert followers(kept) == set()
 
 
 def test_channels_apart_keep_the_followers_that_are_their_own() -> None:
     model, x = gp.models.ResNet20((3, 16, 16), 4, hidden=4), torch.randn(2, 3, 16, 16)
     apart = coupled_channels(model, x).apart()
-    assert apart.together == () and apart.followers
-    assert all(follower.name.startswith(follower.weights[0].partition(".conv")[0]) for follower in apart.followers)
+    assert apart.together == () and len(followers(apart)) == 2 * 9
+    for weights, own in apart.shared:
+        assert len(weights) == 1
+        assert all(name.startswith(weights[0][0].partition(".conv")[0]) for name, _ in own)
 
 
 def test_outputs_keep_their_biases() -> None:
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
     unit = coupled_channels(model, torch.randn(3, 4))
-    assert [(follower.weights, follower.name) for follower in unit.followers] == [(("0.weight",), "0.bias")]
+    assert followers(unit) == {"0.bias"}
 
 
 def test_a_loop_of_ones_own_prunes_whole_channels_by_the_unit() -> None:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.optim import Adam
 from torch.utils.checkpoint import checkpoint
 
-from graphprune.masks import Channel, Coupled, Follower, MaskSet, Weight, prunable
+from graphprune.masks import Channel, Coupled, MaskSet, Shared, Weight, prunable
 from graphprune.masks.gates import DensityControl, GumbelGates, Temperature, straight_through
 
 STEPS = 20
@@ -463,7 +463,8 @@ def test_coupled_channels_have_one_gate_and_followers_share_it(training: bool) -
     net = nn.ModuleDict({"left": nn.Linear(5, 6), "right": nn.Linear(5, 6, bias=False), "out": nn.Linear(6, 2)})
     net.forward = lambda x: net["out"]((net["left"](x) + net["right"](x)).relu())  # type: ignore[method-assign]
     both = ("left.weight", "right.weight")
-    unit = Coupled(together=(both,), followers=(Follower(both, "left.bias"), Follower(("out.weight",), "out.bias")))
+    sums = Shared(tuple((name, Channel()) for name in both), (("left.bias", Channel()),))
+    unit = Coupled((sums, Shared((("out.weight", Channel()),), (("out.bias", Channel()),))))
     gates = GumbelGates(net, density=0.5, unit=unit, select=prunable(exclude=["out.*"]))
     assert gates.total == 6 and {name for name, _ in gates.named_parameters()} == {"logits.left/weight"}
     net.train(training)

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from graphprune.masks import Channel, Coupled, MaskSet, Scope
+from graphprune.masks import Channel, Coupled, MaskSet, Scope, Shared
 
 SHAPES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=4)
 
@@ -235,12 +235,16 @@ def test_permuting_distinct_scores_permutes_the_mask(order: list[int], density: 
 # ---------------------------------------------------------------------- channels that several parameters have in common
 
 
+def coupled(*groups: tuple[str, ...]) -> Coupled:
+    return Coupled(tuple(Shared(tuple((name, Channel()) for name in names)) for names in groups))
+
+
 def coupled_masks() -> tuple[MaskSet, dict[str, Tensor], Coupled]:
     generator = torch.Generator().manual_seed(4)
     shapes = {"a": (4, 3), "b": (6, 2), "c": (4, 5), "d": (6, 2, 1, 1)}
     masks = MaskSet.of({name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()})
     scores = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    return masks, scores, Coupled(together=(("a", "c"), ("d", "elsewhere", "b")))
+    return masks, scores, coupled(("a", "c"), ("d", "elsewhere", "b"))
 
 
 @pytest.mark.parametrize("density", [0.1, 0.3, 0.5, 1.0])
@@ -269,4 +273,22 @@ def test_coupled_channels_fall_together_by_the_mean_of_all_their_entries(scope: 
 def test_coupled_parameters_have_as_many_channels() -> None:
     masks, scores, _ = coupled_masks()
     with pytest.raises(ValueError, match="'a' and 'b' are coupled, but have 4 and 6 channels"):
-        masks.tighten(scores, 0.5, unit=Coupled(together=(("a", "b"),)))
+        masks.tighten(scores, 0.5, unit=coupled(("a", "b")))
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.integers(0, 1))
+def test_channels_of_several_rows_fall_together(drawn: list[int], dim: int) -> None:
+    """As in the heads of attention: each row says whose it is."""
+    of = tuple(sorted(set(drawn)).index(channel) for channel in drawn)
+    count, shape = 1 + max(of), (len(of), 3) if dim == 0 else (3, len(of))
+    scores = torch.randn(shape, generator=torch.Generator().manual_seed(len(of)))
+    how = Channel(dim, of)
+    rows = scores if dim == 0 else scores.T
+    means = [torch.cat([rows[i] for i in range(len(of)) if of[i] == channel]).abs().mean() for channel in range(count)]
+    assert how.size(shape) == count
+    torch.testing.assert_close(how.reduce(scores), torch.stack(means))
+    keep = torch.arange(count) % 2 == 0
+    mask = how.expand(keep, scores)
+    seen = mask if dim == 0 else mask.T
+    assert all(bool(row.all()) == bool(row.any()) == bool(keep[channel]) for row, channel in zip(seen, of, strict=True))
+    assert torch.equal(how.alive(mask), keep)

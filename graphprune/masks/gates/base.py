@@ -82,11 +82,7 @@ class Gates(nn.Module, ABC):
             raise ValueError(f"density must be in (0, 1], got {density}")
         self.unit, self.density, self.control = unit, density, control
         self._units = dense.sizes(unit)
-        self._places = {
-            name: (names[0], own)
-            for names in unit.groups(dense)
-            for name, own in {**dict.fromkeys(names, unit), **unit.along(names)}.items()
-        }
+        self._places = {name: (group.name, how) for group in unit.groups(dense) for name, how in group.members.items()}
         if density is not None and round(density * self.total) < len(self._units):
             raise ValueError(
                 f"density {density} keeps {round(density * self.total)} of {self.total:,} units, so that not "
