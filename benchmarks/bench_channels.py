@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from common import parser, report, take_turns
+from common import as_trained, parser, report, take_turns
 from torch import Tensor, nn
 
 from graphprune import MaskSet, compact, models, prunable
@@ -30,23 +30,11 @@ CASES = {
 }
 
 
-def as_trained(model: nn.Module) -> nn.Module:
-    """Random biases and norms; none of them is what it starts as."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr,operator]
-            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr,operator]
-            module.weight.data.uniform_(0.5, 2)
-        if isinstance(bias := getattr(module, "bias", None), Tensor):
-            bias.data.normal_(0, 0.1)
-    return model.eval()
-
-
 def case(name: str, density: float, batches: list[int], repeats: int, seed: int) -> dict[str, Any]:
     """One network in three forms."""
     key, shape, exclude = CASES[name]
     torch.manual_seed(seed)
-    model = as_trained(models.MODELS[key](shape, 10))
+    model = as_trained(models.MODELS[key](shape, 10)).eval()
     masked = models.MODELS[key](shape, 10).eval()
     masked.load_state_dict(model.state_dict())
     select, few = prunable(exclude=exclude), torch.randn(2, *shape)

@@ -2,8 +2,9 @@
 
 python benchmarks/bench_compact.py --json benchmarks/results/compact.json
 
-Channels are pruned at random, as many in each layer (the head and the encoder stay), and random edges of every graph:
-what is measured does not depend on which. ``14/49`` are the sparsities of edges and weights after three of ICPG's
+Channels are pruned at random with all that belongs to them, as many in each layer (the head and the encoder stay), and
+random edges of every graph: what is measured does not depend on which. Biases and norms are random, as if trained.
+``14/49`` are the sparsities of edges and weights after three of ICPG's
 rounds, ``43/91`` after eleven, ``64/99`` after twenty. Graphs: ogbg-molhiv's test molecules, and graphs as edge-rich as
 COLLAB's (75 nodes, 65 arcs a node). All sides take the same batches, collated before, in turns.
 
@@ -18,13 +19,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from common import parser, report, take_turns
+from common import as_trained, parser, report, take_turns
 from pyg_twin import PlainPyG
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune import MaskSet, compact, data, models, prunable
+from graphprune.compaction import coupled_channels
 from graphprune.graphs import PackedGraphs
+from graphprune.masks import random
 from graphprune.measure import count_macs, file_bytes, peak_bytes
 
 TICKETS = {"14/49": 3, "43/91": 11, "64/99": 20}  # rounds of 5 % of the edges and 20 % of the weights
@@ -44,18 +47,13 @@ def edge_rich(seed: int) -> data.GraphData:
     return data.from_graphs(graphs[:-128], graphs[-128:-64], graphs[-64:], name="edge-rich", task="multiclass")
 
 
-def pruned(model: nn.Module, density: float, seed: int) -> MaskSet:
+def pruned(model: nn.Module, example: Any, density: float, seed: int) -> MaskSet:
     """Masks that keep a share of the channels of each layer between encoder and head."""
-    masks = MaskSet.dense(model, prunable(exclude=("head.*", "node_encoder.*")))
-    generator = torch.Generator().manual_seed(seed)
-    scores = {name: torch.rand(len(mask), generator=generator) for name, mask in masks.items()}
-    kept = {}
-    for name, mask in masks.items():
-        count = max(1, round(density * len(mask)))
-        rows = torch.zeros(len(mask), dtype=torch.bool)
-        rows[scores[name].topk(count).indices] = True
-        kept[name] = rows[:, None].expand(mask.shape).clone()
-    return MaskSet.of(kept)
+    select = prunable(exclude=("head.*", "node_encoder.*"))
+    unit = coupled_channels(model, example, select)
+    masks = MaskSet.dense(model, select, unit=unit)
+    counts = {name: max(1, round(density * size)) for name, size in masks.sizes(unit).items()}
+    return masks.keep(random(seed)({}, {}, masks), counts, unit=unit)
 
 
 def thinned(graphs: PackedGraphs, share: float, seed: int) -> PackedGraphs:
@@ -89,9 +87,9 @@ def setting(kind: str, graphs: data.GraphData, args: Any, batch: int, seed: int)
     """All tickets of one network at one batch size."""
     torch.manual_seed(seed)
     full = graphs.test.select(range(min(len(graphs.test), args.graphs if batch > 1 else args.single)))
-    model = models.MODELS[kind].for_data(graphs, hidden=args.width)  # type: ignore[attr-defined]
+    model = as_trained(models.MODELS[kind].for_data(graphs, hidden=args.width))  # type: ignore[attr-defined]
     plain = PlainPyG(model)
-    split = partial(_batches, size=batch)
+    split = partial(in_batches, size=batch)
     dense_batches = split(full)
     jobs = {"plain PyG": passes(plain, dense_batches), "dense": passes(model, dense_batches)}
     work = {"plain PyG": macs(plain.eval(), dense_batches)}
@@ -101,9 +99,9 @@ def setting(kind: str, graphs: data.GraphData, args: Any, batch: int, seed: int)
         batches = split(left)
         masked = models.MODELS[kind].for_data(graphs, hidden=args.width)  # type: ignore[attr-defined]
         masked.load_state_dict(model.state_dict())
-        masks = pruned(masked, 0.8**rounds, seed)
+        masks = pruned(masked.eval(), batches[0], 0.8**rounds, seed)
         masks.apply_(masked)
-        small = compact(masked.eval(), batches[0])
+        small = compact(masked, batches[0])
         jobs |= {
             f"{ticket}: dense, edges pruned": passes(model, batches),
             f"{ticket}: masked": passes(masked, batches),
@@ -130,7 +128,8 @@ def setting(kind: str, graphs: data.GraphData, args: Any, batch: int, seed: int)
     return rows
 
 
-def _batches(graphs: PackedGraphs, size: int) -> list[Any]:
+def in_batches(graphs: PackedGraphs, size: int) -> list[Any]:
+    """Batches of so many graphs, in order."""
     return [graphs.batch(part) for part in torch.arange(len(graphs)).split(size)]
 
 
