@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "CLAD",
     "FGGP",
     "GMP",
+    "HAMP",
     "ICPG",
     "IMP",
     "SET",
@@ -74,8 +76,10 @@ if TYPE_CHECKING:
     )
     from graphprune.masks import GumbelGates, HardConcreteGates, MaskSet, SigmoidGates, STRGates, prunable
     from graphprune.methods import (
+        CLAD,
         FGGP,
         GMP,
+        HAMP,
         ICPG,
         IMP,
         SET,
@@ -105,7 +109,7 @@ else:
         "compaction": "compact",
         "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
         "masks": "GumbelGates HardConcreteGates MaskSet STRGates SigmoidGates prunable",
-        "methods": "FGGP GMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP Gumbel "
+        "methods": "CLAD FGGP GMP HAMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP Gumbel "
         "MagnitudeAtInit NoEdges Protocol RandomAtInit RandomPruning RigL SmallDense Sparsifier SynFlow",
         "ticket": "Ticket",
     }

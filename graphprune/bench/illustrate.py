@@ -15,6 +15,7 @@ from graphprune.bench.drawings import drawable, drawings
 from graphprune.bench.equal import EDGES, WEIGHTS
 from graphprune.bench.figures import Styles, cost, heat, layers, tradeoff
 from graphprune.bench.folder import CONFIG
+from graphprune.bench.fronts import illustrations
 from graphprune.bench.joint import joint_grids
 from graphprune.bench.records import Run
 from graphprune.bench.stats import MIN_PAIRS
@@ -58,13 +59,13 @@ def figures(found: Findings, styles: Styles, tickets: bool) -> tuple[list[Illust
         )
         made.append(("cost", "Cost against quality", caption, figure))
     notes: list[str] = []
-    for draw in (_layers, _graphs) if tickets else ():
+    for draw in (_layers, illustrations, _graphs) if tickets else ():
         try:
-            illustrations = draw(group)
+            drawn = draw(group)
         except (OSError, ValueError, LookupError, ImportError) as error:  # a report without this figure is still one
             notes.append(f"One figure is missing: {error}")
         else:
-            made += illustrations
+            made += drawn
     return made, notes
 
 

@@ -111,7 +111,8 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
 def _rounds(built: Built | None, folder: RunFolder) -> Iterator[Ticket]:
     if built is not None:
         _warm_up(built)
-        yield from built.method.rounds(built.model, built.data, built.fit, after=folder.last_ticket())
+        method = built.method.within(folder.path)
+        yield from method.rounds(built.model, built.data, built.fit, after=folder.last_ticket())
 
 
 def _warm_up(built: Built) -> None:

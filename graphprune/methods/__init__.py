@@ -2,9 +2,11 @@
 
 from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtInit, SynFlow
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
+from graphprune.methods.clad import CLAD
 from graphprune.methods.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
 from graphprune.methods.gumbel import Gumbel
+from graphprune.methods.hamp import HAMP
 from graphprune.methods.icpg import ICPG
 from graphprune.methods.in_training import InTraining
 from graphprune.methods.method import Method
@@ -27,6 +29,8 @@ METHODS = Registry(
     AnnealedGMP,
     GraNet,
     Gumbel,
+    CLAD,
+    HAMP,
     RigL,
     SET,
     RandomAtInit,
@@ -40,9 +44,11 @@ METHODS = Registry(
 )
 
 __all__ = [
+    "CLAD",
     "CLEAN",
     "FGGP",
     "GMP",
+    "HAMP",
     "ICPG",
     "IMP",
     "METHODS",

@@ -35,7 +35,7 @@ EdgeScore = Literal[
     "k-neighbour",
 ]
 
-_MADE: Mapping[EdgeScore, Callable[[int, EdgeUnit], nn.Module]] = {
+EDGE_SCORERS: Mapping[EdgeScore, Callable[[int, EdgeUnit], nn.Module]] = {
     "random": RandomEdges,
     "degree": lambda seed, unit: Degree(),
     "local-degree": lambda seed, unit: LocalDegree(),
@@ -85,4 +85,4 @@ class Sparsifier(IterativeMethod):
         if not self.edge_rate:
             return found
         seed = derive_seed(self.seed, here.round + 1, "edges")
-        return replace(found, scorer=_MADE[self.edges](seed, self.protocol.rule.unit))
+        return replace(found, scorer=EDGE_SCORERS[self.edges](seed, self.protocol.rule.unit))

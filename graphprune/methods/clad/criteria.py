@@ -1,0 +1,176 @@
+"""Criteria: from the filters of each layer to a score for each channel, learned or fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from graphprune.methods.clad.channels import Channels
+
+CriterionName = Literal["learner", "l1", "l2", "geometric-median", "mixture", "free"]
+
+OPEN = 1.0  # scores at which everything that learns starts, so that all gates are open
+
+
+def distances(filters: Tensor) -> Tensor:
+    """How far each filter is from all others: the sum of the distances, which is least near the geometric median.
+
+    He et al. (CVPR 2019) remove the filters of the smallest sums: the others can stand for them.
+
+    Args:
+        filters: shape ``(n, D)``.
+    """
+    return torch.cdist(filters, filters).sum(1)
+
+
+FIXED: dict[str, Callable[[Tensor], Tensor]] = {
+    "l1": lambda filters: filters.abs().sum(1),
+    "l2": lambda filters: filters.norm(dim=1),
+    "geometric-median": distances,
+}
+
+
+class Criterion(nn.Module):
+    """Scores of all channels, the mean over the layers that give a channel.
+
+    Filters are read once and never get a gradient: what is learned is how to judge them, not the filters.
+
+    Args:
+        channels: of the model.
+        model: with the trained weights.
+        kind: see :class:`graphprune.CLAD`.
+        hidden: largest width of a learner.
+        norms: whether learners also see the fixed criteria.
+    """
+
+    of: Tensor
+    members: Tensor
+
+    def __init__(
+        self, channels: Channels, model: nn.Module, kind: CriterionName, hidden: int = 64, norms: bool = True
+    ) -> None:
+        super().__init__()
+        self.count = channels.count
+        self.layers, of = nn.ModuleList(), []
+        for name, entries in channels.makers():
+            filters = model.get_parameter(name).detach().flatten(1)
+            self.layers.append(_layer(kind, filters, hidden, norms))
+            of.append(entries.of)
+        self.register_buffer("of", torch.cat(of), persistent=False)
+        self.register_buffer("members", torch.bincount(self.of, minlength=self.count + 1), persistent=False)
+
+    def forward(self) -> Tensor:
+        """Shape ``(count,)``; above 0 an open gate."""
+        scores = torch.cat([layer() for layer in self.layers])
+        sums = scores.new_zeros(self.count + 1).index_add(0, self.of, scores)
+        return (sums / self.members.clamp(min=1))[:-1]
+
+
+class Learner(nn.Module):
+    """A small network that judges the filters of one layer, each by itself: ``D -> h -> 1``.
+
+    Args:
+        filters: shape ``(n, D)``.
+        hidden: largest width; it is at most D.
+        norms: whether it also sees the fixed criteria, standardised over the layer.
+    """
+
+    given: Tensor
+
+    def __init__(self, filters: Tensor, hidden: int = 64, norms: bool = True) -> None:
+        super().__init__()
+        seen = [functional.layer_norm(filters, filters.shape[1:])]
+        if norms:
+            seen.append(standardised(filters))
+        self.register_buffer("given", torch.cat(seen, 1), persistent=False)
+        width = min(hidden, filters.size(1))
+        last = nn.Linear(width, 1)
+        nn.init.constant_(last.bias, OPEN)
+        self.network = nn.Sequential(nn.Linear(self.given.size(1), width), nn.ReLU(), last)
+
+    def forward(self) -> Tensor:
+        """Shape ``(n,)``."""
+        return self.network(self.given).squeeze(1)  # type: ignore[no-any-return]
+
+
+class Mixture(nn.Module):
+    """A softmax mixture of the fixed criteria, standardised over the layer, and a threshold; both are learned.
+
+    Args:
+        filters: shape ``(n, D)``.
+    """
+
+    given: Tensor
+
+    def __init__(self, filters: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("given", standardised(filters), persistent=False)
+        self.logits = nn.Parameter(filters.new_zeros(len(FIXED)))
+        self.offset = nn.Parameter(filters.new_full((), OPEN))
+
+    def forward(self) -> Tensor:
+        """Shape ``(n,)``."""
+        return self.given @ self.logits.softmax(0) + self.offset
+
+
+class Free(nn.Module):
+    """A score of its own for each filter, whatever its weights.
+
+    Args:
+        filters: shape ``(n, D)``.
+    """
+
+    def __init__(self, filters: Tensor) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(filters.new_full((len(filters),), OPEN))
+
+    def forward(self) -> Tensor:
+        """Shape ``(n,)``."""
+        return self.scores
+
+
+class Fixed(nn.Module):
+    """A criterion as it is, divided by its mean over the layer: so layers of any size compare.
+
+    Args:
+        filters: shape ``(n, D)``.
+        measure: from these to ``(n,)``.
+    """
+
+    scores: Tensor
+
+    def __init__(self, filters: Tensor, measure: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        values = measure(filters)
+        self.register_buffer("scores", values / values.mean().clamp(min=torch.finfo(values.dtype).tiny))
+
+    def forward(self) -> Tensor:
+        """Shape ``(n,)``."""
+        return self.scores
+
+
+def standardised(filters: Tensor) -> Tensor:
+    """The fixed criteria of a layer's filters, each with mean 0 and deviation 1 over the layer (0 where all agree).
+
+    Args:
+        filters: shape ``(n, D)``.
+
+    Returns:
+        Shape ``(n, 3)``.
+    """
+    values = torch.stack([measure(filters) for measure in FIXED.values()], 1)
+    spread = values.std(0, correction=0)
+    centred = values - values.mean(0)
+    return torch.where(spread > 1e-6 * values.mean(0).abs(), centred / spread.clamp(min=1e-30), 0.0)
+
+
+def _layer(kind: CriterionName, filters: Tensor, hidden: int, norms: bool) -> nn.Module:
+    if kind == "learner":
+        return Learner(filters, hidden, norms)
+    if kind == "free":
+        return Free(filters)
+    return Mixture(filters) if kind == "mixture" else Fixed(filters, FIXED[kind])

@@ -1,0 +1,173 @@
+"""A trained network behind gates, and the training of what opens and closes them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import Adam
+
+from graphprune.data.base import Samples
+from graphprune.data.images import ImageBatch
+from graphprune.methods.clad.attention import Distillation
+from graphprune.methods.clad.budget import floors
+from graphprune.methods.clad.channels import Channels
+from graphprune.methods.clad.criteria import Criterion
+from graphprune.methods.fit import TrainingDiverged
+from graphprune.methods.sensitivity import Loss
+
+# What a closed gate lets through. With 0 itself a ReLU behind it would pass no gradient, and it would never open again.
+LEAK = 1e-6
+
+
+class Gated(nn.Module):
+    """A network with frozen weights whose channels are multiplied with gates where they end, behind their norms.
+
+    Norms are in ``train()`` mode: running statistics are those of the network with all its channels, and say nothing of
+    a network without some. All else is in ``eval()`` mode.
+
+    Args:
+        model: with its trained weights; it is copied.
+        channels: of the model.
+        example: what it is called with.
+
+    Attributes:
+        network: the copy.
+        names: of the parameters that are multiplied.
+    """
+
+    def __init__(self, model: nn.Module, channels: Channels, example: Any) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(model).eval().requires_grad_(False)
+        self.channels, self.gates = channels, torch.ones(channels.count)
+        self.names = _ends(self.network, channels, example)
+        for module in self.network.modules():
+            module.training = hasattr(module, "running_mean")
+
+    def forward(self, given: Any) -> Tensor:
+        """The network's outputs."""
+        return _through(self.network, self.channels, self.names, self.gates, given)
+
+
+def _through(model: nn.Module, channels: Channels, names: Sequence[str], gates: Tensor, given: Any) -> Tensor:
+    values = torch.cat([gates, gates.new_ones(1)])
+    own = {name: model.get_parameter(name) for name in names}
+    gated = {name: weight * channels.entries[name].spread(values, weight) for name, weight in own.items()}
+    out: Tensor = functional_call(model, gated, (given,))
+    return out
+
+
+@torch.no_grad()
+def _ends(model: nn.Module, channels: Channels, example: Any) -> tuple[str, ...]:
+    """The parameters that have to be multiplied, so that just the channels are: a norm's, but not those before it.
+
+    Weights before a norm must not be: in training it would take the factor out again, and a closed gate would get no
+    gradient, as there would be nothing left behind it. Which these are is found by trying: without them the outputs are
+    the same.
+    """
+    generator = torch.Generator().manual_seed(0)
+    some = (torch.rand(channels.count, generator=generator) < 0.5).float()
+    norms = {name for name, module in model.named_modules() if "Norm" in type(module).__name__}
+    sure = [name for name in channels.entries if name.rpartition(".")[0] in norms]
+    unsure = [name for name in channels.entries if name not in sure]
+    wanted = _through(model, channels, [*sure, *unsure], some, example)
+    if not bool(wanted.isfinite().all()):
+        raise TrainingDiverged("the trained network's outputs are not finite")
+
+    def spare(names: Sequence[str], needed: Sequence[str]) -> list[str]:
+        """Those of the names that have to stay, beside some that do."""
+        out = _through(model, channels, [*sure, *needed], some, example)
+        if torch.allclose(out, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())):
+            return []
+        if len(names) == 1:
+            return list(names)
+        first, second = names[: len(names) // 2], names[len(names) // 2 :]
+        mine = spare(first, [*needed, *second])
+        return [*mine, *spare(second, [*needed, *mine])]
+
+    return (*sure, *(spare(unsure, []) if unsure else []))
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """How a criterion is trained.
+
+    Attributes:
+        epochs: passes over the training examples.
+        lr: learning rate of Adam.
+        batch_size: examples a step.
+        target: wanted share of the multiply-accumulates.
+        weight: of the distance to it.
+        floor: share of each layer's gates that is open in any case.
+        device: where.
+    """
+
+    epochs: int
+    lr: float
+    batch_size: int
+    target: float
+    weight: float
+    floor: float
+    device: str
+
+
+def open_gates(channels: Channels, scores: Tensor, floor: float) -> Tensor:
+    """Hard gates of 0 and 1, ``1[sigmoid(score) > 1/2]``, with the gradient of the sigmoid; ``(count,)``."""
+    soft = scores.sigmoid()
+    hard = ((scores > 0) | floors(channels, scores.detach(), floor)).to(soft.dtype)
+    return hard + soft - soft.detach()
+
+
+def learn(
+    criterion: Criterion,
+    gated: Gated,
+    train: Samples,
+    loss: Loss,
+    distillation: Distillation | None,
+    lessons: Lessons,
+    generator: torch.Generator,
+) -> list[Mapping[str, Any]]:
+    """Train a criterion on the loss of the gated network; a row for each epoch.
+
+    Raises:
+        TrainingDiverged: the loss is not finite.
+    """
+    device, channels = lessons.device, gated.channels
+    for module in (gated, criterion):
+        module.to(device)
+    optimizer, rows = Adam(criterion.parameters(), lr=lessons.lr), list[Mapping[str, Any]]()
+    for epoch in range(1, lessons.epochs + 1):
+        started, total = time.perf_counter(), 0.0
+        steps = torch.randperm(len(train), generator=generator).split(lessons.batch_size)
+        for step in steps:
+            batch = train.batch(step).to(device)
+            gates = open_gates(channels, criterion(), lessons.floor)
+            macs = channels.macs(gates)
+            gated.gates = gates * (1 - LEAK) + LEAK
+            cost = loss(gated, batch) + lessons.weight * (macs - lessons.target).abs()
+            if distillation is not None:
+                cost = cost + distillation.loss(_given(batch))
+            optimizer.zero_grad()
+            cost.backward()
+            optimizer.step()
+            total += float(cost.detach()) / len(steps)
+        if not math.isfinite(total):
+            raise TrainingDiverged(f"criterion, epoch {epoch}: loss is {total}; lower criterion_lr={lessons.lr}")
+        seconds = time.perf_counter() - started
+        rows.append(
+            {"phase": "criterion", "epoch": epoch, "loss": total, "macs": float(macs.detach()), "seconds": seconds}
+        )
+    criterion.cpu()
+    return rows
+
+
+def _given(batch: Any) -> Any:
+    """What a network is called with: images without their labels, or graphs."""
+    return batch.x if isinstance(batch, ImageBatch) else batch

@@ -1,0 +1,232 @@
+"""CLAD: which filters go is learned from the filters themselves, while a teacher says where to look."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar, get_args
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from graphprune.data import GraphData
+from graphprune.methods.clad.attention import Distillation, attention_stages
+from graphprune.methods.clad.budget import best_within, needed
+from graphprune.methods.clad.channels import Channels
+from graphprune.methods.clad.criteria import FIXED, Criterion, CriterionName
+from graphprune.methods.clad.gated import Gated, Lessons, learn
+from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, State, derive_seed
+from graphprune.methods.method import Epochs, Method, patterns
+from graphprune.methods.position import Position
+from graphprune.methods.rounds import count, rate
+from graphprune.methods.sensitivity import mean_loss, random_state_kept
+from graphprune.ticket import Ticket
+from graphprune.ticket.scorers import misfits
+
+# With so many the network runs to show its channels and their costs: images all cost the same, graphs do not.
+_IMAGES, _GRAPHS = 4, 64
+_FAST = 0.05  # learning rate of scores that are parameters themselves, and so move by it in a step
+
+
+def between(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates a share that leaves something and takes something."""
+    if not 0 < value < 1:
+        raise ValueError(f"{attribute.alias} must lie between 0 and 1, got {value}")
+
+
+def weight(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates the weight of a part of the loss."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{attribute.alias} must be 0 or more and finite, got {value}")
+
+
+def above_zero(instance: Any, attribute: attrs.Attribute[float], value: float | None) -> None:
+    """Validates a learning rate."""
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{attribute.alias} must be above 0 and finite, got {value}")
+
+
+@attrs.frozen(kw_only=True)
+class CLAD(Method):
+    """CLAD-style pruning of filters: learned criteria with attention distillation, to a share of the network's MACs.
+
+    After "CLAD" (Journal of Automation and Intelligence 4(4), 2025), of which the abstract is public: each layer has a
+    differentiable learner that derives the criterion from the layer's filters, and the unpruned network's attention
+    guides it. What goes beyond that is this package's design.
+
+    Three trainings: the dense network by ``fit``, the teacher; then the criterion, with frozen weights and hard gates
+    behind the norms, on the task's loss, the attention loss and the distance to the target; then the best channels that
+    fit into the target are kept, and the network is fine-tuned by ``fit`` from the teacher's weights, with the
+    attention loss. Coupled channels (residual sums) share one gate; their score is the mean over their layers.
+
+    Args:
+        target: share of the dense network's multiply-accumulates that is left, as the small network executes them.
+        criterion: ``"learner"``: a network for each layer, shared over its filters. Ablations: ``"free"``: a learned
+            score for each channel that sees no weights; ``"mixture"``: a learned softmax mixture of the fixed criteria
+            and a threshold for each layer; ``"l1"``, ``"l2"``, ``"geometric-median"``: fixed, each divided by its mean
+            over the layer, and nothing is learned.
+        distillation: weight of the attention loss is half of this (1000: Zagoruyko & Komodakis, ICLR 2017); 0: none.
+        stages: modules whose activations are compared: names, with one fnmatch pattern for each level. Without any: of
+            networks over images the last module before each change of resolution, of networks over graphs ``convs.*``,
+            whose maps have a place for each node.
+        teacher: the trained weights of the same network, in place of the dense training.
+        criterion_epochs: passes over the training data for the criterion.
+        criterion_lr: of its Adam; None: 1e-3 for learners, 0.05 where scores are parameters themselves.
+        macs_weight: weight of the distance between the gated network's share of MACs and the target.
+        layer_floor: share of each layer's channels that always stays, rounded up; at least one does.
+        learner_hidden: largest width of a learner.
+        learner_norms: whether learners see the fixed criteria beside the normalised filters.
+        criterion_batch: examples a step of the criterion's training.
+        device: of the criterion's training; ``fit`` has its own.
+        protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
+        select: which weights can be pruned.
+        protect: patterns of parameters that are not pruned after all.
+        seed: of the criterion's initial weights and of the order of its batches.
+
+    Raises:
+        ValueError: a number or word out of range.
+    """
+
+    target: float = attrs.field(validator=between)
+    criterion: CriterionName = attrs.field(default="learner", validator=attrs.validators.in_(get_args(CriterionName)))
+    distillation: float = attrs.field(default=1000.0, validator=weight)
+    stages: tuple[str, ...] = attrs.field(default=(), converter=patterns)
+    teacher: Mapping[str, Tensor] | None = attrs.field(default=None, eq=False, repr=False)
+    criterion_epochs: int = attrs.field(default=10, validator=count)
+    criterion_lr: float | None = attrs.field(default=None, validator=above_zero)
+    macs_weight: float = attrs.field(default=10.0, validator=weight)
+    layer_floor: float = attrs.field(default=0.1, validator=rate)
+    learner_hidden: int = attrs.field(default=64, validator=count)
+    learner_norms: bool = True
+    criterion_batch: int = attrs.field(default=128, validator=count)
+    device: str = "cpu"
+
+    name: ClassVar[str] = "clad"
+
+    @property
+    def last_round(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def prunes_weights(self) -> bool:
+        """Always."""
+        return True
+
+    def supports(self, model: nn.Module, data: AnyData) -> None:
+        """Raise, with the reason, where the method cannot prune this model.
+
+        Raises:
+            ValueError: no channel that can be removed, a target that cannot be reached, stages that match nothing or
+                have no maps, or a teacher of another architecture.
+        """
+        super().supports(model, data)
+        example = _example(data)
+        channels = Channels.of(model, example, self.selector)
+        needed(channels, torch.zeros(channels.count), self.target, self.layer_floor)
+        if self.distillation:
+            attention_stages(model, example, self.stages)
+        if self.teacher is not None and (problems := misfits(self.teacher, model.state_dict())):
+            raise ValueError(
+                f"the teacher is of another architecture than this {type(model).__name__}, in which {problems}"
+            )
+
+    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+        """Train the teacher and the criterion; the best channels that fit into the target stay."""
+        state, history = self._taught(here, fit)
+        model = copy.deepcopy(here.model)
+        model.load_state_dict(state)
+        here = replace(here, model=model)
+        channels = Channels.of(model, _example(here.data), self.selector)
+        scores, lessons = self._scores(here, channels)
+        keep = best_within(channels, scores, self.target, self.layer_floor)
+        return replace(here, masks=channels.masks(model, keep)), (*history, *lessons)
+
+    def training(self, here: Position) -> FitJob:
+        """Fine-tuning, which the teacher's attention takes part in."""
+        job = super().training(here)
+        if self.distillation:
+            self._distillation(here, job.model).follow(job.model)
+        return job
+
+    # ------------------------------------------------------------------ the phases
+
+    def _taught(self, here: Position, fit: Fit) -> tuple[State, Epochs]:
+        """The teacher's weights: given, or trained."""
+        if self.teacher is not None:
+            return {name: value.clone() for name, value in self.teacher.items()}, ()
+        result = here.job(here.rewound(), here.masks, "dense", self.protocol.select).run(fit)
+        rows = ({"phase": "dense", **row} for row in result.history)
+        return result.best, (*rows, {"phase": "dense", "epoch": result.epoch, **_metrics(result)})
+
+    def _scores(self, here: Position, channels: Channels) -> tuple[Tensor, Epochs]:
+        with random_state_kept():
+            torch.manual_seed(derive_seed(self.seed, "criterion"))
+            criterion = Criterion(channels, here.model, self.criterion, self.learner_hidden, self.learner_norms)
+            if self.criterion in FIXED:
+                return criterion().detach(), ()
+            gated = Gated(here.model, channels, _example(here.data))
+            distillation = self._distillation(here, gated.network) if self.distillation else None
+            loss = partial(mean_loss, real=functional.mse_loss) if here.data.task == "regression" else mean_loss
+            order = torch.Generator().manual_seed(derive_seed(self.seed, "order"))
+            rows = learn(criterion, gated, here.data.train, loss, distillation, self._lessons, order)
+        return criterion().detach(), tuple(rows)
+
+    def _distillation(self, here: Position, student: nn.Module) -> Distillation:
+        stages = attention_stages(here.model, _example(here.data), self.stages)
+        return Distillation(student, copy.deepcopy(here.model), stages, self.distillation / 2)
+
+    @property
+    def _lessons(self) -> Lessons:
+        usual = 1e-3 if self.criterion == "learner" else _FAST
+        return Lessons(
+            epochs=self.criterion_epochs,
+            lr=usual if self.criterion_lr is None else self.criterion_lr,
+            batch_size=self.criterion_batch,
+            target=self.target,
+            weight=self.macs_weight,
+            floor=self.layer_floor,
+            device=self.device,
+        )
+
+    # ------------------------------------------------------------------ what a ticket says
+
+    def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
+        ticket = super()._ticket(here, result, search, seconds)
+        channels = Channels.of(here.model, _example(here.data), self.selector)
+        kept = channels.kept(ticket.masks)
+        more = {
+            "macs_kept": float(channels.macs(kept.double())),
+            "channels_kept": int(kept.sum()),
+            "channels_total": channels.count,
+        }
+        return replace(ticket, row=ticket.row | more)
+
+    def settings(self) -> dict[str, Any]:
+        """All hyper-parameters as plain data, the teacher by a digest of its weights."""
+        return super().settings() | {"teacher": None if self.teacher is None else _digest(self.teacher)}
+
+
+def _metrics(result: FitResult) -> dict[str, float]:
+    return {"val_metric": result.val_metric, "test_metric": result.test_metric}
+
+
+def _example(data: AnyData) -> Any:
+    """A batch as networks take it."""
+    graphs = isinstance(data, GraphData)
+    batch = data.train.batch(range(min(_GRAPHS if graphs else _IMAGES, len(data.train))))
+    return batch if graphs else batch.x
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name}\0{tuple(value.shape)}\0".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

@@ -1,0 +1,90 @@
+"""From points to objectives: judged in parallel, measured one at a time, each remembered."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from graphprune.methods.hamp.journal import Journal
+from graphprune.methods.hamp.proxy import Meter, Point, Proxy, Reference
+from graphprune.search import FloatArray, IntArray
+
+
+@dataclass(eq=False)
+class Evaluator:
+    """The objectives of points, the error first; what the journal has is not computed again.
+
+    Attributes:
+        proxy: of the error.
+        meter: of the costs.
+        journal: of all evaluations.
+        executor: judges points; None: this process does.
+        workers: parts that a batch of points is judged in.
+        cost_batch: samples of the batch that is measured.
+    """
+
+    proxy: Proxy
+    meter: Meter
+    journal: Journal
+    executor: Executor | None
+    workers: int
+    cost_batch: int
+
+    def __call__(self, points: IntArray) -> FloatArray:
+        """``(n, genes)`` points to ``(n, objectives)``.
+
+        Raises:
+            ValueError: an error or a cost that is not finite, or a network that cannot be compacted; the text has the
+                point.
+        """
+        every = [tuple(point) for point in points.tolist()]
+        new = [point for point in every if point not in self.journal.known]
+        if new and self._full not in self.journal.known:  # what all others are timed beside
+            new = [self._full, *(point for point in new if point != self._full)]
+        begun = time.perf_counter()
+        for point, (error, small) in zip(new, self._judged(new), strict=True):
+            reference = None if point == self._full else self.reference
+            found = {"error": error, **self.meter(small, self._inputs(point), reference)}
+            if wrong := [name for name, value in found.items() if not math.isfinite(value)]:
+                raise ValueError(f"{wrong[0]} is {found[wrong[0]]} at {self.proxy.genes.space.named(point)}")
+            now = time.perf_counter()
+            self.journal.add(point, found | {"seconds": now - begun})
+            begun = now
+        names = ("error", *self.meter.objectives)
+        return np.array([[self.journal.known[point][name] for name in names] for point in every])
+
+    @property
+    def _full(self) -> Point:
+        return self.proxy.genes.full
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """The network that keeps everything, and how long it took when it was evaluated."""
+        seconds = self.journal.known[self._full].get("latency")
+        if seconds is None:
+            return None
+        return Reference(self.proxy.judge([self._full])[0][1], self._inputs(self._full), seconds)
+
+    def _inputs(self, point: Point) -> Any:
+        return self.proxy.inputs(self.proxy.pruned(self.proxy.data.val, point), self.cost_batch)
+
+    def _judged(self, points: Sequence[Point]) -> Iterator[tuple[float, nn.Module]]:
+        if self.executor is None:
+            for point in points:
+                yield from self.proxy.judge([point])
+            return
+        # All of them before the first is measured: nothing else is to run while the clock does.
+        parts = [points[first :: self.workers] for first in range(self.workers)]
+        found = list(self.executor.map(self.proxy.judge, [part for part in parts if part]))
+        judged = dict(
+            zip((point for part in parts for point in part), (one for part in found for one in part), strict=True)
+        )
+        yield from (judged[point] for point in points)

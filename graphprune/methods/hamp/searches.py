@@ -1,0 +1,102 @@
+"""The searches by name, among them two that know of networks: one ratio for all layers, and NetAdapt's path."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from graphprune.methods.hamp.options import Search
+from graphprune.search import Archive, Evaluate, IntArray, Space, memetic, nsga2, random_search
+
+CUT = 0.05  # of the dense network's resource that goes in NetAdapt's first iterations
+DECAY = 0.98  # of that step from iteration to iteration (Yang et al., ECCV 2018, decay it too)
+
+
+def find(
+    search: Search,
+    evaluate: Evaluate,
+    space: Space,
+    *,
+    budget: int,
+    population: int,
+    portfolio: bool,
+    surrogate: bool,
+    seed: int,
+) -> Archive:
+    """Search as :class:`graphprune.HAMP` is told; evolutionary and random searches begin with uniform points."""
+    if search == "uniform":
+        return uniform(evaluate, space, budget=budget)
+    if search == "netadapt":
+        return netadapt(evaluate, space, budget=budget)
+    initial = uniform_points(space, max(1, population // 2))[:budget]
+    if search == "random":
+        return random_search(evaluate, space, budget=budget, initial=initial, seed=seed)
+    if search == "nsga2":
+        return nsga2(evaluate, space, budget=budget, population=population, initial=initial, seed=seed)
+    options = {"portfolio": portfolio, "surrogate": surrogate}
+    return memetic(evaluate, space, budget=budget, population=population, initial=initial, seed=seed, **options)
+
+
+def uniform_points(space: Space, most: int) -> list[tuple[int, ...]]:
+    """Points with the same share of every gene, at most so many that differ, the largest first."""
+    finest = max(space.upper)
+    shares = np.linspace(1, 1 / finest, min(most, finest))
+    every = [tuple(max(low, round(share * high)) for low, high in _bounds(space)) for share in shares.tolist()]
+    return list(dict.fromkeys(every))
+
+
+def uniform(evaluate: Evaluate, space: Space, *, budget: int) -> Archive:
+    """Evaluate uniform shares, as many as differ and the budget allows."""
+    archive = Archive(evaluate, space, budget)
+    archive.ask(np.array(uniform_points(space, budget)))
+    return archive
+
+
+def netadapt(evaluate: Evaluate, space: Space, *, budget: int) -> Archive:
+    """The path of NetAdapt (Yang et al., ECCV 2018) from the dense point, without its short fine-tuning.
+
+    Each iteration wants the second objective lower by a step. For each gene there is a proposal in which it alone is
+    lowered, just far enough; the one of the lowest first objective is where the next iteration begins. How far that is
+    the authors read off a table of each layer's latencies; here it is guessed from what a level of the gene has saved
+    before (at first, all alike), and a proposal that does not save enough is lowered further. All evaluations count.
+
+    Args:
+        evaluate: see :class:`graphprune.search.Archive`.
+        space: of the genes; the upper bounds are the dense network.
+        budget: evaluations.
+    """
+    archive = Archive(evaluate, space, budget)
+    here, lower = np.array(space.upper), np.array(space.lower)
+    cost = float(archive.ask(here[None])[0, 1])
+    cut, least = CUT * cost, cost / 1000
+    saving = np.full(len(space), cost / (here - lower).sum())  # of a level
+    while archive.left and (here > lower).any():
+        target, proposals = cost - cut, list[_Proposal]()
+        for gene in np.flatnonzero(here > lower).tolist():
+            made, resource = here.copy(), cost
+            while made[gene] > lower[gene] and resource > target:
+                further = max(1, round((resource - target) / saving[gene]))
+                made[gene] = max(lower[gene], made[gene] - further)
+                if not archive.left and made not in archive:
+                    break
+                error, resource = (float(value) for value in archive.ask(made[None])[0, :2])
+                saving[gene] = max((cost - resource) / (here[gene] - made[gene]), least)
+                proposals.append(_Proposal(error, resource, made.copy()))
+        if not proposals:
+            break
+        # Of proposals that save enough the most accurate; where none does, the one that saves most.
+        enough = [one for one in proposals if one.resource <= target]
+        best = min(enough, key=lambda one: one.error) if enough else min(proposals, key=lambda one: one.resource)
+        here, cost, cut = best.point, min(cost, best.resource), cut * DECAY
+    return archive
+
+
+class _Proposal(NamedTuple):
+    error: float
+    resource: float
+    point: IntArray
+
+
+def _bounds(space: Space) -> list[tuple[int, int]]:
+    return list(zip(space.lower, space.upper, strict=True))
