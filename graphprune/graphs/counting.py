@@ -113,5 +113,5 @@ def structure(num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> str:
     total = hashlib.sha256()
     for values in (num_nodes, num_edges, edge_index):
         total.update(f"{tuple(values.shape)}\n".encode())
-        total.update(values.long().cpu().contiguous().numpy().tobytes())
+        total.update(values.long().cpu().contiguous().numpy().data)
     return total.hexdigest()

@@ -119,25 +119,35 @@ def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: T
     """
     assert stage.scorer is not None
     scorer = _double(stage.scorer, rule)
-    with torch.no_grad():
-        parts = [_scored(scorer, batch, rule) for batch in batches]
+    if rule.budget == "global" and stage.threshold is None:
+        return _keep_of_all(scorer, batches, stage, rule, original)
+    pieces, first = list[Tensor](), 0
+    for batch in batches:  # no graph competes with another: of each only what stays is remembered, a byte an arc
+        part = _scored(scorer, batch, rule, first)
+        if stage.threshold is not None:
+            keep = part.score >= stage.threshold
+        else:
+            units = original[first : first + len(part.size)].to(part.score.device)
+            keep = keep_top(part.score, pointers(part.size), _targets(stage, rule, units, part.size))
+        pieces.append(part.units.spread(keep, True))
+        first += len(part.size)
+    return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.bool), stage.threshold
+
+
+def _keep_of_all(
+    scorer: nn.Module, batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: Tensor
+) -> tuple[Tensor, float | None]:
+    """As :func:`keep_arcs`, the edges of all graphs competing with each other: all scores in memory at once."""
+    parts, first = list[_Scored](), 0
+    for batch in batches:
+        parts.append(_scored(scorer, batch, rule, first))
+        first += len(parts[-1].size)
     if not parts:
-        return torch.zeros(0, dtype=torch.bool), stage.threshold
+        return torch.zeros(0, dtype=torch.bool), None
     score = torch.cat([part.score for part in parts])
-    size = torch.cat([part.size for part in parts])
-    if bool(score.isnan().any()):
-        number = int(torch.searchsorted(pointers(size), score.isnan().nonzero()[0], right=True)) - 1
-        raise ValueError(
-            f"graph {number}: {type(scorer).__name__} scores an edge NaN; look for NaN features or weights"
-        )
-    original = original.to(score.device)
-    if stage.threshold is not None:
-        keep, lowest = score >= stage.threshold, stage.threshold
-    elif rule.budget == "global":
-        keep = keep_top(score, None, _targets(stage, rule, original.sum()[None], size.sum()[None]))
-        lowest = float(score[keep].min()) if bool(keep.any()) else float("inf")
-    else:
-        keep, lowest = keep_top(score, pointers(size), _targets(stage, rule, original, size)), None
+    original, size = original.to(score.device).sum(0, keepdim=True), torch.cat([part.size for part in parts])
+    keep = keep_top(score, None, _targets(stage, rule, original, size.sum(0, keepdim=True)))
+    lowest = float(score[keep].min()) if bool(keep.any()) else float("inf")
     pieces = keep.split([part.score.numel() for part in parts])
     return torch.cat([part.units.spread(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
 
@@ -149,11 +159,18 @@ def _targets(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Te
     return torch.minimum((original.double() * stage.density).round().long(), left)
 
 
-def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule) -> _Scored:
+@torch.no_grad()
+def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scored:
+    """The scores of a batch whose graphs are numbered from ``first`` on."""
     edge_index, num_nodes = arcs_and_nodes(batch)
     units = edge_units(edge_index, num_nodes, rule.unit)
-    score = units.mean(_apply(scorer, batch)).float()
-    return _Scored(units, score, unit_sizes(units, batch))
+    score, size = units.mean(_apply(scorer, batch)).float(), unit_sizes(units, batch)
+    if bool(score.isnan().any()):
+        number = first + int(torch.searchsorted(pointers(size), score.isnan().nonzero()[0], right=True)) - 1
+        raise ValueError(
+            f"graph {number}: {type(scorer).__name__} scores an edge NaN; look for NaN features or weights"
+        )
+    return _Scored(units, score, size)
 
 
 def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
@@ -233,14 +250,12 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         mask = EdgeMask.full(graphs.edge_ptr)
         if EDGE_UNIT not in graphs.edge and self._knows(graphs.node_count, graphs.edge_count, graphs.edge_index):
             graphs = number_units(graphs, self.rule.unit)
-        left, places = graphs, torch.arange(graphs.num_edges, device=graphs.device)
+        left = graphs
         for stage in self.stages:
             numbers, chunks = left.edge.get(EDGE_UNIT), in_chunks(left, self.rule)
             keep, _ = stage_keep(chunks, numbers, left.num_edges, stage, self.rule, original)
-            left, places = left.keep_edges(keep), places[keep]
-        if self.stages:
-            mask.keep.fill_(False)
-            mask.keep[places.to(mask.keep.device)] = True
+            left = left.keep_edges(keep)
+            mask.keep.masked_scatter_(mask.keep.clone(), keep.to(mask.keep.device))
         return mask
 
     def _knows(self, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> bool:

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 
 from graphprune import data as sets
 from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, PruneEdges, RandomEdges, Stage, counting, prune
+from graphprune.measure import peak_bytes
 from tests.graphs.samples import (
     Given,
     arcs,
@@ -251,6 +252,30 @@ def test_scores_that_are_no_numbers_name_the_graph(rule):
     for threshold in (None, 0.5):
         with pytest.raises(ValueError, match="graph 2: Given scores an edge NaN"):
             PruneEdges((Stage(Given(), 0.5, 0.5, threshold),), rule).mask(graphs)
+
+
+@pytest.mark.parametrize("budget", ["graph", "global"])
+def test_the_graph_is_named_in_whichever_batch_it_is(monkeypatch, budget):
+    monkeypatch.setattr(counting, "CHUNK", 1)
+    graphs = pack([(2, [(0, 1)], [1.0]), (1, [], []), (2, [(0, 1)], [math.nan])])
+    rule, stage = EdgeRule(budget=budget), Stage(Given(), 0.5, 0.5)
+    original = counting.original_units(graphs, rule)
+    with pytest.raises(ValueError, match="graph 2: Given scores an edge NaN"):
+        prune.keep_arcs(counting.in_chunks(graphs, rule), stage, rule, original)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_of_graphs_that_were_scored_only_what_stays_takes_memory(monkeypatch, threshold):
+    monkeypatch.setattr(counting, "CHUNK", 1)  # each graph is a batch
+    rule, stage, graph = EdgeRule(), Stage(RandomEdges(), 0.5, 0.5, threshold), random_graph(0, nodes=300, edges=2000)
+
+    def peak(count):
+        graphs = PackedGraphs.of([graph] * count)
+        known = [graphs.edge_index, graphs.node["x"], graphs.edge["edge_attr"]]
+        original = counting.original_units(graphs, rule)
+        return peak_bytes(lambda: prune.keep_arcs(counting.in_chunks(graphs, rule), stage, rule, original), known)
+
+    assert peak(21) - peak(1) <= 20 * 3 * graph.num_edges  # a byte an arc, and again where all are put together
 
 
 def test_one_score_an_arc():
