@@ -153,7 +153,7 @@ def _recalibrated(model: nn.Module, data: ImageData) -> float:
 
 def _row(found: list[dict[str, Any]], dense: list[dict[str, Any]]) -> dict[str, Any]:
     """Each run's numbers, their means, and the gain over each seed's own dense network."""
-    rows: dict[str, Any] = {name: [run[name] for run in found] for name in found[0]}
+    rows: dict[str, Any] = {name: [run[name] for run in found] for name in found[0] if name != "seconds"}
     rows["gain"] = [run["after"] - own["after"] for run, own in zip(found, dense, strict=True)]
     for name in ("before", "after", "gain"):
         if name in rows:

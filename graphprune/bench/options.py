@@ -25,7 +25,7 @@ from graphprune.train import Fit
 T = TypeVar("T")
 
 # Fields of a method that a run sets itself, or that have options of their own.
-SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "executor"}
+SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "executor", "teacher"}
 
 SECTIONS = ("method", "data", "model", "fit", "predictor")
 

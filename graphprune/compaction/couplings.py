@@ -40,7 +40,6 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
     group, free = tape.wires.groups(pinned=False), tape.wires.groups()
     targets = (select or prunable())(whole)
     selected, products = set(targets.selected), {read.weight for read in tape.reads}
-    left_alone = {name for name, reason in targets.protected.items() if reason.endswith("by pattern")}
     made, following = dict[bytes, list[tuple[str, Channel]]](), dict[bytes, list[tuple[str, Channel]]]()
     for name in targets.shapes:
         for dim, label in enumerate(tape.own[name].labels):
@@ -50,7 +49,7 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
             how = Channel(dim, tuple(of.tolist()) if len(channels) < len(of) else ())
             if dim == 0 and (name in selected or name in products):
                 made.setdefault(channels.tobytes(), []).append((name, how))
-            elif name not in selected | products | left_alone and free[label].all():  # what leaves the model stays
+            elif name not in selected | products | targets.named and free[label].all():  # what leaves the model stays
                 following.setdefault(channels.tobytes(), []).append((name, how))
     shared = []
     for key, weights in made.items():

@@ -73,10 +73,12 @@ class MaskSet(Mapping[str, Tensor]):
         Args:
             model: any module.
             select: which weights may go.
-            unit: what will fall together; parameters that follow its channels get masks too.
+            unit: what will fall together; parameters that follow its channels get masks too, unless ``select``
+                protects them by name.
         """
-        selected = _selected(model, select)
-        names = {*selected, *(name for group in unit.groups(selected) for name in group.members)}
+        targets = select(model)
+        members = {name for group in unit.groups(targets.selected) for name in group.members}
+        names = {*targets.selected, *members} - targets.named
         own = {name: p for name, p in model.named_parameters(remove_duplicate=False) if name in names}
         return cls._wrap({name: torch.ones_like(p, dtype=torch.bool) for name, p in own.items()})
 

@@ -26,6 +26,9 @@ _EMBEDDING = (nn.Embedding, nn.EmbeddingBag)
 class Targets:
     """What a selector found in one model; a parameter shared by several modules appears once.
 
+    Where a user has named a parameter, so that not even a channel that it belongs to takes it along, the reason says
+    ``by pattern``.
+
     Attributes:
         selected: names of the parameters to prune, in the model's order.
         protected: names of all other parameters, each with the reason.
@@ -35,6 +38,11 @@ class Targets:
     selected: tuple[str, ...]
     protected: dict[str, str]
     shapes: dict[str, tuple[int, ...]] = field(repr=False)
+
+    @property
+    def named(self) -> set[str]:
+        """What is protected by name, and not by its role."""
+        return {name for name, reason in self.protected.items() if reason.endswith("by pattern")}
 
     def describe(self) -> str:
         """A printable table: every parameter, its shape, its count, and whether it is pruned or why not."""
@@ -92,7 +100,7 @@ def sparing(select: Selector, patterns: Iterable[str]) -> Selector:
             if not any(_matches(name, (pattern,)) for name in found.shapes):
                 raise ValueError(f"the pattern {pattern!r} matches no parameter; the model has {list(found.shapes)}")
         protected = found.protected | {
-            name: "protected by pattern" for name in found.selected if _matches(name, patterns)
+            name: "protected by pattern" for name in found.shapes if _matches(name, patterns)
         }
         selected = tuple(name for name in found.selected if name not in protected)
         if not selected:

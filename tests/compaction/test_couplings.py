@@ -124,3 +124,21 @@ def test_a_loop_of_ones_own_prunes_whole_channels_by_the_unit() -> None:
     left = dict(small.named_parameters())
     inner = [name for name in units if ".first." in name]
     assert len(inner) == 9 and all(2 * left[name].shape[0] == units[name][1] for name in inner)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_what_is_protected_by_name_follows_nothing(given: bool) -> None:
+    """Such as norms that are frozen: in one's own loop the unit need not know of it."""
+    model, x = gp.models.ResNet20((3, 8, 8), 4, hidden=4), torch.randn(6, 3, 8, 8)
+    model.stem.norm.requires_grad_(False)
+    unit = coupled_channels(model, x, gp.prunable(exclude=["head.*"]))
+    protect = ("head.*", "stem.norm.*") if given else ("head.*",)
+    gmp = gp.GMP(density=0.5, stop=4, every=2, unit=unit, protect=protect)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    if not given:
+        with pytest.raises(ValueError, match="stem.norm"):
+            gmp.attach(model, optimizer)
+        return
+    run = gmp.attach(model, optimizer)
+    assert "stem.norm.bias" not in run.masks and "stages.0.0.second.norm.bias" in run.masks
+    run.detach()
