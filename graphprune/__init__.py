@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CLAD",
     "FGGP",
+    "GICP",
     "GMP",
     "HAMP",
     "ICPG",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from graphprune.methods import (
         CLAD,
         FGGP,
+        GICP,
         GMP,
         HAMP,
         ICPG,
@@ -109,8 +111,8 @@ else:
         "compaction": "compact",
         "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
         "masks": "GumbelGates HardConcreteGates MaskSet STRGates SigmoidGates prunable",
-        "methods": "CLAD FGGP GMP HAMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP Gumbel "
-        "MagnitudeAtInit NoEdges Protocol RandomAtInit RandomPruning RigL SmallDense Sparsifier SynFlow",
+        "methods": "CLAD FGGP GICP GMP HAMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP "
+        "Gumbel MagnitudeAtInit NoEdges Protocol RandomAtInit RandomPruning RigL SmallDense Sparsifier SynFlow",
         "ticket": "Ticket",
     }
     _HOME = {name: module for module, names in _HOLDS.items() for name in names.split()}

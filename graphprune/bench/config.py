@@ -108,8 +108,9 @@ class RunConfig:
 
     @property
     def rounds(self) -> int:
-        """How many rounds the run has, or members of a front; a baseline has one."""
-        return int(self.method.get("rounds", self.method.get("members", 1)))
+        """How many rounds the run has, or members of a front, or densities; a baseline has one."""
+        several = self.method.get("densities")
+        return len(several) if several else int(self.method.get("rounds", self.method.get("members", 1)))
 
     @property
     def title(self) -> str:

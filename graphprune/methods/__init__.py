@@ -4,6 +4,7 @@ from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtIni
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.clad import CLAD
 from graphprune.methods.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
+from graphprune.methods.gicp import GICP
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
 from graphprune.methods.gumbel import Gumbel
 from graphprune.methods.hamp import HAMP
@@ -20,6 +21,7 @@ from graphprune.methods.ugs import UGS
 
 METHODS = Registry(
     ICPG,
+    GICP,
     UGS,
     IMP,
     RandomPruning,
@@ -47,6 +49,7 @@ __all__ = [
     "CLAD",
     "CLEAN",
     "FGGP",
+    "GICP",
     "GMP",
     "HAMP",
     "ICPG",

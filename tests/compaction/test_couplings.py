@@ -136,7 +136,7 @@ def test_what_is_protected_by_name_follows_nothing(given: bool) -> None:
     gmp = gp.GMP(density=0.5, stop=4, every=2, unit=unit, protect=protect)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
     if not given:
-        with pytest.raises(ValueError, match="stem.norm"):
+        with pytest.raises(ValueError, match=r"stem\.norm"):
             gmp.attach(model, optimizer)
         return
     run = gmp.attach(model, optimizer)

@@ -1,0 +1,144 @@
+"""Gradual inductive co-pruning: one training, tickets of many densities."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import graphprune as gp
+from graphprune.graphs.segments import pointers
+from graphprune.masks import Cubic, keep_top
+from graphprune.methods.gicp import GICP, TopGates, measured
+from graphprune.train import Fit
+
+DENSITIES = (1.0, 0.6, 0.3)
+EPOCHS, BATCH = 6, 64
+
+
+@pytest.fixture(scope="module")
+def data() -> gp.data.GraphData:
+    return gp.data.load("MUTAG")
+
+
+def model(data: gp.data.GraphData) -> Any:
+    torch.manual_seed(0)
+    return gp.models.GCN.for_data(data, hidden=8, layers=2)
+
+
+def method(data: gp.data.GraphData, **changes: Any) -> GICP:
+    torch.manual_seed(1)
+    predictor = gp.EdgePredictor.for_data(data, hidden=8, layers=1)
+    return GICP(
+        **{"predictor": predictor, "densities": DENSITIES, "weight_density": 0.2, "stop": 9, "every": 3} | changes
+    )
+
+
+def fit(epochs: int = EPOCHS) -> Fit:
+    return Fit(epochs=epochs, batch_size=BATCH, lr=0.01, seed=0)
+
+
+@pytest.fixture(scope="module")
+def tickets(data: gp.data.GraphData) -> list[gp.Ticket]:
+    return list(method(data).rounds(model(data), data, fit()))
+
+
+def test_one_training_gives_tickets_of_all_densities_in_exact_counts(
+    data: gp.data.GraphData, tickets: list[gp.Ticket]
+) -> None:
+    assert [ticket.round for ticket in tickets] == [1, 2, 3]
+    assert [ticket.row["epochs_trained"] for ticket in tickets] == [EPOCHS, 0, 0]
+    whole = [data.test[i].edge_index.size(1) // 2 for i in range(len(data.test))]
+    for ticket, density in zip(tickets, DENSITIES, strict=True):
+        assert ticket.masks.kept == round(0.2 * ticket.masks.total)
+        assert ticket.masks == tickets[0].masks
+        assert all(torch.equal(value, tickets[0].trained[name]) for name, value in ticket.trained.items())
+        left = [ticket.prune_graph(data.test[i]).edge_index.size(1) // 2 for i in range(len(data.test))]
+        assert left == [round(density * units) for units in whole]
+
+
+def test_what_a_row_says_is_what_the_deployed_ticket_does(data: gp.data.GraphData, tickets: list[gp.Ticket]) -> None:
+    for ticket in tickets:
+        network, pruned = ticket.build(model(data)).eval(), ticket.prune(data.test)
+        with torch.no_grad():
+            outputs = torch.cat([network(pruned.batch([i])) for i in range(len(pruned))])
+        metric = data.evaluate(data.labels(data.test), outputs, split="test")
+        assert metric == pytest.approx(ticket.row["test_metric"], abs=1e-9)
+        assert measured(network, data, "val") == pytest.approx(tickets[0].row["val_metric"])
+
+
+@pytest.mark.parametrize("behind", [1, 2])
+def test_a_run_goes_on_behind_a_ticket(
+    data: gp.data.GraphData, tickets: list[gp.Ticket], behind: int, tmp_path: Any
+) -> None:
+    tickets[behind - 1].save(tmp_path / "ticket")
+    rest = method(data).rounds(model(data), data, fit(), after=gp.Ticket.load(tmp_path / "ticket"))
+    for found, expected in zip(rest, tickets[behind:], strict=True):
+        assert found.masks == expected.masks and found.row["test_metric"] == expected.row["test_metric"]
+        assert all(torch.equal(value, expected.trained[name]) for name, value in found.trained.items())
+
+
+def removed(logits: Tensor, sizes: Tensor, density: float) -> Tensor:
+    return keep_top(logits, pointers(sizes), (sizes.double() * density).round().long()).float()
+
+
+def test_gates_remove_what_deployment_removes_and_teach_the_predictor() -> None:
+    torch.manual_seed(0)
+    logits, sizes = torch.randn(30, requires_grad=True), torch.tensor([7, 0, 20, 3])
+    gates = TopGates(Cubic(1.0, 0.4, 0, 10, 1), 1.0, over_range=False)
+    assert torch.equal(gates(logits, sizes), torch.ones(30))  # dense at first
+    gates.step = 10
+    open_ = gates(logits, sizes)
+    assert torch.equal(open_.detach(), removed(logits.detach(), sizes, 0.4))
+    worth = torch.randn(30)
+    (open_ * worth).sum().backward()
+    assert logits.grad is not None
+    graphs = logits.grad.split(sizes.tolist())
+    assert all(bool((part != 0).all()) and abs(float(part.sum())) < 1e-5 for part in graphs if len(part))  # rivals
+
+
+def test_batches_meet_all_densities_down_to_the_schedules() -> None:
+    torch.manual_seed(0)
+    gates = TopGates(Cubic(1.0, 0.2, 0, 10, 1), 1.0, over_range=True)
+    logits, sizes = torch.randn(1000), torch.tensor([1000])
+    gates.step = 3
+    lowest = Cubic(1.0, 0.2, 0, 10, 1).density(3)
+    shares = [float(gates(logits, sizes).mean()) for _ in range(300)]
+    assert lowest - 1e-3 <= min(shares) < lowest + 0.05 and 0.95 < max(shares) <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"densities": (0.3, 0.6)}, "densities must fall"),
+        ({"densities": (0.5, 0.5)}, "densities must fall"),
+        ({"densities": ()}, "densities must be shares"),
+        ({"densities": (1.0, 0.0)}, "densities must be shares"),
+        ({"weight_density": 0.0}, "weight_density must lie"),
+        ({"train_densities": "all"}, "train_densities must be one of range, lowest"),
+        ({"predictor": None}, "needs a predictor"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"stop": 0}, "stop must be"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(data: gp.data.GraphData, changes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        method(data, **changes)
+
+
+def test_data_and_trainings_that_do_not_fit_are_refused_before_anything_is_trained(data: gp.data.GraphData) -> None:
+    with pytest.raises(ValueError, match=r"densities: 0\.001 keeps no edge"):
+        next(method(data, densities=(1.0, 0.001)).rounds(model(data), data, fit()))
+    for weights in (1.0, 0.2):
+        with pytest.raises(ValueError, match="stop=500 lies behind the"):
+            next(method(data, stop=500, weight_density=weights).rounds(model(data), data, fit()))
+    budget = gp.Protocol(rule=gp.EdgeRule(budget="global"))
+    with pytest.raises(ValueError, match="budget='graph'"):
+        next(method(data, protocol=budget).rounds(model(data), data, fit()))
+
+
+def test_only_epochs_with_the_final_schedule_are_selected(data: gp.data.GraphData) -> None:
+    steps = -(-len(data.train) // BATCH)
+    late = method(data, stop=4 * steps + 1, weight_density=1.0, densities=(0.5,))
+    (ticket,) = late.rounds(model(data), data, fit())
+    assert ticket.row["epoch"] >= 5 and ticket.masks.sparsity == 0
