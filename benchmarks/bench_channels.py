@@ -7,6 +7,7 @@ the head keeps its rows. Biases and norms are random, as if trained, so that a c
 be there as a constant. ``inner`` prunes ResNet-20 as the literature on filters does: only the first convolution of each
 block, whose channels nothing else adds to. ``off by`` is the largest difference of outputs from the masked network's on
 fresh images, as a share of the largest output; ``by MACs`` what the multiply-accumulates alone would gain.
+Seconds are the CPU's where one thread computes, else by the clock.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from common import as_trained, parser, report, take_turns
+from common import as_trained, own_time, parser, report, take_turns
 from torch import Tensor, nn
 
 from graphprune import MaskSet, compact, models, prunable
@@ -57,6 +58,7 @@ def case(name: str, density: float, batches: list[int], repeats: int, seed: int)
             seconds = take_turns(
                 {"dense": lambda: model(x), "masked": lambda: masked(x), "compacted": lambda: small(x)},  # noqa: B023
                 repeats,
+                clock=own_time(),
             )
             peak = {kind: _peak(net, x) for kind, net in (("dense", model), ("compacted", small))}
             rows |= {f"batch {batch}: {kind}, ms": 1e3 * value for kind, value in seconds.items()}

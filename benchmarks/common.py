@@ -42,6 +42,11 @@ def take_turns(
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
+def own_time() -> Callable[[], float]:
+    """The CPU's seconds where one thread computes, which other programs take no part of; else the wall clock."""
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
 def as_trained(model: nn.Module) -> nn.Module:
     """The network with random biases and norms: behind these a channel without weights is no zero."""
     for name, value in (*model.named_parameters(), *model.named_buffers()):

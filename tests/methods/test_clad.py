@@ -14,6 +14,7 @@ from graphprune.measure import count_macs
 from graphprune.methods import FitResult
 from graphprune.methods.clad import CLAD
 from graphprune.methods.clad.attention import Distillation
+from graphprune.methods.clad.gated import _steps
 from graphprune.train import Fit, evaluate
 from tests.methods.test_clad_parts import ResNet8
 from tests.train.tiny import pictures, tiny
@@ -37,6 +38,10 @@ def graph_network(data, kind=gp.models.GCN, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return kind.for_data(data, hidden=16, layers=2, **options)
+
+
+def best_of(data):
+    return lambda metric: metric if data.higher_is_better else -metric
 
 
 DATA = {
@@ -71,8 +76,10 @@ def test_one_ticket_that_compacts_to_the_target(kind, tmp_path):
     assert {name.rpartition(".")[2] for name in ticket.masks} >= {"weight", "bias"}
 
     phases = [entry["phase"] for entry in ticket.history]
-    assert phases == ["dense"] * 3 + ["criterion"] * 2 + ["ticket"] * 2
-    assert row["epochs_search"] == 5 and math.isfinite(ticket.history[2]["test_metric"])
+    assert phases == ["dense"] * 2 + ["criterion"] * 2 + ["ticket"] * 2
+    assert row["epochs_search"] == 4 and row["epochs_trained"] == 6
+    assert math.isfinite(row["teacher_test_metric"])
+    assert row["teacher_val_metric"] == max((entry["val_metric"] for entry in ticket.history[:2]), key=best_of(data))
     ticket.save(tmp_path / "ticket")
     again = gp.Ticket.load(tmp_path / "ticket")
     assert again.masks == ticket.masks and again.row == ticket.row
@@ -98,7 +105,7 @@ def test_fine_tuning_starts_from_the_teacher():
     teacher = ticket.rewind
     (again,) = method(criterion="l2", teacher=teacher).rounds(model, data, training)
     assert len(phases) == 3 and again.masks == ticket.masks
-    assert [entry["phase"] for entry in again.history] == ["ticket"]
+    assert [entry["phase"] for entry in again.history] == ["ticket"] and "teacher_val_metric" not in again.row
     settings = again.provenance["settings"]
     assert settings["teacher"] != ticket.provenance["settings"]["teacher"] and len(settings["teacher"]) == 64
     with pytest.raises(ValueError, match="cannot continue"):
@@ -213,7 +220,19 @@ def test_it_learns_which_filters_are_needed(criterion, right):
         ({"target": 0.0}, "target must lie between 0 and 1, got 0.0"),
         ({"target": 1.0}, "target must lie between 0 and 1, got 1.0"),
         ({"target": math.nan}, "target must lie between 0 and 1, got nan"),
-        ({"criterion": "l3"}, "criterion"),
+        ({"target": "0.5"}, "target must be a number, got '0.5'"),
+        ({"target": None}, "target must be a number"),
+        ({"criterion": "l3"}, "criterion must be one of learner, l1, l2, geometric-median, mixture, free, got 'l3'$"),
+        ({"distillation": "a"}, "distillation must be a number"),
+        ({"stages": 3}, "stages must be names of modules, got 3"),
+        ({"stages": ["convs.0", 1]}, "stages must be names of modules"),
+        ({"criterion_lr": "a"}, "criterion_lr must be a number, got 'a'"),
+        ({"layer_floor": "a"}, "layer_floor must be a number"),
+        ({"learner_norms": "no"}, "learner_norms must be True or False, got 'no'"),
+        ({"seed": "a"}, "seed must be a whole number, got 'a'"),
+        ({"teacher": nn.Linear(1, 1)}, r"teacher must be .* got Linear: pass model.state_dict\(\)"),
+        ({"teacher": "teacher.pt"}, "teacher must be .* got str: pass model.state_dict"),
+        ({"teacher": {"weight": 1.0}}, "teacher must be .* got dict: pass model.state_dict"),
         ({"distillation": -1}, "distillation must be 0 or more"),
         ({"distillation": math.inf}, "distillation must be 0 or more"),
         ({"criterion_epochs": 0}, "criterion_epochs"),
@@ -228,10 +247,54 @@ def test_options_out_of_range(changes, text):
         method(**changes)
 
 
+def broken(model, value):
+    """A teacher with one value that is no number."""
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state["head.weight"][0, 0] = value
+    return state
+
+
+class Rows(nn.Module):
+    """A network over the rows of an image, one behind the other."""
+
+    def __init__(self, core) -> None:
+        super().__init__()
+        self.first, self.core, self.head = nn.Linear(8, 5), core, nn.Linear(6, 4)
+
+    def forward(self, x):
+        out = self.core(self.first(x.flatten(1).view(-1, 8, 8)).relu())
+        return self.head((out[0] if isinstance(out, tuple) else out).mean(1))
+
+
+class Attention(nn.Module):
+    """Of plain tensors: what queries and keys have in common is summed over, and compaction keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.out = nn.Linear(5, 8), nn.Linear(5, 8), nn.Linear(5, 8), nn.Linear(8, 6)
+
+    def forward(self, x):
+        return self.out((self.query(x) @ self.key(x).transpose(1, 2)).softmax(-1) @ self.value(x))
+
+
+class Shuffled(nn.Module):
+    """Its forward has the number of its channels written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.first(x).relu().view(-1, 2, 4, 8, 8).transpose(1, 2).reshape(-1, 8, 8, 8)
+        return self.head(self.second(x).relu().mean((2, 3)))
+
+
 def test_what_it_cannot_prune_is_refused_before_anything_is_trained():
     data, model = DATA["images"]()
     other = residual(data, hidden=4).state_dict()
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    other_channels = "compaction removes other channels of this .*protect the weights.* half of them masked"
     for plan, network, text in (
         (method(teacher=other), model, r"the teacher is of another architecture than this ResNet8, in which .*shape"),
         (method(teacher={"weight": torch.ones(1)}), model, "teacher is of another architecture"),
@@ -240,6 +303,16 @@ def test_what_it_cannot_prune_is_refused_before_anything_is_trained():
         (method(distillation=0), flat, "no channel of Sequential can be removed"),
         (method(target=0.05, layer_floor=0.5), model, "target=0.05 cannot be reached"),
         (method(protect="stages.*"), model, "no channel of ResNet8 can be removed"),
+        (method(device="nowhere"), model, "device='nowhere' is not there"),
+        (method(teacher=broken(model, math.nan)), model, "teacher has values that are not finite in 'head.weight'"),
+        (method(teacher=broken(model, math.inf)), model, "teacher has values that are not finite in 'head.weight'"),
+        (method(distillation=0), Rows(Attention()), other_channels + r": \d+.\d% of .* are left, and not \d+.\d%"),
+        (
+            method(distillation=0),
+            Rows(nn.GRU(5, 6, batch_first=True)),
+            f"{other_channels}: the compacted model does not run: input.size",
+        ),
+        (method(distillation=0), Shuffled(), other_channels),
     ):
         with pytest.raises(ValueError, match=text):
             next(plan.rounds(network, data, lambda job: pytest.fail("it trains")))
@@ -247,12 +320,36 @@ def test_what_it_cannot_prune_is_refused_before_anything_is_trained():
 
 def test_a_criterion_that_diverges_says_so():
     data, model = DATA["images"]()
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    state["head.weight"][0, 0] = math.nan
-    with pytest.raises(gp.methods.TrainingDiverged, match="the trained network's outputs are not finite"):
-        next(method(teacher=state, distillation=0).rounds(model, data, fit()))
     with pytest.raises(gp.methods.TrainingDiverged, match=r"criterion, epoch 1: loss is \w+; lower criterion_lr"):
         next(method(macs_weight=1e39, distillation=0).rounds(model, data, fit(epochs=1)))
+
+
+def test_what_is_zero_at_first_counts_as_alive():
+    """As a norm that begins with 0, behind which compaction would find nothing at all."""
+    data, model = DATA["images"]()
+    nn.init.zeros_(model.stages[0][0].second.norm.weight)
+    method().supports(model, data)
+
+
+def test_a_last_step_of_one_example_joins_the_one_before():
+    data = pictures(train=33)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+    (ticket,) = method(distillation=0).rounds(network, data, fit(epochs=1, batch_size=11))
+    assert ticket.row["macs_kept"] <= 0.5
+    for count, size, sizes in ((33, 16, [16, 17]), (34, 16, [16, 16, 2]), (32, 16, [16, 16]), (3, 1, [1, 1, 1])):
+        order = torch.Generator().manual_seed(0)
+        steps = _steps(count, size, order)
+        assert [len(step) for step in steps] == sizes
+        assert torch.equal(torch.cat(steps), torch.randperm(count, generator=order.manual_seed(0)))
+
+
+def test_a_target_that_overlapping_floors_reach():
+    """Shortcuts that pad with zeros share channels: by which scores, decides what the floors of all layers take."""
+    data, model = DATA["images"]()
+    plan = method(target=0.32, layer_floor=0.5, criterion="free", distillation=0)
+    plan.supports(model, data)
+    with pytest.raises(ValueError, match=r"target=0.2 cannot be reached: \d+.\d% of"):
+        plan.replace(target=0.2).supports(model, data)
 
 
 def test_images_with_a_mean_of_their_own():

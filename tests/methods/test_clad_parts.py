@@ -12,7 +12,7 @@ from torch.nn import functional
 import graphprune as gp
 from graphprune.measure import count_macs
 from graphprune.methods.clad.attention import Distillation, Taps, attention_map, attention_stages
-from graphprune.methods.clad.budget import best_within, floors
+from graphprune.methods.clad.budget import _fewest, best_within, check_target, floors
 from graphprune.methods.clad.channels import Channels
 from graphprune.methods.clad.criteria import FIXED, Criterion, Learner, Mixture, standardised
 from graphprune.methods.clad.gated import Gated, open_gates
@@ -139,10 +139,29 @@ def test_the_best_that_fit():
     assert best_within(channels, scores, 0.49, 0.0).tolist() == [False, True, False, False]  # of equals the first
     assert best_within(channels, scores, 0.8, 0.6).tolist() == [False, True, True, True]
     assert floors(channels, scores, 0.5).tolist() == [False, True, True, False]
-    with pytest.raises(ValueError, match=r"target=0.2 cannot be reached: 25.0%"):
+    with pytest.raises(ValueError, match=r"the best 0% .* at least one, have 25.0% of .* more than target=0.2"):
         best_within(channels, scores, 0.2, 0.0)
-    with pytest.raises(ValueError, match=r"target=0.5 cannot be reached: 75.0%"):
+    with pytest.raises(ValueError, match=r"the best 51% .* have 75.0% of .* more than target=0.5"):
         best_within(channels, scores, 0.5, 0.51)
+    check_target(channels, 0.75, 0.51)
+    with pytest.raises(ValueError, match=r"target=0.5 cannot be reached: 75.0%"):
+        check_target(channels, 0.5, 0.51)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("floor", [0.0, 0.1, 0.5])
+def test_no_scores_need_less_than_what_is_refused(name, floor):
+    model, example = made(name)
+    channels = Channels.of(model, example, gp.prunable())
+    fewest = _fewest(channels, floor)
+    least, generator = float(channels.macs(fewest.double())), torch.Generator().manual_seed(0)
+    drawn = [torch.zeros(channels.count), *(torch.rand(channels.count, generator=generator) for _ in range(20))]
+    taken = [float(channels.macs(floors(channels, scores, floor).double())) for scores in drawn]
+    assert least <= min(taken) + 1e-12
+    assert torch.equal(floors(channels, fewest.float(), floor), fewest)  # there are scores that need no more
+    check_target(channels, least + 1e-9, floor)
+    with pytest.raises(ValueError, match="cannot be reached"):
+        check_target(channels, least - 1e-6, floor)
 
 
 def test_small_channels_fill_what_large_ones_leave():
@@ -173,6 +192,43 @@ def test_gates_multiply_what_comes_out_of_norms(name):
     norms = {key for key, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     if norms:
         assert {key.rpartition(".")[0] for key in gated.names} == norms
+
+
+class Residual(nn.Module):
+    """What a layer adds, and what it adds to, end in one ReLU; the layer hears the stream through another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(5, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.head((x + self.second(x.relu())).relu())
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("bias", [0.0, -2.0])
+def test_no_relu_hides_what_a_closed_gate_lets_through(seed, bias):
+    torch.manual_seed(seed)
+    model = Residual()
+    nn.init.constant_(model.second.bias, bias)
+    channels = Channels.of(model, torch.randn(4, 5), gp.prunable())
+    gated = Gated(model, channels, torch.randn(4, 5))
+    assert set(gated.names) == {"first.weight", "first.bias", "second.weight"} | ({"second.bias"} if bias else set())
+    gated.gates = (torch.rand(16) < 0.5).float()
+    masked = copy.deepcopy(model)
+    channels.masks(model, gated.gates.bool()).apply_(masked)
+    others = 5 * torch.randn(64, 5)
+    torch.testing.assert_close(gated(others), masked(others), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_whose_outputs_are_no_numbers_has_no_gates():
+    model, example = made("lenet-5")
+    channels = Channels.of(model, example, gp.prunable())
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(gp.methods.TrainingDiverged, match="the trained network's outputs are not finite"):
+        Gated(model, channels, example)
 
 
 def test_in_training_gates_stand_behind_norms():

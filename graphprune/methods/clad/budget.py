@@ -27,9 +27,14 @@ def best_within(channels: Channels, scores: Tensor, target: float, floor: float,
         Bool, shape ``(count,)``.
 
     Raises:
-        ValueError: see :func:`needed`.
+        ValueError: the floors of these scores do not fit.
     """
-    keep = needed(channels, scores, target, floor)
+    keep = floors(channels, scores, floor)
+    if (least := _share(channels, keep)) > target:
+        raise ValueError(
+            f"the best {floor:.0%} of each layer's channels by these scores, at least one, have {least:.1%} of the "
+            f"multiply-accumulates, more than target={target}; {_ADVICE}"
+        )
     order = [number for number in scores.argsort(descending=True, stable=True).tolist() if not keep[number]]
 
     def cost(numbers: Sequence[int]) -> float:
@@ -51,19 +56,20 @@ def best_within(channels: Channels, scores: Tensor, target: float, floor: float,
     return keep
 
 
-def needed(channels: Channels, scores: Tensor, target: float, floor: float) -> Tensor:
-    """What stays in any case: :func:`floors`, if the target has room for it.
+def check_target(channels: Channels, target: float, floor: float) -> None:
+    """Make sure that some scores reach a target.
 
     Raises:
-        ValueError: it has not.
+        ValueError: none do.
     """
-    keep = floors(channels, scores, floor)
-    if (least := float(channels.macs(keep.double()))) > target:
+    if (least := _share(channels, _fewest(channels, floor))) > target:
         raise ValueError(
             f"target={target} cannot be reached: {least:.1%} of the multiply-accumulates are left where each layer "
-            f"keeps {floor:.0%} of its channels, at least one; lower layer_floor or raise target"
+            f"keeps {floor:.0%} of its channels, at least one; {_ADVICE}"
         )
-    return keep
+
+
+_ADVICE = "lower layer_floor or raise target"
 
 
 def floors(channels: Channels, scores: Tensor, floor: float) -> Tensor:
@@ -71,6 +77,27 @@ def floors(channels: Channels, scores: Tensor, floor: float) -> Tensor:
     keep = torch.zeros(channels.count, dtype=torch.bool, device=scores.device)
     for _, entries in channels.makers():
         own = entries.of[entries.of < channels.count].to(scores.device)
-        most = max(1, -int(-floor * len(own) // 1))
-        keep[own[scores[own].argsort(descending=True, stable=True)[:most]]] = True
+        keep[own[scores[own].argsort(descending=True, stable=True)[: _least_of(own, floor)]]] = True
     return keep
+
+
+def _fewest(channels: Channels, floor: float) -> Tensor:
+    """Floors that overlap as far as they can: narrow layers first, whose channels count in the wider ones too."""
+    keep = torch.zeros(channels.count, dtype=torch.bool)
+    gates = torch.ones(channels.count, dtype=torch.float64, requires_grad=True)
+    (costs,) = torch.autograd.grad(channels.macs(gates), gates)
+    layers = [entries.of[entries.of < channels.count] for _, entries in channels.makers()]
+    for own in sorted(layers, key=lambda own: len(own.unique())):
+        for number in own.unique()[costs[own.unique()].argsort(stable=True)]:
+            if int(keep[own].sum()) >= _least_of(own, floor):
+                break
+            keep[number] = True
+    return keep
+
+
+def _least_of(own: Tensor, floor: float) -> int:
+    return max(1, -int(-floor * len(own) // 1))
+
+
+def _share(channels: Channels, keep: Tensor) -> float:
+    return float(channels.macs(keep.double()))

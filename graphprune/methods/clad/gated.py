@@ -53,13 +53,15 @@ class Gated(nn.Module):
 
     def forward(self, given: Any) -> Tensor:
         """The network's outputs."""
-        return _through(self.network, self.channels, self.names, self.gates, given)
+        return _through(self.network, self.channels, dict.fromkeys(self.names, self.gates), given)
 
 
-def _through(model: nn.Module, channels: Channels, names: Sequence[str], gates: Tensor, given: Any) -> Tensor:
-    values = torch.cat([gates, gates.new_ones(1)])
-    own = {name: model.get_parameter(name) for name in names}
-    gated = {name: weight * channels.entries[name].spread(values, weight) for name, weight in own.items()}
+def _through(model: nn.Module, channels: Channels, gates: Mapping[str, Tensor], given: Any) -> Tensor:
+    """The outputs with parameters multiplied, each with gates of shape ``(count,)``."""
+    gated = {}
+    for name, values in gates.items():
+        weight = model.get_parameter(name)
+        gated[name] = weight * channels.entries[name].spread(torch.cat([values, values.new_ones(1)]), weight)
     out: Tensor = functional_call(model, gated, (given,))
     return out
 
@@ -70,21 +72,33 @@ def _ends(model: nn.Module, channels: Channels, example: Any) -> tuple[str, ...]
 
     Weights before a norm must not be: in training it would take the factor out again, and a closed gate would get no
     gradient, as there would be nothing left behind it. Which these are is found by trying: without them the outputs are
-    the same.
+    the same, whatever they have in closed channels. So these entries are multiplied with random factors of both signs,
+    as one alone could be hidden by a ReLU, and each channel is closed in one of two patterns.
     """
     generator = torch.Generator().manual_seed(0)
     some = (torch.rand(channels.count, generator=generator) < 0.5).float()
+    factor = 0.5 + torch.rand(channels.count, generator=generator)
     norms = {name for name, module in model.named_modules() if "Norm" in type(module).__name__}
     sure = [name for name in channels.entries if name.rpartition(".")[0] in norms]
     unsure = [name for name in channels.entries if name not in sure]
-    wanted = _through(model, channels, [*sure, *unsure], some, example)
-    if not bool(wanted.isfinite().all()):
-        raise TrainingDiverged("the trained network's outputs are not finite")
+    trials = []  # gates, what else is in closed channels, and outputs with nothing in them
+    for gates in (some, 1 - some):
+        wanted = _through(model, channels, dict.fromkeys([*sure, *unsure], gates), example)
+        if not bool(wanted.isfinite().all()):
+            raise TrainingDiverged("the trained network's outputs are not finite")
+        trials += [(gates, gates + (1 - gates) * sign * factor, wanted) for sign in (1, -1)]
+
+    def same(needed: Sequence[str]) -> bool:
+        for gates, other, wanted in trials:
+            multiplied = dict.fromkeys(unsure, other) | dict.fromkeys([*sure, *needed], gates)
+            out = _through(model, channels, multiplied, example)
+            if not torch.allclose(out, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())):
+                return False
+        return True
 
     def spare(names: Sequence[str], needed: Sequence[str]) -> list[str]:
         """Those of the names that have to stay, beside some that do."""
-        out = _through(model, channels, [*sure, *needed], some, example)
-        if torch.allclose(out, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())):
+        if same(needed):
             return []
         if len(names) == 1:
             return list(names)
@@ -145,7 +159,7 @@ def learn(
     optimizer, rows = Adam(criterion.parameters(), lr=lessons.lr), list[Mapping[str, Any]]()
     for epoch in range(1, lessons.epochs + 1):
         started, total = time.perf_counter(), 0.0
-        steps = torch.randperm(len(train), generator=generator).split(lessons.batch_size)
+        steps = _steps(len(train), lessons.batch_size, generator)
         for step in steps:
             batch = train.batch(step).to(device)
             gates = open_gates(channels, criterion(), lessons.floor)
@@ -166,6 +180,13 @@ def learn(
         )
     criterion.cpu()
     return rows
+
+
+def _steps(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
+    """The examples of each step, in random order. A single one left over, which no norm can take, joins the last."""
+    order = torch.randperm(count, generator=generator)
+    ends = [end for end in range(size, count, size) if size == 1 or count - end > 1]
+    return list(order.tensor_split(ends))
 
 
 def _given(batch: Any) -> Any:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -17,39 +17,34 @@ from torch.nn import functional
 
 from graphprune.data import GraphData
 from graphprune.methods.clad.attention import Distillation, attention_stages
-from graphprune.methods.clad.budget import best_within, needed
+from graphprune.methods.clad.budget import best_within, check_target
 from graphprune.methods.clad.channels import Channels
+from graphprune.methods.clad.checks import check_compaction, check_teacher
 from graphprune.methods.clad.criteria import FIXED, Criterion, CriterionName
 from graphprune.methods.clad.gated import Gated, Lessons, learn
+from graphprune.methods.clad.options import (
+    above_zero,
+    between,
+    number,
+    stage_names,
+    state,
+    weight,
+    whole,
+    word,
+    yes_or_no,
+)
 from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, State, derive_seed
-from graphprune.methods.method import Epochs, Method, patterns
+from graphprune.methods.hamp.options import check_device
+from graphprune.methods.method import Epochs, Method
 from graphprune.methods.position import Position
 from graphprune.methods.rounds import count, rate
 from graphprune.methods.sensitivity import mean_loss, random_state_kept
 from graphprune.ticket import Ticket
-from graphprune.ticket.scorers import misfits
 
 # With so many the network runs to show its channels and their costs: images all cost the same, graphs do not.
 _IMAGES, _GRAPHS = 4, 64
+_TEACHER = "teacher"  # marks what the dense training ends with, beside the rows of its epochs
 _FAST = 0.05  # learning rate of scores that are parameters themselves, and so move by it in a step
-
-
-def between(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates a share that leaves something and takes something."""
-    if not 0 < value < 1:
-        raise ValueError(f"{attribute.alias} must lie between 0 and 1, got {value}")
-
-
-def weight(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates the weight of a part of the loss."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{attribute.alias} must be 0 or more and finite, got {value}")
-
-
-def above_zero(instance: Any, attribute: attrs.Attribute[float], value: float | None) -> None:
-    """Validates a learning rate."""
-    if value is not None and not 0 < value < math.inf:
-        raise ValueError(f"{attribute.alias} must be above 0 and finite, got {value}")
 
 
 @attrs.frozen(kw_only=True)
@@ -94,18 +89,19 @@ class CLAD(Method):
     """
 
     target: float = attrs.field(validator=between)
-    criterion: CriterionName = attrs.field(default="learner", validator=attrs.validators.in_(get_args(CriterionName)))
+    criterion: CriterionName = attrs.field(default="learner", validator=word)
     distillation: float = attrs.field(default=1000.0, validator=weight)
-    stages: tuple[str, ...] = attrs.field(default=(), converter=patterns)
-    teacher: Mapping[str, Tensor] | None = attrs.field(default=None, eq=False, repr=False)
+    stages: tuple[str, ...] = attrs.field(default=(), converter=stage_names)
+    teacher: Mapping[str, Tensor] | None = attrs.field(default=None, eq=False, repr=False, validator=state)
     criterion_epochs: int = attrs.field(default=10, validator=count)
-    criterion_lr: float | None = attrs.field(default=None, validator=above_zero)
+    criterion_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(above_zero))
     macs_weight: float = attrs.field(default=10.0, validator=weight)
-    layer_floor: float = attrs.field(default=0.1, validator=rate)
+    layer_floor: float = attrs.field(default=0.1, validator=[number, rate])
     learner_hidden: int = attrs.field(default=64, validator=count)
-    learner_norms: bool = True
+    learner_norms: bool = attrs.field(default=True, validator=yes_or_no)
     criterion_batch: int = attrs.field(default=128, validator=count)
     device: str = "cpu"
+    seed: int = attrs.field(default=0, validator=whole)
 
     name: ClassVar[str] = "clad"
 
@@ -123,19 +119,20 @@ class CLAD(Method):
         """Raise, with the reason, where the method cannot prune this model.
 
         Raises:
-            ValueError: no channel that can be removed, a target that cannot be reached, stages that match nothing or
-                have no maps, or a teacher of another architecture.
+            ValueError: no channel that can be removed, channels that compaction does not remove as they are counted, a
+                target that cannot be reached, stages that match nothing or have no maps, a teacher of another
+                architecture or with values that are not finite, or a device that is not there.
         """
         super().supports(model, data)
+        check_device(self.device)
+        if self.teacher is not None:
+            check_teacher(self.teacher, model)
         example = _example(data)
         channels = Channels.of(model, example, self.selector)
-        needed(channels, torch.zeros(channels.count), self.target, self.layer_floor)
+        check_compaction(model, channels, example)
+        check_target(channels, self.target, self.layer_floor)
         if self.distillation:
             attention_stages(model, example, self.stages)
-        if self.teacher is not None and (problems := misfits(self.teacher, model.state_dict())):
-            raise ValueError(
-                f"the teacher is of another architecture than this {type(model).__name__}, in which {problems}"
-            )
 
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
         """Train the teacher and the criterion; the best channels that fit into the target stay."""
@@ -163,7 +160,9 @@ class CLAD(Method):
             return {name: value.clone() for name, value in self.teacher.items()}, ()
         result = here.job(here.rewound(), here.masks, "dense", self.protocol.select).run(fit)
         rows = ({"phase": "dense", **row} for row in result.history)
-        return result.best, (*rows, {"phase": "dense", "epoch": result.epoch, **_metrics(result)})
+        # A metric that the test split selected is no validation metric.
+        val = result.val_metric if self.protocol.select == "val" else math.nan
+        return result.best, (*rows, {_TEACHER: {"teacher_val_metric": val, "teacher_test_metric": result.test_metric}})
 
     def _scores(self, here: Position, channels: Channels) -> tuple[Tensor, Epochs]:
         with random_state_kept():
@@ -198,6 +197,8 @@ class CLAD(Method):
     # ------------------------------------------------------------------ what a ticket says
 
     def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
+        teacher: Mapping[str, float] = next((row[_TEACHER] for row in search if _TEACHER in row), {})
+        search = tuple(row for row in search if _TEACHER not in row)  # the rest are epochs
         ticket = super()._ticket(here, result, search, seconds)
         channels = Channels.of(here.model, _example(here.data), self.selector)
         kept = channels.kept(ticket.masks)
@@ -205,16 +206,13 @@ class CLAD(Method):
             "macs_kept": float(channels.macs(kept.double())),
             "channels_kept": int(kept.sum()),
             "channels_total": channels.count,
+            **teacher,
         }
         return replace(ticket, row=ticket.row | more)
 
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the teacher by a digest of its weights."""
         return super().settings() | {"teacher": None if self.teacher is None else _digest(self.teacher)}
-
-
-def _metrics(result: FitResult) -> dict[str, float]:
-    return {"val_metric": result.val_metric, "test_metric": result.test_metric}
 
 
 def _example(data: AnyData) -> Any:
