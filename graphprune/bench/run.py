@@ -20,6 +20,7 @@ from graphprune.bench.config import RunConfig
 from graphprune.bench.folder import Row, RunFolder
 from graphprune.data import ImageData
 from graphprune.data.base import LabelledData
+from graphprune.measure.machine import processor
 from graphprune.methods import FitJob
 from graphprune.ticket import Ticket
 
@@ -183,7 +184,7 @@ def weights(built: Built) -> str:
 def machine() -> dict[str, Any]:
     """What a computation's time depends on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"system": platform.platform(), "processor": _processor(), "cpus": os.cpu_count(), "gpu": gpu}
+    return {"system": platform.platform(), "processor": processor(), "cpus": os.cpu_count(), "gpu": gpu}
 
 
 def versions() -> dict[str, str]:
@@ -195,11 +196,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

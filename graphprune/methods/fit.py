@@ -223,6 +223,15 @@ def snapshot(model: nn.Module) -> State:
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names, shapes and bytes of a state."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name}\0{tuple(value.shape)}\0".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
 def derive_seed(base: int, *parts: int | str) -> int:
     """A 63-bit seed from a base seed and anything that tells draws apart."""
     digest = hashlib.sha256(repr((base, *parts)).encode()).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -26,7 +27,7 @@ from graphprune.methods.hamp import evaluation, journal, proxy
 from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.genes import Gene, Genes
 from graphprune.methods.hamp.proxy import Meter, compacted, recalibrate_
-from graphprune.methods.hamp.searches import netadapt, uniform
+from graphprune.methods.hamp.searches import fewest, netadapt, uniform
 from graphprune.models import GIN, ResNet20
 from graphprune.search import FloatArray, IntArray, Space, non_dominated
 from tests.methods.graphs import plain_fit, random_graph, small_data
@@ -142,6 +143,20 @@ def test_batch_norms_are_counted_anew_over_the_batches() -> None:
     assert model[3].momentum == 0.3 and model[3].training and not model[2].training
 
 
+@pytest.mark.parametrize(("samples", "sizes"), [(100, [100]), (129, [65, 64]), (256, [128, 128]), (300, [100] * 3)])
+def test_batch_norms_are_counted_on_parts_of_equal_size(
+    samples: int, sizes: list[int], data: GraphData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tail of one sample has no variance, and any short one would weigh too much."""
+    judging = hamp(budget=6, population=4).explore(network(data), data, FIT).proxy
+    seen: list[Any] = []
+    monkeypatch.setattr(proxy, "recalibrate_", lambda model, batches: seen.extend(batches))
+    many = data.train.select(torch.arange(samples) % len(data.train))
+    replace(judging, calibration=many).network(judging.genes.full)
+    assert [batch.num_graphs for batch in seen] == sizes
+    assert torch.equal(torch.cat([batch.x for batch in seen]), many.batch(range(samples)).x)
+
+
 def test_points_are_judged_without_validation_and_test_splits(data: GraphData) -> None:
     other = small_data(seed=5, graphs=24)
     swapped = data.with_splits(val=other.val, test=other.test)
@@ -228,7 +243,29 @@ def test_members_spread_over_the_front_and_fall_back_behind_it() -> None:
     chosen = spread(values, 3)
     assert chosen[0] == 0 and set(chosen) <= {0, 1, 2, 3, 4} and len({2, 3} & set(chosen)) <= 1
     assert spread(values, 6) == [0, 5, 1, 2, 3, 4]
-    assert sorted(spread(values, 7)) == list(range(7))
+    assert sorted(spread(values, 7)) == sorted(spread(values, 9)) == list(range(7))
+
+
+def test_rows_say_what_their_round_added(data: GraphData, tmp_path: Path) -> None:
+    hamp(journal=tmp_path, search="random", budget=20).explore(network(data), data, FIT)
+    method = hamp(journal=tmp_path, members=2)
+    tickets = list(method.rounds(network(data), data, FIT))
+    assert [ticket.row["epochs_trained"] for ticket in tickets] == [2, 1]
+    known = method.explore(network(data), data, FIT)
+    seconds = [known.known[tuple(point)]["seconds"] for point in known.archive.x.tolist()]
+    assert len(known.known) > len(seconds) == 14
+    assert tickets[0].row["search_seconds"] == pytest.approx(sum(seconds))
+
+
+def test_a_trained_ticket_that_cannot_be_compacted_is_kept(data: GraphData, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise ValueError("the small network computes something else")
+
+    monkeypatch.setattr("graphprune.methods.hamp.method.compacted", refuse)
+    for ticket in hamp(members=2).rounds(network(data), data, FIT):
+        assert ticket.row["costs"] is None and "something else" in ticket.row["costs_missing"]
+        assert ticket.row["costs_in_search"].keys() == {"params"}
+        assert ticket.build(network(data))
 
 
 @pytest.mark.parametrize("search", ["memetic", "nsga2", "random", "netadapt", "uniform"])
@@ -258,6 +295,20 @@ def test_netadapt_lowers_the_gene_that_costs_least_accuracy() -> None:
     assert min(point[1] for point in path) < 5
     whole = netadapt(bowl, space, budget=10_000)
     assert whole.x.min(0).tolist() == [1, 1, 1]  # it ends where nothing is left to lower
+
+
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=4).filter(lambda most: max(most) > 1), st.integers(0, 99))
+def test_it_is_known_before_how_many_points_a_search_finds_at_least(levels: list[int], seed: int) -> None:
+    space = Space(tuple("abcd"[: len(levels)]), (1,) * len(levels), tuple(levels))
+    table = np.random.default_rng(seed).random((7**4, 2)) + 0.1
+
+    def noise(points: IntArray) -> FloatArray:
+        return table[points @ 7 ** np.arange(len(levels))]
+
+    for budget in (2, 8, 10_000):
+        assert len(netadapt(noise, space, budget=budget)) >= fewest("netadapt", space, budget)
+        assert len(uniform(noise, space, budget=budget)) == fewest("uniform", space, budget)
+    assert fewest("random", space, 10_000) == space.size
 
 
 def test_uniform_lowers_all_alike() -> None:
@@ -364,6 +415,78 @@ def test_a_journal_of_another_search_is_refused_by_name(data: GraphData, tmp_pat
         method.explore(network(data), data, FIT)
 
 
+def untrained(job: FitJob) -> FitResult:
+    raise AssertionError("nothing is to be trained")
+
+
+def test_evaluations_are_bound_to_their_dense_network(data: GraphData, tmp_path: Path) -> None:
+    method = hamp(journal=tmp_path)
+    whole = method.explore(network(data), data, FIT)
+    file, dense = tmp_path / journal.EVALUATIONS, tmp_path / journal.DENSE
+    text = file.read_text()
+    shutil.rmtree(dense)
+    with pytest.raises(ValueError, match="of another dense network"):
+        method.explore(network(data), data, plain_fit(2))
+    assert not dense.exists() and file.read_text() == text
+    assert np.array_equal(method.explore(network(data), data, FIT).archive.f, whole.archive.f)
+    head, *lines = text.splitlines(keepends=True)
+    older = {name: value for name, value in json.loads(head).items() if name != "dense"}
+    file.write_text("".join([json.dumps(older) + "\n", *lines]))
+    method.explore(network(data), data, untrained)
+    assert file.read_text() == text
+    file.write_text("".join([json.dumps(older) + "\n", *lines]))
+    shutil.rmtree(dense)
+    with pytest.raises(ValueError, match="which dense network"):
+        method.explore(network(data), data, untrained)
+
+
+def test_latencies_of_another_machine_are_refused(
+    data: GraphData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"budget": 5, "population": 4}
+    for objective in ("latency", "params"):
+        hamp(journal=tmp_path / objective, objectives=objective, **small).explore(network(data), data, FIT)
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    monkeypatch.setattr("graphprune.measure.machine.processor", lambda: "Abacus")
+    with pytest.raises(ValueError, match=r"differs in processor \(.* then, Abacus now\), torch \(.* then, 0\.1 now\)"):
+        hamp(journal=tmp_path / "latency", objectives="latency", **small).explore(network(data), data, untrained)
+    hamp(journal=tmp_path / "params", **small).explore(network(data), data, untrained)
+
+
+@pytest.mark.parametrize(
+    ("place", "line", "text"),
+    [
+        (0, "5", "line 1: damaged"),
+        (0, "{}", "line 1: damaged .*genes"),
+        (2, "[1]", "line 3: damaged"),
+        (2, '{"point": [1]}', "line 3: damaged .*found"),
+        (2, '{"point": [1], "found": {}}', r"line 3: damaged .*\[1\]"),
+        (2, '{"point": [9, 9, 9, 9, 9], "found": {}}', r"line 3: damaged .*9\]"),
+        (2, '{"point": [1, 1, 1, 1, 1], "found": 3}', "line 3: damaged"),
+        (2, '{"point": [1, 1, 1, 1, 1], "found": {"error": NaN, "params": 1}}', "line 3: .*error, seconds"),
+    ],
+)
+def test_damaged_journals_are_refused_before_any_training(
+    place: int, line: str, text: str, data: GraphData, tmp_path: Path
+) -> None:
+    method = hamp(journal=tmp_path, budget=5, population=4, step=0.25)
+    method.explore(network(data), data, FIT)
+    shutil.rmtree(tmp_path / journal.DENSE)
+    file = tmp_path / journal.EVALUATIONS
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:place], line, *lines[place + 1 :]]) + "\n")
+    for reading in (lambda: method.explore(network(data), data, untrained), lambda: journal.read(tmp_path)):
+        with pytest.raises(ValueError, match=rf"evaluations\.jsonl, {text}"):
+            reading()
+
+
+def test_a_journal_that_is_a_file_is_refused(data: GraphData, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "search"):
+        with pytest.raises(ValueError, match=r"journal=.* is no folder"):
+            hamp(journal=folder).explore(network(data), data, untrained)
+
+
 # ---------------------------------------------------------------------- refusals
 
 
@@ -388,12 +511,20 @@ def test_too_small_a_space_is_refused(data: GraphData) -> None:
     assert len(hamp(edge_score="degree").explore(Single(3, 2), data, FIT).archive) == 14
     with pytest.raises(ValueError, match="fewer than members=9"):
         hamp(edge_score="degree", step=0.5, members=9).explore(Single(3, 2), data, FIT)
+    with pytest.raises(ValueError, match="only 2 points, fewer than members=3"):
+        hamp(search="uniform", step=0.5).explore(network(data), data, untrained)
+    with pytest.raises(
+        ValueError, match=r"no layer, and step=100 is all that \d of \d groups have: take a smaller step"
+    ):
+        hamp(step=100).explore(network(data), data, untrained)
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"budget": 5}, "fewer than population=6"),
+        ({"budget": 5}, "fewer than population=6: raise"),
+        ({"population": 1}, "population must be at least 2"),
+        ({"population": 1, "search": "nsga2"}, "population must be at least 2"),
         ({"budget": 2, "search": "random"}, "members=3"),
         ({"objectives": ()}, "objectives must be"),
         ({"objectives": ("latency", "latency")}, "different ones"),
@@ -402,13 +533,29 @@ def test_too_small_a_space_is_refused(data: GraphData) -> None:
         ({"step": 2.5}, "whole number"),
         ({"search": "grid"}, "search must be one of"),
         ({"edge_score": "best"}, "edge_score must be one of"),
+        ({"step": "a"}, "step must be .*'a'"),
+        ({"step": float("inf")}, "step must be"),
         ({"members": 0}, "at least 1"),
-        ({"holdout": 1.0}, "holdout"),
+        ({"objectives": 3}, "objectives must be"),
+        ({"objectives": "latency,power"}, "objectives must be"),
+        ({"holdout": 1.0}, r"^holdout must be a share between 0 and 1, got 1\.0$"),
+        ({"holdout": "0.1"}, "holdout must be .*'0.1'"),
+        ({"journal": 3}, "journal must be a folder"),
+        ({"executor": "x"}, "executor must be"),
+        ({"portfolio": "no"}, "portfolio must be True or False"),
+        ({"surrogate": 1}, "surrogate must be True or False"),
+        ({"device": 3}, "device must be"),
+        ({"seed": "a"}, "seed must be a whole number"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         hamp(**options)
+
+
+def test_objectives_may_be_a_string() -> None:
+    assert hamp(objectives="latency").objectives == ("latency",)
+    assert hamp(objectives="latency, params").objectives == ("latency", "params")
 
 
 @pytest.mark.parametrize("device", ["cuda:77", "nowhere", "meta"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.data import GraphData
+from graphprune.measure.machine import check_device
 from graphprune.methods.clad.attention import Distillation, attention_stages
 from graphprune.methods.clad.budget import best_within, check_target
 from graphprune.methods.clad.channels import Channels
@@ -33,8 +33,7 @@ from graphprune.methods.clad.options import (
     word,
     yes_or_no,
 )
-from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, State, derive_seed
-from graphprune.methods.hamp.options import check_device
+from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, State, derive_seed, state_digest
 from graphprune.methods.method import Epochs, Method
 from graphprune.methods.position import Position
 from graphprune.methods.rounds import count, rate
@@ -212,7 +211,7 @@ class CLAD(Method):
 
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the teacher by a digest of its weights."""
-        return super().settings() | {"teacher": None if self.teacher is None else _digest(self.teacher)}
+        return super().settings() | {"teacher": None if self.teacher is None else state_digest(self.teacher)}
 
 
 def _example(data: AnyData) -> Any:
@@ -220,11 +219,3 @@ def _example(data: AnyData) -> Any:
     graphs = isinstance(data, GraphData)
     batch = data.train.batch(range(min(_GRAPHS if graphs else _IMAGES, len(data.train))))
     return batch if graphs else batch.x
-
-
-def _digest(state: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        found.update(f"{name}\0{tuple(value.shape)}\0".encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()

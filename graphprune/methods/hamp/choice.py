@@ -17,7 +17,7 @@ def spread(values: FloatArray, members: int) -> list[int]:
 
     Args:
         values: ``(n, objectives)``, the error first.
-        members: at most n.
+        members: how many, if there are so many.
 
     Returns:
         Their places, ordered by the second objective, the largest first.
@@ -25,7 +25,7 @@ def spread(values: FloatArray, members: int) -> list[int]:
     left, chosen = np.arange(len(values)), list[int]()
     scaled = values / np.maximum(values.max(0) * MARGIN, np.finfo(float).tiny)
     corner = np.ones(values.shape[1])
-    while len(chosen) < members:
+    while len(left) and len(chosen) < members:
         front = left[non_dominated(values[left])]
         wanted = min(len(front), members - len(chosen))
         picked = [int(min(front, key=lambda place: tuple(values[place])))]

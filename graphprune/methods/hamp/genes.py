@@ -99,10 +99,12 @@ class Genes:
         removed = [gene for gene in every if gene.levels > 1 and len(own[gene.name]) < gene.size]
         if len(removed) + edges < 2:
             found = ", ".join(gene.name for gene in removed) or "no layer"
+            whole = sum(gene.levels == 1 < gene.size for gene in every)
+            coarse = f", and step={step:g} is all that {whole} of {len(every)} groups have" * bool(whole)
             raise ValueError(
                 f"a search needs two numbers to choose or more; in {name} compaction removes channels of {found}"
                 + " alone" * bool(removed)
-                + ": take a deeper network, a smaller step, or a method that is told its density"
+                + f"{coarse}: take a smaller step, a deeper network, or a method that is told its density"
             )
         free = {gene.name for gene in removed}
         held = [name for group in unit.groups(made.dense) if group.name not in free for name in group.weights]

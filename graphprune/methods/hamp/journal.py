@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphprune.methods.fit import state_digest
 from graphprune.methods.hamp.genes import Gene
 from graphprune.ticket import Ticket
 
@@ -62,6 +64,8 @@ class Journal:
 
     folder: Path | None
     known: dict[Point, Found] = field(default_factory=dict, init=False)
+    _head: dict[str, Any] = field(default_factory=dict, init=False)
+    _dense: str | None = field(default=None, init=False)  # digest of the network that the evaluations are of
 
     def dense(self) -> Ticket | None:
         """The dense network, if it has been trained.
@@ -73,32 +77,58 @@ class Journal:
             return None
         return Ticket.load(self.folder / DENSE)
 
-    def keep(self, dense: Ticket) -> None:
-        """Save the dense network."""
-        if self.folder is not None:
-            dense.save(self.folder / DENSE)
+    def open(self, genes: Sequence[Gene], objectives: Sequence[str], clock: Mapping[str, str]) -> None:
+        """Read the evaluations of an earlier sitting; what they are of is checked before anything is trained.
 
-    def open(self, genes: Sequence[Gene], objectives: Sequence[str]) -> None:
-        """Read the evaluations of an earlier sitting, or begin.
+        Args:
+            genes: of the points.
+            objectives: beside the error.
+            clock: what measured seconds depend on.
 
         Raises:
-            ValueError: they are of another search, or damaged before the last line.
+            ValueError: they are of another search, or damaged before the last line, or the folder is none.
+        """
+        self._head = {"genes": [vars(gene) for gene in genes], "objectives": list(objectives), **clock}
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ValueError(f"journal={str(self.folder)!r} is no folder: {error.strerror}") from error
+        file = self.folder / EVALUATIONS
+        if not (lines := list(_whole_lines(file))):
+            return
+        old = lines[0]
+        if differ := [name for name, value in self._head.items() if old.get(name, value) != value]:
+            told = ", ".join(
+                name if name in ("genes", "objectives") else f"{name} ({old[name]} then, {self._head[name]} now)"
+                for name in differ
+            )
+            raise ValueError(f"{file} is of another search, which differs in {told}: choose another folder")
+        self.known = {one.point: dict(one.found) for one in _record(file, lines).evaluations}
+        self._dense = old.get("dense")
+        if self.known and self._dense is None and not (self.folder / DENSE).exists():
+            raise ValueError(
+                f"{file} does not say which dense network it is of, and none is beside it: choose another folder"
+            )
+
+    def bind(self, dense: Ticket) -> None:
+        """Keep the dense network, and begin or go on with evaluations of it.
+
+        Raises:
+            ValueError: those that were read are of another dense network.
         """
         if self.folder is None:
             return
-        file, head = self.folder / EVALUATIONS, _head(genes, objectives)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lines = list(_whole_lines(file))
-        if lines and lines[0] != head:
-            differ = [name for name in head if lines[0].get(name) != head[name]]
-            raise ValueError(
-                f"{file} is of another search, which differs in {', '.join(differ)}: choose another folder"
-            )
-        for line in lines[1:]:
-            self.known[tuple(line["point"])] = line["found"]
+        file, own = self.folder / EVALUATIONS, state_digest(dense.trained)
+        if self.known and self._dense not in (None, own):
+            raise ValueError(f"{file} is of another dense network, of other trained weights: choose another folder")
+        if not (self.folder / DENSE).exists():
+            dense.save(self.folder / DENSE)
         # Without what a killed process has begun to write.
+        lines = [self._head | {"dense": own}, *map(_line, self.known, self.known.values())]
         part = file.with_name(file.name + ".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in [head, *lines[1:]]), encoding="utf-8")
+        part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         part.replace(file)
 
     def add(self, point: Point, found: Found) -> None:
@@ -106,7 +136,7 @@ class Journal:
         self.known[point] = found
         if self.folder is not None:
             with (self.folder / EVALUATIONS).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"point": point, "found": found}) + "\n")
+                stream.write(json.dumps(_line(point, found)) + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
 
@@ -121,13 +151,9 @@ def read(folder: Path) -> Record:
     file = folder / EVALUATIONS
     if not file.exists():
         raise FileNotFoundError(f"{folder} holds no {EVALUATIONS}")
-    head, *lines = list(_whole_lines(file)) or [{}]
-    try:
-        genes = tuple(Gene(**gene) for gene in head["genes"])
-        found = tuple(Evaluation(tuple(line["point"]), line["found"]) for line in lines)
-        return Record(genes, tuple(head["objectives"]), found)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged: {error!r}") from error
+    if not (lines := list(_whole_lines(file))):
+        raise ValueError(f"{file}, line 1: damaged (it ends before)")
+    return _record(file, lines)
 
 
 def check_start(dense: Ticket, model: nn.Module) -> None:
@@ -143,8 +169,36 @@ def check_start(dense: Ticket, model: nn.Module) -> None:
         raise ValueError(f"the journal is of a model with other initial weights, in {', '.join(other[:3])}")
 
 
-def _head(genes: Sequence[Gene], objectives: Sequence[str]) -> dict[str, Any]:
-    return {"genes": [vars(gene) for gene in genes], "objectives": list(objectives)}
+def _record(file: Path, lines: Sequence[Mapping[str, Any]]) -> Record:
+    """What lines say, a head and evaluations; raises ValueError with the number of one that says nothing."""
+    number, found = 1, list[Evaluation]()
+    try:
+        genes = tuple(Gene(**gene) for gene in lines[0]["genes"])
+        objectives = tuple(lines[0]["objectives"])
+        for line in lines[1:]:
+            number += 1
+            found.append(_evaluation(line, genes, objectives))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file}, line {number}: damaged ({type(error).__name__}: {error})") from error
+    return Record(genes, objectives, tuple(found))
+
+
+def _evaluation(line: Mapping[str, Any], genes: Sequence[Gene], objectives: Sequence[str]) -> Evaluation:
+    point, found = tuple(line["point"]), line["found"]
+    bounds = [range(1, gene.levels + 1) for gene in genes]
+    if len(point) != len(bounds) or not all(map(range.__contains__, bounds, point)):
+        raise ValueError(f"{list(point)} is no point")
+    if wrong := [name for name in ("error", *objectives, "seconds") if not _finite(found.get(name))]:
+        raise ValueError(f"no number for {', '.join(wrong)}")
+    return Evaluation(point, found)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _line(point: Point, found: Found) -> dict[str, Any]:
+    return {"point": point, "found": found}
 
 
 def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -159,4 +213,6 @@ def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
             if number < len(lines):
                 raise ValueError(f"{file}, line {number}: damaged ({error})") from error
             return
+        if not isinstance(found, dict):
+            raise ValueError(f"{file}, line {number}: damaged (no object)")
         yield found

@@ -17,16 +17,17 @@ from torch import nn
 
 from graphprune.data import GraphData
 from graphprune.masks.attach import world_size
+from graphprune.measure.machine import check_device, clock
 from graphprune.methods.fit import AnyData, Fit, FitResult, derive_seed
+from graphprune.methods.hamp import options
 from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.evaluation import Evaluator
 from graphprune.methods.hamp.genes import Genes
 from graphprune.methods.hamp.journal import JOURNAL, Journal, check_start
-from graphprune.methods.hamp.options import EVOLVING, Search, check_device, check_pymoo, costs, step_size, word
 from graphprune.methods.hamp.proxy import BATCH, EXAMPLES, Meter, Objective, Proxy, compacted
 from graphprune.methods.hamp.samples import drawn, split
 from graphprune.methods.hamp.searched import Searched, Searching
-from graphprune.methods.hamp.searches import find
+from graphprune.methods.hamp.searches import fewest, find
 from graphprune.methods.method import Epochs, Method
 from graphprune.methods.position import Position, proper
 from graphprune.methods.rounds import count
@@ -77,34 +78,30 @@ class HAMP(Method):
 
     budget: int = attrs.field(default=200, validator=count)
     population: int = attrs.field(default=20, validator=count)
-    objectives: tuple[Objective, ...] = attrs.field(default=("latency",), converter=tuple, validator=costs)
-    members: int = attrs.field(default=5, validator=count)
-    step: float = attrs.field(default=0.1, validator=step_size)
-    edge_score: EdgeScore | None = attrs.field(default=None, validator=word)
-    search: Search = attrs.field(default="memetic", validator=word)
-    portfolio: bool = True
-    surrogate: bool = True
-    holdout: float = attrs.field(
-        default=0.1, validator=attrs.validators.and_(attrs.validators.gt(0), attrs.validators.lt(1))
+    objectives: tuple[Objective, ...] = attrs.field(
+        default=("latency",), converter=options.names, validator=options.costs
     )
+    members: int = attrs.field(default=5, validator=count)
+    step: float = attrs.field(default=0.1, validator=options.step_size)
+    edge_score: EdgeScore | None = attrs.field(default=None, validator=options.word)
+    search: options.Search = attrs.field(default="memetic", validator=options.word)
+    portfolio: bool = attrs.field(default=True, validator=options.kind)
+    surrogate: bool = attrs.field(default=True, validator=options.kind)
+    holdout: float = attrs.field(default=0.1, validator=options.part)
     batches: int = attrs.field(default=20, validator=count)
     cost_batch: int = attrs.field(default=32, validator=count)
     repeats: int = attrs.field(default=50, validator=count)
     threads: int = attrs.field(default=1, validator=count)
-    device: str = "cpu"
+    device: str = attrs.field(default="cpu", validator=options.kind)
     workers: int = attrs.field(default=1, validator=count)
-    journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    executor: Executor | None = attrs.field(default=None, eq=False, repr=False)
+    journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(options.folder))
+    executor: Executor | None = attrs.field(default=None, validator=options.kind, eq=False, repr=False)
 
     name: ClassVar[str] = "hamp"
 
     def __attrs_post_init__(self) -> None:
-        least = self.population if self.search in EVOLVING else 1
-        if self.budget < max(least, self.members):
-            raise ValueError(
-                f"budget={self.budget} evaluations are fewer than population={self.population} or "
-                f"members={self.members}: raise it, or lower these"
-            )
+        options.check_seed(self.seed)
+        options.check_sizes(self.search, self.budget, self.population, self.members)
 
     @property
     def last_round(self) -> int:
@@ -145,13 +142,13 @@ class HAMP(Method):
                 f"{self.name} keeps a share of each graph's edges: it needs a protocol with budget='graph'"
             )
         check_device(self.device)
-        check_pymoo(self.search)
+        options.check_pymoo(self.search)
         held_out, _ = split(data, self.holdout, self.seed)
         labels = data.labels(held_out)
         data.evaluate(labels, torch.zeros(len(labels), data.num_outputs), split="held-out")
         genes = self._genes(model, data)
-        if genes.space.size < self.members:
-            raise ValueError(f"there are {genes.space.size} points, fewer than members={self.members}")
+        if (sure := fewest(self.search, genes.space, self.budget)) < self.members:
+            raise ValueError(f"search={self.search!r} may find only {sure} points, fewer than members={self.members}")
 
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
         """Search, in the first round; then the network of the round's point, before its training."""
@@ -203,13 +200,13 @@ class HAMP(Method):
         journal, begun = Journal(self.journal), time.perf_counter()
         genes = self._genes(start.model, start.data)
         dense = journal.dense()
-        if dense is None:
-            dense = self._dense(start, genes, fit, begun)
-            journal.keep(dense)
-        else:
+        if dense is not None:
             dense.check(method=self.name, settings=self._decisive(), data_digest=start.digest)
             check_start(dense, start.model)
-        journal.open(genes.genes, self.objectives)
+        journal.open(genes.genes, self.objectives, clock(self.device) if "latency" in self.objectives else {})
+        if dense is None:
+            dense = self._dense(start, genes, fit, begun)
+        journal.bind(dense)
         proxy = self._proxy(dense.build(start.model), genes, start.data)
         with self._judges() as executor:
             evaluator = Evaluator(proxy, self._meter(), journal, executor, self.workers, self.cost_batch)
@@ -279,20 +276,24 @@ class HAMP(Method):
         searched = here.searched
         proxy, point = searched.proxy, searched.point(here.round + 1)
         held_out = proxy.pruned(proxy.data.val, point)
-        small = compacted(ticket.build(here.model).to(self.device), proxy.inputs(held_out, EXAMPLES))
-        measured = self._meter()(small, proxy.inputs(held_out, self.cost_batch), searched.evaluator.reference)
+        try:
+            small = compacted(ticket.build(here.model).to(self.device), proxy.inputs(held_out, EXAMPLES))
+            batch = proxy.inputs(held_out, self.cost_batch)
+            costs: dict[str, Any] = {"costs": self._meter()(small, batch, searched.evaluator.reference)}
+        except (TypeError, ValueError, RuntimeError) as error:  # the network is trained, and worth keeping
+            costs = {"costs": None, "costs_missing": str(error)}
         before = searched.known[point]
         found = {
             "point": list(point),
             "channels": proxy.genes.channels(point),
             "edges_kept": proxy.genes.density(point),
             "proxy_error": before["error"],
-            "costs": measured,
-            "costs_in_search": {name: before[name] for name in measured},
+            **costs,
+            "costs_in_search": {name: value for name, value in before.items() if name not in ("error", "seconds")},
             "cost_batch": self.cost_batch,
             "threads": self.threads,
             "device": self.device,
             "evaluations": len(searched.archive),
-            "search_seconds": sum(known["seconds"] for known in searched.known.values()),
+            "search_seconds": sum(searched.known[tuple(each)]["seconds"] for each in searched.archive.x.tolist()),
         }
         return replace(ticket, row=ticket.row | found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ Objective = Literal["latency", "peak", "params", "macs"]
 Point = tuple[int, ...]
 
 EXAMPLES = 8  # with which compaction runs a network
-BATCH = 128  # samples a batch of what only runs forward
+BATCH = 128  # samples a batch of what only runs forward, at most
 WARMUP = 5
 # Of a compacted network's outputs: norms of hardly any variance, of few samples, blow rounding up.
 TOLERANCE = 1e-3
@@ -67,7 +68,9 @@ class Proxy:
         masks, model = self.genes.masks(self.model, point), copy.deepcopy(self.model)
         masks.apply_(model)
         samples = self.pruned(self.calibration, point)
-        recalibrate_(model, [self._inputs(batch) for batch in samples.loader(BATCH)])
+        # Parts of equal size, which weigh alike; a norm could not count a tail of one sample.
+        parts = torch.arange(len(samples)).tensor_split(math.ceil(len(samples) / BATCH))
+        recalibrate_(model, [self._inputs(samples.batch(part)) for part in parts])
         return model, masks
 
     def judge(self, points: Sequence[Point]) -> list[tuple[float, nn.Module]]:
@@ -76,9 +79,9 @@ class Proxy:
             return [self._judged(point) for point in points]
 
     def _judged(self, point: Point) -> tuple[float, nn.Module]:
-        held_out = self.pruned(self.data.val, point)
+        held_out, (model, _) = self.pruned(self.data.val, point), self.network(point)
         try:
-            small = compacted(self.network(point)[0], self.inputs(held_out, EXAMPLES))
+            small = compacted(model, self.inputs(held_out, EXAMPLES))
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"the network of {self.genes.space.named(point)} cannot be compacted: {error}") from error
         with torch.no_grad():

@@ -14,11 +14,11 @@ def split(data: AnyData, share: float, seed: int) -> tuple[Any, Any]:
     """What is held out of the training split, and the rest.
 
     Raises:
-        ValueError: one of them is empty.
+        ValueError: the one is empty, or the other has fewer than the two samples that norms need.
     """
     size = len(data.train)
     held = round(share * size)
-    if not 0 < held < size:
+    if not 0 < held < size - 1:
         raise ValueError(f"holdout={share} of {size} training samples leaves nothing to judge or to train on")
     order = _order(size, seed, "holdout")
     return _plain(data.train.select(order[:held])), data.train.select(order[held:].sort().values)

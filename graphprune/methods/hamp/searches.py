@@ -38,6 +38,15 @@ def find(
     return memetic(evaluate, space, budget=budget, population=population, initial=initial, seed=seed, **options)
 
 
+def fewest(search: Search, space: Space, budget: int) -> int:
+    """How many points a search finds at least."""
+    if search == "uniform":
+        return len(uniform_points(space, budget))
+    # NetAdapt lowers every gene that can be lowered by itself, at the worst all the way, then the others again.
+    free = sum(high > low for low, high in _bounds(space))
+    return min(budget, 1 + free * (free + 1) // 2 if search == "netadapt" else space.size)
+
+
 def uniform_points(space: Space, most: int) -> list[tuple[int, ...]]:
     """Points with the same share of every gene, at most so many that differ, the largest first."""
     finest = max(space.upper)
