@@ -167,24 +167,28 @@ def layers(ledgers: Sequence[tuple[Series, Ledger]]) -> Figure:
     """Share of weights kept, a row for each layer and a column for each point, side by side for each method.
 
     Args:
-        ledgers: of each method, for each layer its density at the points that the first repetition has got to.
+        ledgers: of each method, for each layer its density at the points that the first repetition has got to. Methods
+            may mask other parameters, in another order; what one of them does not mask is blank.
     """
-    tallest = max(len(ledger) for _, ledger in ledgers)
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * tallest), layout="constrained")
+    rows = list(dict.fromkeys(name for _, ledger in ledgers for name in ledger))
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     every = figure.subplots(1, len(ledgers), squeeze=False)[0]
     for axes, (series, ledger) in zip(every, ledgers, strict=True):
-        percent = 100 * np.array(list(ledger.values()))
         points = [point for point in series.points if series.repetitions[0] in point.rows]
+        blank = [np.nan] * len(next(iter(ledger.values())))
+        percent = 100 * np.array([ledger.get(name, blank) for name in rows])
         image = axes.imshow(percent, vmin=0, vmax=100, cmap="cividis", aspect="auto")
         shown = range(0, len(points), 1 + len(points) // 10)
         axes.set_xticks(shown, [points[number].short for number in shown], fontsize=SMALL)
-        names = [name.removesuffix(".weight") for name in ledger] if axes is every[0] else [""] * len(ledger)
-        axes.set_yticks(np.arange(len(ledger)), names, fontsize=SMALL)
+        names = [name.removesuffix(".weight") for name in rows] if axes is every[0] else [""] * len(rows)
+        axes.set_yticks(np.arange(len(rows)), names, fontsize=SMALL)
         axes.set_xlabel(points[0].kind)
         axes.set_title(series.label.replace(" (", "\n("), fontsize=10)
         if len(points) <= 8:
             for (row, column), value in np.ndenumerate(percent):
+                if np.isnan(value):
+                    continue
                 ink, text = "#000000" if value > 50 else "#ffffff", f"{value:.1g}" if 0 < value < 1 else f"{value:.0f}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
     figure.colorbar(image, ax=list(every), label="weights kept (%)", shrink=0.9)

@@ -76,6 +76,8 @@ class MaskSet(Mapping[str, Tensor]):
             unit: what will fall together; parameters that follow its channels get masks too, unless ``select``
                 protects them by name.
         """
+        if not isinstance(unit, Unit):
+            raise TypeError(f"unit must be a unit such as Channel() or what coupled_channels returns, got {unit!r}")
         targets = select(model)
         members = {name for group in unit.groups(targets.selected) for name in group.members}
         names = {*targets.selected, *members} - targets.named

@@ -1,4 +1,6 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -9,7 +11,7 @@ from graphprune.bench.canvas import COLOURS, End, Style, label_ends, panels, sav
 from graphprune.bench.collect import Group, collect
 from graphprune.bench.compare import findings
 from graphprune.bench.equal import EDGES, WEIGHTS
-from graphprune.bench.figures import Styles, cost, heat, tradeoff
+from graphprune.bench.figures import Styles, cost, heat, layers, tradeoff
 from graphprune.bench.joint import joint_grids
 from tests.bench.grids import LOST, cell, grid, joint
 
@@ -126,3 +128,19 @@ def test_files_are_for_screen_and_print(tmp_path: Path) -> None:
     assert pdf.startswith(b"%PDF")
     assert b"/Subtype /Image" not in pdf  # lines stay lines
     assert b"/Type3" not in pdf
+
+
+def test_layers_of_methods_that_mask_other_parameters_stand_in_one_row() -> None:
+    def series(label: str) -> Any:
+        return SimpleNamespace(
+            label=label, repetitions=[0], points=[SimpleNamespace(rows={0: 1}, short="0.5", kind="density")]
+        )
+
+    one, two = {"c.weight": [0.2], "d.weight": [0.5]}, {"d.weight": [0.9], "d.bias": [1.0], "c.weight": [0.3]}
+    left, right, _ = layers([(series("one"), one), (series("two"), two)]).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["c", "d", "d.bias"]
+    told = [
+        [text.get_text() for text in sorted(axes.texts, key=lambda text: text.get_position()[1])]
+        for axes in (left, right)
+    ]
+    assert told == [["20", "50"], ["30", "90", "100"]]
