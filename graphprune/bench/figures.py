@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -184,7 +185,7 @@ def layers(ledgers: Sequence[tuple[Series, Ledger]]) -> Figure:
         names = [name.removesuffix(".weight") for name in rows] if axes is every[0] else [""] * len(rows)
         axes.set_yticks(np.arange(len(rows)), names, fontsize=SMALL)
         axes.set_xlabel(points[0].kind)
-        axes.set_title(series.label.replace(" (", "\n("), fontsize=10)
+        axes.set_title(fill(series.label, 64 // len(ledgers)), fontsize=SMALL)
         if len(points) <= 8:
             for (row, column), value in np.ndenumerate(percent):
                 if np.isnan(value):
