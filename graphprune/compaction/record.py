@@ -22,8 +22,14 @@ def recorded(model: nn.Module, arguments: tuple[Any, ...], caution: int = 0) -> 
         arguments: of its forward pass.
         caution: see :class:`Tape`.
     """
-    tape, copies = Tape(model, RULES, caution=caution), copy.deepcopy(arguments)
+    tape = Tape(model, RULES, caution=caution)
+    return tape, followed(tape, model, arguments)
+
+
+def followed(tape: Tape, model: nn.Module, arguments: tuple[Any, ...]) -> Any:
+    """The output of a model in ``eval()`` mode on copies of its arguments; the tape has followed, and is finished."""
+    copies = copy.deepcopy(arguments)
     with torch.no_grad(), tape:
         output = model(*copies)
     tape.finish(output)
-    return tape, output
+    return output

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from graphprune.compaction.check import check_model
-from graphprune.compaction.record import RULES
+from graphprune.compaction.record import RULES, followed
 from graphprune.compaction.tape import Tape
 from graphprune.compaction.wires import Ints, Label
 from graphprune.masks import MaskSet, Selector
@@ -83,9 +83,7 @@ class Channels:
         whole = copy.deepcopy(model).eval()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             tape = _Costs(whole)
-            with torch.no_grad(), tape:
-                output = whole(copy.deepcopy(example))
-            tape.finish(output)
+            followed(tape, whole, (example,))
         numbers, entries = _numbered(tape, whole, select)
         count = int(numbers.max(initial=-1)) + 1
         if not count:
@@ -183,7 +181,6 @@ def _numbered(tape: Tape, model: nn.Module, select: Selector) -> tuple[Ints, dic
     group = tape.wires.groups()  # 0: cannot be removed
     targets = select(model)
     selected, products = set(targets.selected), {read.weight for read in tape.reads if read.weight is not None}
-    left_alone = {name for name, reason in targets.protected.items() if reason.endswith("by pattern")}
     made, following, fixed = dict[str, Ints](), dict[str, tuple[int, Ints]](), [0]
     for name in targets.shapes:
         for dim, label in enumerate(tape.own[name].labels):
@@ -191,7 +188,7 @@ def _numbered(tape: Tape, model: nn.Module, select: Selector) -> tuple[Ints, dic
                 continue
             if name in selected:
                 made[name] = label
-            elif name in products | left_alone:
+            elif name in products | targets.named:
                 fixed += group[label].tolist()
             elif group[label].any():
                 following[name] = dim, label
