@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,12 @@ from graphprune.graphs.adjacency import Adjacency, Degree
 from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINLayer
 from graphprune.graphs.encoders import CategoricalEncoder, FeatureEncoder, Features, node_encoder, node_inputs
 from graphprune.graphs.fold import fold_after, fold_before
+from graphprune.graphs.walks import walk_features
 
 Encoder = Literal["gcn", "gin", "gat", "mlp"]
-Score = Literal["concat_mlp", "inner_product"]
+Score = Literal["concat_mlp", "inner_product", "bilinear"]
+
+RANK = 16  # of the bilinear form
 
 
 class HasFeatures(Protocol):
@@ -36,14 +39,18 @@ class EdgePredictor(nn.Module):
         features: columns of ``x``, or ``"ogb-mol"`` for OGB's atom features.
         hidden: width of the node vectors (authors: 64).
         score: ``"concat_mlp"``: one linear map of both ends' vectors, its logit is a(u) + c(v); ``"inner_product"``:
-            the product of both vectors, symmetric.
+            the product of both vectors, symmetric; ``"bilinear"``: concat_mlp's logit and a symmetric form of both
+            vectors, ``sum_k w_k (P z_u)_k (P z_v)_k`` with 16 signed weights, so that the worth of an end can depend on
+            the other one.
         encoder: ``"gcn"`` (authors' default), ``"gin"``, ``"gat"`` (4 heads, attention dropout 0.2) or ``"mlp"`` (no
             message passing).
         layers: convolutions (authors: 3).
         degree: over which end of the arcs GCN sums degrees (authors: ``"source"``; the same on symmetric graphs).
+        walks: the node features are joined by the degree and the return probabilities of random walks of 2 to this many
+            steps (see :func:`~graphprune.graphs.walks.walk_features`), at least 2; 0: by nothing (authors).
 
     Raises:
-        ValueError: an unknown encoder or score, a size below 1, or a width that the attention heads do not divide.
+        ValueError: an unknown encoder or score, a size out of range, or a width that the attention heads do not divide.
     """
 
     def __init__(
@@ -54,12 +61,15 @@ class EdgePredictor(nn.Module):
         encoder: Encoder = "gcn",
         layers: int = 3,
         degree: Degree = "target",
+        walks: int = 0,
     ) -> None:
         super().__init__()
         if min(hidden, layers) < 1:
             raise ValueError(f"hidden and layers must be at least 1, got {hidden=} and {layers=}")
-        if score not in ("concat_mlp", "inner_product"):
-            raise ValueError(f"score must be 'concat_mlp' or 'inner_product', got {score!r}")
+        if walks < 0 or walks == 1:
+            raise ValueError(f"walks must be 0 or at least 2, after which a walk can be back, got {walks}")
+        if score not in get_args(Score):
+            raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}")
         self._config = {
             "features": features,
             "hidden": hidden,
@@ -68,12 +78,16 @@ class EdgePredictor(nn.Module):
             "layers": layers,
             "degree": degree,
         }
+        if walks:  # those of predictors without are as they were before there was a choice
+            self._config["walks"] = walks
         self.node_encoder = node_encoder(features, hidden)
+        self.walk_encoder = FeatureEncoder(walks, hidden) if walks else None
         self.start: nn.Module = nn.ReLU(inplace=True)
         self.convs = nn.ModuleList(_layer(encoder, hidden, degree) for _ in range(layers))
         # GIN's own network normalises; the others see normalised input.
         self.norms = nn.ModuleList(nn.Identity() if encoder == "gin" else nn.BatchNorm1d(hidden) for _ in range(layers))
-        self.head = nn.Linear(2 * hidden, 1) if score == "concat_mlp" else None
+        self.head = None if score == "inner_product" else nn.Linear(2 * hidden, 1)
+        self.form = BilinearForm(hidden, RANK) if score == "bilinear" else None
         self._scores_nodes = False  # the last layer gives both node scores itself, see folded()
 
     @classmethod
@@ -85,9 +99,10 @@ class EdgePredictor(nn.Module):
         encoder: Encoder = "gcn",
         layers: int = 3,
         degree: Degree = "target",
+        walks: int = 0,
     ) -> Self:
         """A predictor for the features of this data set."""
-        return cls(data.features, hidden, score, encoder, layers, degree)
+        return cls(data.features, hidden, score, encoder, layers, degree, walks)
 
     def config(self) -> dict[str, Any]:
         """The arguments the predictor was made from."""
@@ -98,7 +113,10 @@ class EdgePredictor(nn.Module):
         x, edge_index = node_inputs(data)
         dtype = next(self.parameters()).dtype
         adjacency = Adjacency(edge_index, x.size(0), None, data.get("edge_weight"), dtype)
-        z: Tensor = self.start(self.node_encoder(x))
+        z: Tensor = self.node_encoder(x)
+        if self.walk_encoder is not None:
+            z = z + self.walk_encoder(walk_features(data, self.walk_encoder.in_dim, dtype))
+        z = self.start(z)
         for depth, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True), start=1):
             z = conv(norm(z), adjacency)
             if depth < len(self.convs):
@@ -110,7 +128,8 @@ class EdgePredictor(nn.Module):
         # Linear(concat(u, v)) is a sum of two node scores: compute them once a node, not once an arc.
         ends = z if self._scores_nodes else functional.linear(z, self.head.weight.view(2, -1))
         at_source, at_target = ends.unbind(1)
-        return at_source.index_select(0, source) + at_target.index_select(0, target) + self.head.bias
+        logits = at_source.index_select(0, source) + at_target.index_select(0, target) + self.head.bias
+        return logits if self.form is None else logits + self.form(z, data.edge_index)
 
     @torch.no_grad()
     def folded(self) -> Self:
@@ -121,9 +140,10 @@ class EdgePredictor(nn.Module):
         this map can give the two node scores instead of a vector.
         """
         other = copy.deepcopy(self).eval()
-        if isinstance(other.node_encoder, FeatureEncoder):
-            fold_before(other.node_encoder.norm, other.node_encoder.lin)
-            other.node_encoder.norm = nn.Identity()
+        for encoder in (other.node_encoder, other.walk_encoder):
+            if isinstance(encoder, FeatureEncoder):
+                fold_before(encoder.norm, encoder.lin)
+                encoder.norm = nn.Identity()
         for depth, conv in enumerate(other.convs):
             if isinstance(conv, GINLayer):
                 assert isinstance(conv.nn, nn.Sequential)
@@ -133,17 +153,34 @@ class EdgePredictor(nn.Module):
                 fold_before(other.norms[depth], conv.lin)
                 other.norms[depth] = nn.Identity()
         first, last = other.convs[0], other.convs[-1]
-        if other.head is not None and isinstance(last, GCNLayer | DenseLayer):
+        if other.head is not None and other.form is None and isinstance(last, GCNLayer | DenseLayer):
             to_ends = other.head.weight.view(2, -1)
             last.lin.weight = nn.Parameter(to_ends @ last.lin.weight)
             last.lin.bias = nn.Parameter(to_ends @ last.lin.bias)
             if isinstance(last, GCNLayer):
                 last.bias = nn.Parameter(to_ends @ last.bias)
             other._scores_nodes = True
-        if isinstance(other.node_encoder, CategoricalEncoder) and isinstance(first, GCNLayer | GATLayer | DenseLayer):
+        categories = isinstance(other.node_encoder, CategoricalEncoder) and other.walk_encoder is None
+        if categories and isinstance(first, GCNLayer | GATLayer | DenseLayer):
             other.node_encoder.then = nn.Sequential(other.start, first.lin)
             other.start = first.lin = nn.Identity()  # type: ignore[assignment]
         return other
+
+
+class BilinearForm(nn.Module):
+    """``sum_k w_k (P z_u)_k (P z_v)_k`` of the vectors at both ends of each arc."""
+
+    def __init__(self, hidden: int, rank: int) -> None:
+        super().__init__()
+        self.lin = nn.Linear(hidden, rank)
+        self.weight = nn.Parameter(torch.randn(rank) * rank**-0.5)
+
+    def forward(self, z: Tensor, edge_index: Tensor) -> Tensor:
+        """Of node vectors ``(N, hidden)`` and arcs ``(2, E)``; shape ``(E,)``."""
+        seen = self.lin(z)
+        source, target = (seen.index_select(0, end) for end in edge_index)
+        logits: Tensor = (source * target) @ self.weight
+        return logits
 
 
 def _layer(encoder: Encoder, hidden: int, degree: Degree) -> nn.Module:

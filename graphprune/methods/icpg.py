@@ -11,11 +11,12 @@ from torch import nn
 
 from graphprune.graphs import EdgePredictor, RandomEdges, Stage, supports
 from graphprune.masks import magnitude, random
+from graphprune.methods.edge_gates import REMOVING, soft_gates
 from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.joint import JointNetwork, SampledGates, soft_gates
+from graphprune.methods.joint import JointNetwork
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 
-EdgeGates = Literal["soft", "gumbel"]
+EdgeGates = Literal["soft", "gumbel", "top"]
 
 
 def known(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
@@ -54,11 +55,12 @@ class ICPG(IterativeMethod):
             stays with probability ``sigmoid(logit - c)``, where c is the one number of its graph (under a global
             budget: of the batch) that removes as large a share on average as the round will, ``edge_rate``. Left as
             they are, logits around 0 would take half of all edges at any rate, and train the network for graphs that no
-            ticket meets. c changes no rank within a graph, and ranks are all that pruning asks of scores.
-        temperature: of ``"gumbel"`` in the backward pass, above 0: the gradient is that of
-            ``sigmoid((logit - c + noise) / temperature)``. At 1, the default, that is the soft gates' slope at a noisy
-            place; higher ones give flatter slopes (3 is published for gates of single weights), lower ones teach
-            undecided edges only.
+            ticket meets. c changes no rank within a graph, and ranks are all that pruning asks of scores. ``"top"``:
+            training removes just the edges that the round would remove now, those of lowest score (straight-through).
+        temperature: of ``"gumbel"`` and ``"top"`` in the backward pass, above 0: the gradient is that of
+            ``sigmoid((logit - c + noise) / temperature)``, for ``"top"`` without the noise. At 1, the default, that is
+            the soft gates' slope at a (noisy) place; higher ones give flatter slopes (3 is published for gates of
+            single weights), lower ones teach undecided edges only.
         edge_scores: ``"predictor"``, or ``"random"`` as an ablation.
         weight_scores: ``"magnitude"``, or ``"random"`` as an ablation.
         protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
@@ -108,7 +110,8 @@ class ICPG(IterativeMethod):
         if self._learns_edges:
             scorer, prefix = self._initial_predictor(number), "model."
             stage = Stage(scorer, self.edge_rate, self.edge_density(number))
-            gates = soft_gates if self.edge_gates == "soft" else SampledGates(1 - self.edge_rate, self.temperature)
+            removing = REMOVING.get(self.edge_gates)
+            gates = soft_gates if removing is None else removing(1 - self.edge_rate, self.temperature)
             rule, train = self.protocol.rule, here.data.train
             model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
         result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)

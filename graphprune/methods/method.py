@@ -23,8 +23,7 @@ from graphprune.graphs import PruneEdges, RandomEdges
 from graphprune.graphs.counting import original_units
 from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
 from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, snapshot
-from graphprune.methods.joint import ORIGINAL_UNITS
-from graphprune.methods.position import Position, proper
+from graphprune.methods.position import ORIGINAL_UNITS, Position, proper
 from graphprune.methods.protocol import CLEAN, Protocol, protocol
 from graphprune.ticket import Ticket
 

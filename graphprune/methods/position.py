@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from graphprune.data import GraphData, Images
 from graphprune.data.base import SPLITS, Split
-from graphprune.graphs import PackedGraphs, PruneEdges
+from graphprune.graphs import PackedGraphs, PruneEdges, Stage
+from graphprune.graphs.counting import in_chunks
 from graphprune.graphs.pairs import EDGE_UNIT, of_units
+from graphprune.graphs.prune import stage_keep
 from graphprune.masks import MaskSet, rewind_
 from graphprune.methods.fit import AnyData, FitJob, State
+
+# Graph attribute that travels with the batches: units of the graph before any pruning.
+ORIGINAL_UNITS = "original_units"
 
 
 @dataclass(frozen=True)
@@ -106,3 +111,19 @@ def proper(samples: PackedGraphs | Images) -> int:
     if isinstance(samples, Images):
         return 0
     return int((samples.edge_index[0] != samples.edge_index[1]).sum())
+
+
+def pruned(here: Position, stage: Stage) -> Position:
+    """Prune all splits by one more stage; the training graphs come first, a global budget is counted there."""
+    rule, splits = here.edges.rule, dict[str, PackedGraphs]()
+    stage = replace(stage, threshold=None)  # of a finished round: ties are to be counted out again, as they were
+    for split in SPLITS:
+        graphs: PackedGraphs = getattr(here.data, split)
+        # The splits of a transductive set are one graph, of which a threshold alone would keep other ties.
+        if not (splits and here.graph_data.transductive):
+            numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
+            keep, lowest = stage_keep(in_chunks(graphs, rule), numbers, graphs.num_edges, stage, rule, original)
+            stage = replace(stage, threshold=lowest)
+        splits[split] = graphs.keep_edges(keep)
+    edges = PruneEdges((*here.edges.stages, stage), rule)
+    return replace(here, edges=edges, data=here.data.with_splits(**splits))

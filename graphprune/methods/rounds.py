@@ -11,16 +11,12 @@ from torch import nn
 
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
-from graphprune.graphs import PackedGraphs, PruneEdges, Stage
-from graphprune.graphs.counting import in_chunks
-from graphprune.graphs.pairs import EDGE_UNIT
-from graphprune.graphs.prune import stage_keep
+from graphprune.graphs import Stage
 from graphprune.masks import Unit, UnitName
 from graphprune.methods.fit import AnyData, Fit, FitJob
 from graphprune.methods.grain import known_unit, unit_in
-from graphprune.methods.joint import ORIGINAL_UNITS
 from graphprune.methods.method import Epochs, Method, weights
-from graphprune.methods.position import Found, Position, proper
+from graphprune.methods.position import Found, Position, proper, pruned
 from graphprune.ticket import Ticket
 
 __all__ = ["Found", "IterativeMethod", "Position", "count", "rate", "weights"]
@@ -128,7 +124,7 @@ class IterativeMethod(Method):
         if found.scorer is not None or found.known is not None:
             left = self.edge_density(number)
             stage = Stage(found.scorer, self.edge_rate, left, known=found.known, graphs=here.graphs)
-            here = self._prune_edges(here, stage)
+            here = pruned(here, stage)
         return here, found.history
 
     def training(self, here: Position) -> FitJob:
@@ -147,7 +143,7 @@ class IterativeMethod(Method):
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
         here = super()._resume(model, data, after)
         for stage in after.edges.stages:
-            here = self._prune_edges(here, stage)
+            here = pruned(here, stage)
         return here
 
     def settings(self) -> dict[str, Any]:
@@ -165,18 +161,3 @@ class IterativeMethod(Method):
     def edge_density(self, number: int) -> float:
         """Share of the original edges left behind a round."""
         return float((1 - self.edge_rate) ** number)
-
-    def _prune_edges(self, here: Position, stage: Stage) -> Position:
-        """Prune all splits by one more stage; the training graphs come first, a global budget is counted there."""
-        rule, splits = self.protocol.rule, dict[str, PackedGraphs]()
-        stage = replace(stage, threshold=None)  # of a finished round: ties are to be counted out again, as they were
-        for split in SPLITS:
-            graphs: PackedGraphs = getattr(here.data, split)
-            # The splits of a transductive set are one graph, of which a threshold alone would keep other ties.
-            if not (splits and here.graph_data.transductive):
-                numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
-                keep, lowest = stage_keep(in_chunks(graphs, rule), numbers, graphs.num_edges, stage, rule, original)
-                stage = replace(stage, threshold=lowest)
-            splits[split] = graphs.keep_edges(keep)
-        edges = PruneEdges((*here.edges.stages, stage), rule)
-        return replace(here, edges=edges, data=here.data.with_splits(**splits))

@@ -16,7 +16,7 @@ from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import keep_arcs
 from graphprune.graphs.store import EdgeStore, StoredScores
 from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.joint import ORIGINAL_UNITS
+from graphprune.methods.position import ORIGINAL_UNITS
 from graphprune.methods.protocol import CLEAN, UGS_PAPER, Protocol, protocol
 from graphprune.methods.rounds import Found, IterativeMethod, Position, rate
 from graphprune.methods.softmasks import SoftMasked, soft_start

@@ -9,7 +9,10 @@ from torch import Tensor
 import graphprune as gp
 from graphprune.graphs.segments import pointers
 from graphprune.masks import Cubic, keep_top
-from graphprune.methods.gicp import GICP, TopGates, measured
+from graphprune.methods import GICP
+from graphprune.methods.edge_gates import TopGates
+from graphprune.methods.gicp.training import GradualGates
+from graphprune.methods.norms import recalibrate_
 from graphprune.train import Fit
 
 DENSITIES = (1.0, 0.6, 0.3)
@@ -52,7 +55,7 @@ def test_one_training_gives_tickets_of_all_densities_in_exact_counts(
     for ticket, density in zip(tickets, DENSITIES, strict=True):
         assert ticket.masks.kept == round(0.2 * ticket.masks.total)
         assert ticket.masks == tickets[0].masks
-        assert all(torch.equal(value, tickets[0].trained[name]) for name, value in ticket.trained.items())
+        assert all(torch.equal(value, tickets[0].last[name]) for name, value in ticket.last.items())
         left = [ticket.prune_graph(data.test[i]).edge_index.size(1) // 2 for i in range(len(data.test))]
         assert left == [round(density * units) for units in whole]
 
@@ -64,7 +67,39 @@ def test_what_a_row_says_is_what_the_deployed_ticket_does(data: gp.data.GraphDat
             outputs = torch.cat([network(pruned.batch([i])) for i in range(len(pruned))])
         metric = data.evaluate(data.labels(data.test), outputs, split="test")
         assert metric == pytest.approx(ticket.row["test_metric"], abs=1e-9)
-        assert measured(network, data, "val") == pytest.approx(tickets[0].row["val_metric"])
+
+
+def test_tickets_differ_in_their_norms_alone_which_are_those_of_their_own_graphs(
+    data: gp.data.GraphData, tickets: list[gp.Ticket]
+) -> None:
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    for ticket in tickets:
+        for name, value in ticket.trained.items():
+            assert name.endswith(statistics) or torch.equal(value, tickets[0].trained[name])
+        network = ticket.build(model(data))
+        recalibrate_(network, [ticket.prune(data.train).batch(torch.arange(len(data.train)))])
+        for name, value in network.state_dict().items():
+            torch.testing.assert_close(value, ticket.trained[name])
+    means = [ticket.trained["norms.1.running_mean"] for ticket in tickets]
+    assert not torch.allclose(means[0], means[-1])
+
+
+def test_any_density_of_the_range_is_had_from_any_ticket(
+    data: gp.data.GraphData, tickets: list[gp.Ticket], tmp_path: Any
+) -> None:
+    tickets[0].save(tmp_path / "ticket")
+    loaded = gp.Ticket.load(tmp_path / "ticket")
+    again = method(data).at(0.6, loaded, model(data), data)
+    assert again.row["test_metric"] == tickets[1].row["test_metric"]
+    assert all(torch.equal(value, again.trained[name]) for name, value in tickets[1].trained.items())
+    other = method(data).at(0.45, loaded, model(data), data)
+    graph = data.test[0]
+    assert other.prune_graph(graph).num_edges // 2 == round(0.45 * (graph.num_edges // 2))
+    for density in (0.2, 1.1):
+        with pytest.raises(ValueError, match=r"density must lie between 0\.3, the lowest trained, and 1"):
+            method(data).at(density, loaded, model(data), data)
+    with pytest.raises(ValueError, match="weight_density"):
+        method(data, weight_density=0.5).at(0.6, loaded, model(data), data)
 
 
 @pytest.mark.parametrize("behind", [1, 2])
@@ -85,10 +120,7 @@ def removed(logits: Tensor, sizes: Tensor, density: float) -> Tensor:
 def test_gates_remove_what_deployment_removes_and_teach_the_predictor() -> None:
     torch.manual_seed(0)
     logits, sizes = torch.randn(30, requires_grad=True), torch.tensor([7, 0, 20, 3])
-    gates = TopGates(Cubic(1.0, 0.4, 0, 10, 1), 1.0, over_range=False)
-    assert torch.equal(gates(logits, sizes), torch.ones(30))  # dense at first
-    gates.step = 10
-    open_ = gates(logits, sizes)
+    open_ = TopGates(0.4, 1.0)(logits, sizes)
     assert torch.equal(open_.detach(), removed(logits.detach(), sizes, 0.4))
     worth = torch.randn(30)
     (open_ * worth).sum().backward()
@@ -97,14 +129,42 @@ def test_gates_remove_what_deployment_removes_and_teach_the_predictor() -> None:
     assert all(bool((part != 0).all()) and abs(float(part.sum())) < 1e-5 for part in graphs if len(part))  # rivals
 
 
-def test_batches_meet_all_densities_down_to_the_schedules() -> None:
+@pytest.mark.parametrize("removal", ["top", "gumbel"])
+def test_batches_meet_all_densities_down_to_the_schedules(removal: Any) -> None:
     torch.manual_seed(0)
-    gates = TopGates(Cubic(1.0, 0.2, 0, 10, 1), 1.0, over_range=True)
+    schedule = Cubic(1.0, 0.2, 0, 10, 1)
+    gates = GradualGates(schedule, removal, 1.0, over_range=True)
     logits, sizes = torch.randn(1000), torch.tensor([1000])
+    assert torch.equal(gates(logits, sizes), torch.ones(1000))  # dense at first
     gates.step = 3
-    lowest = Cubic(1.0, 0.2, 0, 10, 1).density(3)
+    lowest = schedule.density(3)
     shares = [float(gates(logits, sizes).mean()) for _ in range(300)]
-    assert lowest - 1e-3 <= min(shares) < lowest + 0.05 and 0.95 < max(shares) <= 1
+    slack = 1e-3 if removal == "top" else 0.05
+    assert lowest - slack <= min(shares) < lowest + 0.05 and 0.95 < max(shares) <= 1
+    alone = GradualGates(schedule, removal, 1.0, over_range=False)
+    alone.step = 3
+    assert abs(float(alone(logits, sizes).mean()) - lowest) <= slack
+
+
+def test_a_global_budget_is_met_on_the_training_graphs_and_its_threshold_goes_along(data: gp.data.GraphData) -> None:
+    budget = gp.Protocol(rule=gp.EdgeRule(budget="global"))
+    found = list(method(data, protocol=budget).rounds(model(data), data, fit()))
+    pairs = sum(data.train[i].num_edges // 2 for i in range(len(data.train)))
+    shares = set()
+    for ticket, density in zip(found, DENSITIES, strict=True):
+        assert ticket.row["edge_sparsity_train"] == pytest.approx(1 - round(density * pairs) / pairs)
+        left = ticket.prune(data.train)  # by the threshold, which edges of equal score reach together
+        assert 0 <= left.num_edges // 2 - round(density * pairs) < 5
+        shares |= {round(left[i].num_edges / data.train[i].num_edges, 3) for i in range(20)}
+    assert len(shares) > 10  # not each graph's own share
+    again = method(data, protocol=budget).at(0.6, found[0], model(data), data)
+    assert again.row["edge_sparsity_test"] == found[1].row["edge_sparsity_test"]
+
+
+def test_weights_can_keep_a_share_of_each_layer(data: gp.data.GraphData) -> None:
+    (ticket,) = method(data, scope="layer", densities=(0.5,)).rounds(model(data), data, fit())
+    for mask in ticket.masks.values():
+        assert int(mask.sum()) == round(0.2 * mask.numel())
 
 
 @pytest.mark.parametrize(
@@ -119,6 +179,8 @@ def test_batches_meet_all_densities_down_to_the_schedules() -> None:
         ({"predictor": None}, "needs a predictor"),
         ({"temperature": 0.0}, "temperature"),
         ({"stop": 0}, "stop must be"),
+        ({"edge_gates": "soft"}, "edge_gates"),
+        ({"scope": "block"}, "scope"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(data: gp.data.GraphData, changes: Any, message: str) -> None:
@@ -132,9 +194,9 @@ def test_data_and_trainings_that_do_not_fit_are_refused_before_anything_is_train
     for weights in (1.0, 0.2):
         with pytest.raises(ValueError, match="stop=500 lies behind the"):
             next(method(data, stop=500, weight_density=weights).rounds(model(data), data, fit()))
-    budget = gp.Protocol(rule=gp.EdgeRule(budget="global"))
-    with pytest.raises(ValueError, match="budget='graph'"):
-        next(method(data, protocol=budget).rounds(model(data), data, fit()))
+    floor = gp.Protocol(rule=gp.EdgeRule(count="floor"))
+    with pytest.raises(ValueError, match="needs count='cumulative'"):
+        next(method(data, protocol=floor).rounds(model(data), data, fit()))
 
 
 def test_only_epochs_with_the_final_schedule_are_selected(data: gp.data.GraphData) -> None:

@@ -18,7 +18,8 @@ from graphprune.data import GraphData
 from graphprune.graphs import EdgeRule, Stage
 from graphprune.graphs.edges import drop_arcs
 from graphprune.methods import Protocol, TrainingDiverged
-from graphprune.methods.joint import JointNetwork, SampledGates, soft_gates, to_share
+from graphprune.methods.edge_gates import SampledGates, soft_gates, to_share
+from graphprune.methods.joint import JointNetwork
 from graphprune.models import GAT, GCN, GIN, SAGE
 from graphprune.train import Fit
 from tests.methods.graphs import plain_fit, small_data
@@ -280,5 +281,5 @@ def test_a_temperature_that_is_not_above_0_is_refused(temperature: float, data: 
 
 
 def test_unknown_gates_are_refused(data: GraphData) -> None:
-    with pytest.raises(ValueError, match="edge_gates must be one of soft, gumbel, got 'hard'"):
+    with pytest.raises(ValueError, match="edge_gates must be one of soft, gumbel, top, got 'hard'"):
         icpg(data, edge_gates="hard")

@@ -15,7 +15,8 @@ from graphprune.graphs import EdgeRule, Stage
 from graphprune.graphs.counting import original_units
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob, FitResult, TrainingDiverged
-from graphprune.methods.joint import ORIGINAL_UNITS, JointNetwork
+from graphprune.methods.joint import JointNetwork
+from graphprune.methods.position import ORIGINAL_UNITS
 from graphprune.train import Fit, evaluate
 from tests.train.tiny import smooth, tiny
 

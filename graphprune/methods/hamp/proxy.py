@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from graphprune.compaction import compact
 from graphprune.compaction.record import recorded
@@ -28,6 +27,7 @@ from graphprune.measure.modes import using_threads
 from graphprune.measure.samples import tensors_in
 from graphprune.methods.fit import AnyData
 from graphprune.methods.hamp.genes import Genes
+from graphprune.methods.norms import recalibrate_
 
 Objective = Literal["latency", "peak", "params", "macs"]
 Point = tuple[int, ...]
@@ -186,22 +186,3 @@ def compacted(model: nn.Module, example: Any) -> nn.Module:
     with torch.no_grad():
         fold_norms_(whole, tape)
     return whole
-
-
-@torch.no_grad()
-def recalibrate_(model: nn.Module, batches: Sequence[Any]) -> None:
-    """Count the statistics of all batch norms anew, as the mean over these batches; all else is in ``eval()`` mode."""
-    norms = [module for module in model.modules() if isinstance(module, _NormBase) and module.track_running_stats]
-    modes = [(module, module.training) for module in model.modules()]
-    momenta = [norm.momentum for norm in norms]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean
-        norm.train()
-    for batch in batches if norms else ():
-        model(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    for module, training in modes:
-        module.training = training

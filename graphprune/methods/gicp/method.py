@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
 from graphprune.data import GraphData
 from graphprune.data.base import Split
 from graphprune.graphs import PruneEdges, Stage, supports
 from graphprune.graphs.counting import original_units
-from graphprune.graphs.segments import pointers
-from graphprune.masks import Cubic, MaskSet, Pruning, Targets, keep_top
-from graphprune.masks.attach import stepping
+from graphprune.masks import Cubic, MaskSet, Targets
+from graphprune.methods.edge_gates import REMOVING
 from graphprune.methods.fit import AnyData, Fit, FitResult, State
-from graphprune.methods.gradual import FGGP
+from graphprune.methods.gicp.training import GradualGates, GradualNetwork, Removal, Weights
+from graphprune.methods.gradual import SCOPES
 from graphprune.methods.in_training import steps
-from graphprune.methods.joint import JointNetwork, to_share
 from graphprune.methods.method import Epochs, Method
+from graphprune.methods.norms import recalibrate_
 from graphprune.methods.one_training import open_density
-from graphprune.methods.position import Position, proper
+from graphprune.methods.position import Position, proper, pruned
 from graphprune.ticket import Ticket
 
 Training = Literal["range", "lowest"]
 
 _DENSITIES = (1.0, 0.86, 0.77, 0.66, 0.57, 0.44, 0.36, 0.25, 0.18)
 _PREFIX = "model."
+_BATCH = 512  # graphs that go through a network at once, without gradients
 
 
 def falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
@@ -62,19 +62,24 @@ class GICP(Method):
     each batch, between none and a share that rises along a cubic schedule; so one predictor and one network serve all
     densities in that range, and nothing is trained again for the next. Weights go meanwhile by gradual magnitude (or
     gradient-first) pruning along the same schedule. From ``stop`` on the masks of weights are fixed and the whole range
-    is trained.
+    is trained. Validation at the middle one of ``densities`` selects the epoch. For each ticket the network's batch
+    norms are counted anew on the training graphs as that ticket prunes them; all else is shared.
 
     It takes predictor and task from ICPG (Sui et al., JCST 2024), the schedule from Zhu & Gupta (2017) and FGGP (Zhu et
-    al., SCIA 2025), the straight-through estimator from Bengio et al. (2013); training for a range of densities at once
-    is what slimmable networks (Yu et al., ICLR 2019) do with widths.
+    al., SCIA 2025), the straight-through estimator from Bengio et al. (2013); training for a range of densities at
+    once, with norms for each, is what slimmable networks do with widths (Yu et al., ICLR 2019; Yu & Huang, ICCV 2019).
 
     Args:
-        predictor: the edge predictor with its initial weights.
+        predictor: the edge predictor with its initial weights; one that knows structure and pairs
+            (``EdgePredictor.for_data(data, score="bilinear", walks=16)``) finds much better edges (docs/gicp.md).
         densities: of edges, one ticket each, the highest first; the last is the lowest that is trained.
         weight_density: share of the prunable weights that is left in all tickets; 1: weights stay.
         stop: optimiser step at which the final densities are reached.
         every: optimiser steps between two prunings of weights.
         candidate_ratio: of :class:`FGGP`; 1: by magnitude alone.
+        scope: weights compete over all layers (``"global"``), or within each (``"layer"``), which then keeps its share.
+        edge_gates: how edges are removed while the network trains: ``"top"``, the lowest ones of each graph; or
+            ``"gumbel"``, at random, as many on average, the lowest ones most often (see :class:`ICPG`).
         train_densities: ``"range"``, or ``"lowest"``: each batch at the schedule's density, for the last ticket alone.
         temperature: of the gates' gradients, above 0.
         predictor_lr: learning rate of the predictor; None: the network's.
@@ -85,7 +90,8 @@ class GICP(Method):
 
     Raises:
         ValueError: densities outside (0, 1] or not falling, no predictor, unknown words, or (when run) a schedule
-            longer than the training, a density that leaves no edge of any training graph, or images.
+            longer than the training, a density that leaves no edge of any training graph, images, or edges that the
+            protocol counts by their rate.
     """
 
     predictor: nn.Module | None = None
@@ -94,6 +100,8 @@ class GICP(Method):
     stop: int = attrs.field(validator=steps)
     every: int = attrs.field(default=10, validator=steps)
     candidate_ratio: float = attrs.field(default=1.0, validator=open_density)
+    scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
+    edge_gates: Removal = attrs.field(default="top", validator=attrs.validators.in_(tuple(REMOVING)))
     train_densities: Training = attrs.field(default="range", validator=trained_with)
     temperature: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     predictor_lr: float | None = None
@@ -121,12 +129,12 @@ class GICP(Method):
         supports(model)
         if not isinstance(data, GraphData) or not proper(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split")
+        if self.protocol.rule.count == "floor":
+            raise ValueError(f"{self.name} keeps shares of the original edges: its protocol needs count='cumulative'")
+        lowest, units = self.densities[-1], original_units(data.train, self.protocol.rule).double()
         if self.protocol.rule.budget == "global":
-            raise ValueError(
-                f"{self.name} keeps a share of each graph's edges: it needs a protocol with budget='graph'"
-            )
-        lowest = self.densities[-1]
-        if not (original_units(data.train, self.protocol.rule).double() * lowest).round().any():
+            units = units.sum()
+        if not (units * lowest).round().any():
             raise ValueError(
                 f"densities: {lowest} keeps no edge of any training graph of {data.name}; raise the last one"
             )
@@ -139,26 +147,48 @@ class GICP(Method):
         epochs: Epochs = ()
         if here.scorer is None:
             here, epochs = self._trained(here, fit)
-        assert here.scorer is not None and here.full_data is not None
-        density = self.densities[here.round]
-        stages = () if density == 1 else (Stage(here.scorer, 1 - density, density),)
-        edges = PruneEdges(stages, self.protocol.rule)
-        data = here.full_data
-        if stages:
-            data = data.with_splits(**{split: edges.prune(graphs) for split, graphs in data.splits.items()})
-        return replace(here, edges=edges, data=data), epochs
+        return self._thinned(here, self.densities[here.round]), epochs
+
+    def at(self, density: float, ticket: Ticket, model: nn.Module, data: AnyData) -> Ticket:
+        """A ticket of another density, out of one that this method handed out: nothing is trained.
+
+        Args:
+            density: of the edges, between the lowest that was trained and 1.
+            ticket: any of the run, loaded ones too.
+            model: that was pruned, with any weights.
+            data: that it was pruned on: norms are counted on its training graphs, val and test are measured.
+
+        Raises:
+            ValueError: a density outside the range, or a ticket of another method, other settings or other data.
+        """
+        if not self.densities[-1] <= density <= 1:
+            raise ValueError(f"density must lie between {self.densities[-1]}, the lowest trained, and 1, got {density}")
+        started = time.perf_counter()
+        here = self._thinned(self._resume(model, data, ticket), density)
+        return self._measured(replace(here, round=ticket.round - 1), (), started)
 
     def _round(self, here: Position, fit: Fit) -> tuple[Ticket, Position]:
         started = time.perf_counter()
         here, history = self.prune(here, fit)
+        return self._measured(here, history, started), replace(here, round=here.round + 1)
+
+    def _thinned(self, here: Position, density: float) -> Position:
+        """The full graphs, pruned to a density."""
+        assert isinstance(here, Trained) and here.full_data is not None
+        full = replace(here, data=here.full_data, edges=PruneEdges((), self.protocol.rule))
+        return pruned(full, Stage(here.scorer, 1 - density, density))
+
+    def _measured(self, here: Position, history: Epochs, started: float) -> Ticket:
+        """The trained network on graphs of this density, with norms of its own."""
         assert isinstance(here, Trained) and here.best is not None
-        model = copy.deepcopy(here.model)
+        model, graphs = copy.deepcopy(here.model), here.graph_data.train
         model.load_state_dict(here.best)
         here.masks.verify(model)
+        parts = torch.arange(len(graphs)).tensor_split(-(-len(graphs) // _BATCH))  # of equal size: they weigh alike
+        recalibrate_(model, (graphs.batch(part) for part in parts))
         val, test = (measured(model, here.data, split) for split in ("val", "test"))
-        result = FitResult(here.best, here.best, here.epoch, val, test)
-        ticket = self._ticket(here, result, history, time.perf_counter() - started)
-        return ticket, replace(here, round=here.round + 1)
+        result = FitResult(dict(model.state_dict()), here.best, here.epoch, val, test)
+        return self._ticket(here, result, history, time.perf_counter() - started)
 
     def _start(self, model: nn.Module, data: AnyData) -> Position:
         here = super()._start(model, data)
@@ -170,18 +200,17 @@ class GICP(Method):
         after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
         here.model.load_state_dict(after.rewind)
         here = replace(here, round=after.round)
-        scorers = [stage.scorer for stage in after.edges.stages]
-        if not scorers:  # all edges were left: the training is done again
-            return here
-        return replace(here, masks=after.masks, scorer=scorers[-1], best=after.trained, epoch=int(after.row["epoch"]))
+        state = {name: value.clone() for name, value in after.last.items()}
+        scorer, epoch = after.edges.stages[-1].scorer, int(after.row["epoch"])
+        return replace(here, masks=after.masks, scorer=scorer, best=state, epoch=epoch)
 
     def _trained(self, here: Trained, fit: Fit) -> tuple[Trained, Epochs]:
-        scorer = copy.deepcopy(self.predictor)
+        scorer, rule = copy.deepcopy(self.predictor), self.protocol.rule
         assert scorer is not None
-        lowest = self.densities[-1]
-        rule = self.protocol.rule
-        gates = TopGates(Cubic(1.0, lowest, 0, self.stop, 1), self.temperature, self.train_densities == "range")
-        stage = Stage(scorer, 1 - lowest, lowest)
+        schedule = Cubic(1.0, self.densities[-1], 0, self.stop, 1)
+        gates = GradualGates(schedule, self.edge_gates, self.temperature, self.train_densities == "range")
+        middle = self.densities[len(self.densities) // 2]
+        stage = Stage(scorer, 1 - middle, middle)
         joint = GradualNetwork(here.rewound(), scorer, stage, rule, here.graph_data.train, self.predictor_lr, gates)
         dense = MaskSet.dense(here.model, self.selector)
         job = replace(here, round=0).job(joint, dense.prefixed(_PREFIX), "search", self.protocol.select)
@@ -195,12 +224,13 @@ class GICP(Method):
         return replace(here, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
 
     @property
-    def _weights(self) -> _Weights:
-        return _Weights(
+    def _weights(self) -> Weights:
+        return Weights(
             density=self.weight_density,
             stop=self.stop,
             every=self.every,
             candidate_ratio=self.candidate_ratio,
+            scope=self.scope,
             select=self._inside,
         )
 
@@ -230,66 +260,10 @@ class Trained(Position):
     epoch: int = 0
 
 
-class _Weights(FGGP):
-    """Gradual pruning whose epochs count from ``stop`` on, also where no weight goes: edges have a schedule too."""
-
-    def begin(
-        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
-    ) -> Pruning:
-        """Start a run."""
-        return _UpToStop(self, self.first(masks), model, optimizer)
-
-
-class _UpToStop(Pruning):
-    @property
-    def finished(self) -> bool:
-        return self.step >= self._rule.stop and super().finished
-
-
-class TopGates:
-    """Keeps the highest logits of each graph, as removal does; gradients are those of relaxed gates.
-
-    Args:
-        schedule: of the lowest density, over optimiser steps.
-        temperature: of the gradients.
-        over_range: draw each batch's density between the lowest one and 1.
-
-    Attributes:
-        step: optimiser steps taken.
-    """
-
-    def __init__(self, schedule: Cubic, temperature: float, over_range: bool) -> None:
-        self.schedule, self.temperature, self.over_range, self.step = schedule, temperature, over_range, 0
-
-    def __call__(self, logits: Tensor, sizes: Tensor) -> Tensor:
-        """Gates of 0 and 1, shape ``(U,)``."""
-        lowest = self.schedule.density(self.step)
-        density = lowest + (1 - lowest) * float(torch.rand(())) if self.over_range else lowest
-        if density == 1:
-            return torch.ones_like(logits)
-        counts = (sizes.double() * density).round().long()
-        hard = keep_top(logits.detach(), pointers(sizes), counts).to(logits.dtype)
-        soft = (to_share(logits, sizes, density) / self.temperature).sigmoid()
-        return hard + (soft - soft.detach())  # in this order: exactly 0 and 1
-
-
-class GradualNetwork(JointNetwork):
-    """Network and predictor as one module whose gates follow the optimiser's steps."""
-
-    def follow(self, optimizer: Optimizer) -> None:
-        """Count its steps from here on."""
-        stepping(optimizer).register_step_post_hook(self._stepped)
-
-    def _stepped(self, *_: Any) -> None:
-        gates = self._unit_gates
-        assert isinstance(gates, TopGates)
-        gates.step += 1
-
-
 @torch.no_grad()
-def measured(model: nn.Module, data: AnyData, split: Split, batch_size: int = 512) -> float:
+def measured(model: nn.Module, data: AnyData, split: Split) -> float:
     """The metric of a network on a split, in ``eval()`` mode."""
     model.eval()
     samples = data.splits[split]
-    outputs = torch.cat([model(samples.batch(part)) for part in torch.arange(len(samples)).split(batch_size)])
+    outputs = torch.cat([model(samples.batch(part)) for part in torch.arange(len(samples)).split(_BATCH)])
     return data.evaluate(data.labels(samples), outputs, split=split)

@@ -1,0 +1,94 @@
+"""Where a node lies in its graph: its degree and how often a random walk comes back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphprune.graphs.pairs import arcs_of
+from graphprune.graphs.segments import graph_of_nodes, ranges
+
+LARGEST = 8192  # nodes of a graph; 512 MiB for each of its matrices in double precision
+_AT_ONCE = 1 << 22  # entries of the matrices of a few small graphs
+
+
+def walk_features(data: Data, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Degrees and return probabilities of random walks, which tell rings, chains, hubs and their sizes apart.
+
+    The random-walk encoding of Dwivedi et al. ("Graph Neural Networks with Learnable Structural and Positional
+    Representations", ICLR 2022), with the degree in place of the first step, after which no walk has come back. Arcs
+    count as undirected edges, several between two nodes as one, self-loops not at all.
+
+    Args:
+        data: a graph or a batch; a row depends on its own graph alone.
+        steps: of the longest walk, at least 2.
+        dtype: of the computation.
+
+    Returns:
+        Shape ``(N, steps)``: log(1 + degree), then the probabilities to be back after 2, 3, ..., ``steps`` steps (0 for
+        a node without neighbours).
+
+    Raises:
+        ValueError: fewer than two steps, no ``edge_index``, or a graph too large for a matrix of all pairs of nodes.
+    """
+    if steps < 2:
+        raise ValueError(f"walks of at least 2 steps are needed to come back, got {steps}")
+    arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
+    graph, ptr = graph_of_nodes(data, nodes, arcs.device)
+    sizes = ptr.diff()
+    if nodes and int(sizes.max()) > LARGEST:
+        raise ValueError(
+            f"graph {int(sizes.argmax())} has {int(sizes.max()):,} nodes; return probabilities need a matrix of all "
+            f"pairs of nodes, for which {LARGEST:,} is the limit: use a predictor with walks=0"
+        )
+    out = torch.zeros(nodes, steps, dtype=dtype, device=arcs.device)
+    arcs = arcs[:, arcs[0] != arcs[1]]
+    order = torch.argsort(graph[arcs[0]], stable=True)
+    source, target = arcs[:, order]
+    arc_ptr = torch.searchsorted(graph[source], torch.arange(len(sizes) + 1, device=arcs.device))
+    for members in _alike(sizes):
+        width, count = int(sizes[members].max()), len(members)
+        place = torch.full((len(sizes),), -1, device=arcs.device)
+        place[members] = torch.arange(count, device=arcs.device)
+        mine = ranges(arc_ptr[members], arc_ptr[members + 1] - arc_ptr[members])
+        adjacency = torch.zeros(count, width, width, dtype=dtype, device=arcs.device)
+        row, first = place[graph[source[mine]]], ptr[graph[source[mine]]]
+        adjacency[row, source[mine] - first, target[mine] - first] = 1
+        adjacency[row, target[mine] - first, source[mine] - first] = 1
+        column = torch.arange(width, device=arcs.device)
+        inside = column < sizes[members][:, None]
+        out[(ptr[members][:, None] + column)[inside]] = _walks(adjacency, steps)[inside]
+    return out
+
+
+def _walks(adjacency: Tensor, steps: int) -> Tensor:
+    """Of each node of several graphs, ``(B, n, n)`` to ``(B, n, steps)``."""
+    degree = adjacency.sum(-1)
+    scale = degree.clamp(min=1).rsqrt()
+    once = (
+        adjacency * scale[:, :, None] * scale[:, None, :]
+    )  # similar to the walk's matrix: the same diagonals of powers
+    found, power = [degree.log1p()], once
+    while len(found) < steps:  # once is symmetric, and so the diagonal of a product of two powers a sum of products
+        found.append((power * power).sum(-1))
+        if len(found) < steps:
+            longer = power @ once
+            found.append((power * longer).sum(-1))
+            power = longer
+    return torch.stack(found, -1)
+
+
+def _alike(sizes: Tensor) -> Iterator[Tensor]:
+    """Numbers of the graphs that have nodes, in groups of similar size that bound the memory."""
+    order = torch.argsort(sizes)
+    order = order[sizes[order] > 0]
+    start, widths = 0, sizes[order].tolist()
+    while start < len(widths):
+        stop, limit = start + 1, max(8, widths[start] * 3 // 2)
+        while stop < len(widths) and widths[stop] <= limit and (stop + 1 - start) * widths[stop] ** 2 <= _AT_ONCE:
+            stop += 1
+        yield order[start:stop]
+        start = stop

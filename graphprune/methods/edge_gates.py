@@ -1,0 +1,113 @@
+"""How an edge predictor's logits act while it trains: as weights, as chances, or as removal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graphprune.graphs.segments import pointers
+from graphprune.masks import keep_top
+from graphprune.masks.gates import straight_through
+
+_HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
+
+# From logits of units, (U,), and how many of them compete with each other, (S,) summing to U, to gates, (U,).
+UnitGates = Callable[[Tensor, Tensor], Tensor]
+
+
+def soft_gates(logits: Tensor, sizes: Tensor) -> Tensor:
+    """The sigmoid of each logit: every edge stays, weighed by its score (the ICPG authors')."""
+    return logits.sigmoid()
+
+
+@dataclass(frozen=True)
+class SampledGates:
+    """Each edge is there or not, by chance: Gumbel gates, hard in the forward pass, relaxed in the backward pass.
+
+    The predictor's logits rank edges; how many stay is not theirs to say but the pruning rate's. So the logits of the
+    edges that compete are shifted by one number, after which just ``share`` of them stays on average. This number
+    follows from the logits, and gradients know that: to raise one edge's logit is to lower its rivals' chances.
+
+    Args:
+        share: of each graph's units that stay on average, between 0 and 1.
+        temperature: of the backward pass, above 0.
+    """
+
+    share: float
+    temperature: float
+
+    def __call__(self, logits: Tensor, sizes: Tensor) -> Tensor:
+        """Gates of 0 and 1, shape ``(U,)``."""
+        return straight_through(to_share(logits, sizes, self.share), self.temperature)
+
+
+@dataclass(frozen=True)
+class TopGates:
+    """The highest logits of each graph stay, as when a ticket prunes it; gradients are those of relaxed gates.
+
+    In the backward pass a gate has the gradient of ``sigmoid((logit - c) / temperature)``, where c is the one number of
+    its graph with which the sigmoids' mean is ``share`` (straight-through, Bengio et al. 2013): to raise one edge's
+    logit is to lower its rivals'.
+
+    Args:
+        share: of each graph's units that stay, rounded to whole ones, between 0 and 1.
+        temperature: of the backward pass, above 0.
+    """
+
+    share: float
+    temperature: float
+
+    def __call__(self, logits: Tensor, sizes: Tensor) -> Tensor:
+        """Gates of 0 and 1, shape ``(U,)``."""
+        counts = (sizes.double() * self.share).round().long()
+        hard = keep_top(logits.detach(), pointers(sizes), counts).to(logits.dtype)
+        soft = (to_share(logits, sizes, self.share) / self.temperature).sigmoid()
+        return hard + (soft - soft.detach())  # in this order: exactly 0 and 1
+
+
+# By the word for them: gates that leave a share of the edges, with a temperature.
+REMOVING: Mapping[str, Callable[[float, float], UnitGates]] = {"gumbel": SampledGates, "top": TopGates}
+
+
+def to_share(logits: Tensor, sizes: Tensor, share: float) -> Tensor:
+    """Shift logits so that the mean of their sigmoids is a given one in every segment.
+
+    Args:
+        logits: finite, shape ``(U,)``.
+        sizes: of the segments, one behind the other; shape ``(S,)``, summing to U.
+        share: the mean of each segment, between 0 and 1.
+
+    Returns:
+        Shape ``(U,)``; adding a number to a segment's logits changes nothing, and gradients sum to 0 there.
+    """
+    if not logits.numel():
+        return logits
+    wide, wanted = logits.double(), share * sizes.double()
+    with torch.no_grad():
+        # At one end no sigmoid is below the share, at the other none above it.
+        odds = float(torch.tensor(share, dtype=torch.float64).logit(eps=1e-12))
+        low, high = ((end - odds).expand(len(sizes)) for end in wide.aminmax())
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            many = _sums((wide - _spread(middle, sizes, wide)).sigmoid(), sizes) > wanted
+            low, high = torch.where(many, middle, low), torch.where(many, high, middle)
+        shift = (low + high) / 2
+        open_ = (wide - _spread(shift, sizes, wide)).sigmoid()
+        slope = open_ * (1 - open_)
+        total = _sums(slope, sizes).clamp(min=torch.finfo(slope.dtype).tiny)
+    # Adds 0, with the gradient of the solution: that of the logits' mean, weighted by the slopes.
+    shift = shift + _sums(slope * (wide - wide.detach()), sizes) / total
+    return (wide - _spread(shift, sizes, wide)).to(logits.dtype)
+
+
+def _sums(values: Tensor, sizes: Tensor) -> Tensor:
+    """Of each segment; in a fixed order, unlike index_add on a GPU, so that the same draws open the same gates."""
+    return torch.segment_reduce(values, "sum", lengths=sizes, unsafe=True)
+
+
+def _spread(values: Tensor, sizes: Tensor, like: Tensor) -> Tensor:
+    """Each segment's value for all of its members."""
+    return values.repeat_interleave(sizes, output_size=len(like))
