@@ -10,7 +10,7 @@ from graphprune.graphs import EdgePredictor, PackedGraphs, score_arcs
 from tests.graphs.samples import arcs, molecule, random_graph, shake, to_index
 
 ENCODERS = ["gcn", "gin", "gat", "mlp"]
-SCORES = ["concat_mlp", "inner_product"]
+SCORES = ["concat_mlp", "inner_product", "bilinear"]
 ALL = [(encoder, score) for encoder in ENCODERS for score in SCORES]
 
 
@@ -32,14 +32,15 @@ def test_every_predictor_trains_and_scores_each_arc(encoder, score, features):
     assert torch.equal(again.eval()(batch), model.eval()(batch))
 
 
+@pytest.mark.parametrize("walks", [0, 5])
 @pytest.mark.parametrize(("encoder", "score"), ALL)
 @settings(max_examples=20)
 @given(graph=arcs(min_nodes=1), data=st.data())
-def test_relabelling_nodes_relabels_the_scores(encoder, score, graph, data):
+def test_relabelling_nodes_relabels_the_scores(encoder, score, walks, graph, data):
     nodes, found = graph
     place = torch.tensor(data.draw(st.permutations(range(nodes))))
     x = torch.randn(nodes, 4, generator=torch.Generator().manual_seed(len(found)))
-    model = predictor(encoder, score)
+    model = predictor(encoder, score, walks=walks)
     scores = score_arcs(model, Data(x=x, edge_index=to_index(found)))
     renamed = torch.empty_like(x)
     renamed[place] = x
@@ -67,9 +68,33 @@ def test_concat_mlp_knows_directions_and_inner_products_do_not():
     back = Data(x=data.x, edge_index=data.edge_index)
     place = {tuple(arc): i for i, arc in enumerate(data.edge_index.t().tolist())}
     other = torch.tensor([place[v, u] for u, v in data.edge_index.t().tolist()])
-    product, concat = (score_arcs(predictor(score=score), back) for score in SCORES[::-1])
+    product, concat = (score_arcs(predictor(score=score), back) for score in ("inner_product", "concat_mlp"))
     assert torch.equal(product, product[other])
     assert not torch.allclose(concat, concat[other])
+
+
+def test_the_worth_of_an_end_depends_on_the_other_one_in_a_bilinear_score_alone():
+    data = Data(x=torch.randn(4, 4), edge_index=to_index([(u, v) for u in range(4) for v in range(4)]))
+
+    def interaction(score):
+        logits = score_arcs(predictor("mlp", score), data).view(4, 4)
+        return float((logits[0, 2] - logits[1, 2] - logits[0, 3] + logits[1, 3]).abs())
+
+    assert interaction("concat_mlp") < 1e-9
+    assert interaction("bilinear") > 1e-3
+
+
+def test_walks_tell_edges_apart_that_features_do_not():
+    ring, chain = [(i, (i + 1) % 5) for i in range(5)], [(4, 5), (5, 6)]
+    both = [(v, u) for u, v in ring + chain]
+    data = Data(x=torch.ones(7, 4), edge_index=to_index(ring + chain + both))
+    blind, seeing = (score_arcs(predictor("mlp", walks=walks), data) for walks in (0, 6))
+    assert float(blind.std()) < 1e-12 < 1e-6 < float(seeing.std())
+
+
+def test_predictors_from_before_there_were_walks_are_described_as_ever():
+    assert "walks" not in EdgePredictor(4).config()
+    assert EdgePredictor(4, walks=6).config()["walks"] == 6
 
 
 def test_scoring_changes_nothing_and_needs_no_evaluation_mode():
@@ -90,10 +115,13 @@ def test_scoring_changes_nothing_and_needs_no_evaluation_mode():
 
 @pytest.mark.parametrize(("encoder", "score"), ALL)
 @pytest.mark.parametrize("features", [4, "ogb-mol"])
-@pytest.mark.parametrize("layers", [1, 3])
-def test_a_folded_predictor_gives_the_same_scores(encoder, score, features, layers):
+@pytest.mark.parametrize(("layers", "walks"), [(1, 0), (3, 0), (3, 4)])
+def test_a_folded_predictor_gives_the_same_scores(encoder, score, features, layers, walks):
     graphs = [molecule(i) if features == "ogb-mol" else random_graph(i, loops=True) for i in range(4)]
-    batch, model = Batch.from_data_list(graphs), predictor(encoder, score, features, layers=layers).double()
+    batch, model = (
+        Batch.from_data_list(graphs),
+        predictor(encoder, score, features, layers=layers, walks=walks).double(),
+    )
     before = copy.deepcopy(model.state_dict())
     torch.testing.assert_close(model.folded()(batch), model(batch), rtol=0, atol=1e-9)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -142,6 +170,8 @@ def test_edge_weights_reach_the_gcn():
         ({"hidden": 0}, "at least 1"),
         ({"layers": 0}, "at least 1"),
         ({"features": "ogb"}, "features must be"),
+        ({"walks": 1}, "walks must be 0 or at least 2"),
+        ({"walks": -2}, "walks must be 0 or at least 2"),
     ],
 )
 def test_nonsense_is_refused(arguments, message):

@@ -274,6 +274,26 @@ def test_runs_from_before_there_were_gates_can_go_on(data: GraphData) -> None:
             next(other.rounds(model, data, plain_fit(1), after=new))
 
 
+def test_straight_through_training_meets_the_edges_that_the_round_would_keep(data: GraphData) -> None:
+    method, met = icpg(data, edge_gates="top", rounds=1), []
+
+    def fit(job: Any) -> Any:
+        if job.phase == "search":
+            batch = job.data.train.batch(torch.arange(len(job.data.train)))
+            gates = job.model.train().gates(batch).detach()
+            met.append((batch.batch[batch.edge_index[0]], gates))
+        return plain_fit(1)(job)
+
+    next(method.rounds(network(data), data, fit))
+    graph, gates = met[0]
+    for number in range(len(data.train)):
+        here = gates[graph == number]
+        assert set(here.tolist()) <= {0.0, 1.0} and int(here.sum()) == 2 * round(0.75 * len(here) / 2)
+    assert digest(next(method.rounds(network(data), data, train()))) != digest(
+        next(icpg(data, rounds=1).rounds(network(data), data, train()))
+    )
+
+
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_a_temperature_that_is_not_above_0_is_refused(temperature: float, data: GraphData) -> None:
     with pytest.raises(ValueError, match="temperature must be above 0"):
