@@ -44,7 +44,7 @@ def main() -> None:
     options.add_argument("--edge-rate", type=float, default=0.05)
     options.add_argument("--lr", type=float, default=5e-3)
     options.add_argument("--models", nargs="+", default=["gin", "gcn", "sage"])
-    options.add_argument("--edge-gates", nargs="+", choices=get_args(EdgeGates), default=list(get_args(EdgeGates)))
+    options.add_argument("--edge-gates", nargs="+", choices=get_args(EdgeGates), default=["soft", "gumbel"])
     options.add_argument("--temperature", type=float, default=1.0, help="of Gumbel gates")
     args = options.parse_args()
     torch.set_num_threads(args.threads)
