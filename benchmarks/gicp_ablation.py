@@ -4,7 +4,7 @@ python benchmarks/gicp_ablation.py --runs runs/gicp-ablation --threads 1 --json 
 
 Each arm is GICP with one thing changed; all arms of a seed start from the same network. ``val`` and ``test`` are mean
 accuracies over the tickets from 75 % down to 18 % of the edges, ``gain`` is the mean paired difference of ``val`` to
-GICP itself, with the half width of its 95 % t interval over seeds. Epochs are selected on validation graphs.
+GICP itself over seeds, with its 95 % interval. Epochs are selected on validation graphs.
 
 - ``additive``, ``no-walks``, ``icpg-predictor``: scores that are sums of both ends', no walks, neither
 - ``norms-as-trained``: the same tickets, whose norms are not counted anew
@@ -16,6 +16,8 @@ GICP itself, with the half width of its 95 % t interval over seeds. Epochs are s
 - ``from-epoch-10``: the network starts from ten epochs of dense training, not from its initial weights
 - ``warm-predictor``: the predictor starts from the one that GICP has trained
 - ``lowest-42``: trained for 42 % of the edges alone, and compared there with GICP
+- ``icpg``, ``icpg-knows``, ``icpg-top``: ICPG at the same densities (12 trainings), with GICP's predictor, and with
+  straight-through removal while it trains
 - ``dense``, ``dense-with-walks``: all edges; with the predictor's walk features beside the network's own inputs
 
 Finished runs lie in the folder ``--runs`` and are not repeated. ``--root`` is a folder or archive of NCI1's raw files.
@@ -30,17 +32,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
 from common import parser, report
-from scipy.stats import t as student
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import graphprune as gp
+from graphprune.bench.stats import interval
 from graphprune.graphs import edge_units
 from graphprune.graphs.counting import unit_sizes
 from graphprune.graphs.walks import walk_features
@@ -102,10 +104,8 @@ def _summary(rows: list[Row], base: list[Row]) -> Row:
             return summary | {"runs": len(rows)}
         gains.append(fmean(row["val"][density] - other["val"][density] for density in shared))
     if rows is not base:
-        summary["gain"] = round(fmean(gains), 4)
-        if len(gains) > 1:
-            wide = float(student.ppf(0.975, len(gains) - 1)) * stdev(gains) / math.sqrt(len(gains))
-            summary["gain_half_width"] = round(wide, 4)
+        found = interval(gains)
+        summary["gain"] = {"mean": round(found.mean, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
     return summary | {"runs": len(rows), "seconds": round(fmean(row["seconds"] for row in rows), 1)}
 
 
@@ -136,6 +136,14 @@ def _row(tickets: list[gp.Ticket], densities: tuple[float, ...] = DENSITIES) -> 
 def _plain(data: gp.data.GraphData, epochs: int, seed: int, _: Path, **changes: Any) -> Row:
     method = _gicp(data, epochs, seed, **changes)
     return _row(list(method.rounds(_network(data, seed), data, _fit(epochs, seed))), method.densities)
+
+
+def _icpg(data: gp.data.GraphData, epochs: int, seed: int, _: Path, **changes: Any) -> Row:
+    knows = {key: changes.pop(key) for key in ("score", "walks") if key in changes}
+    torch.manual_seed(1000 + seed)
+    predictor = gp.EdgePredictor.for_data(data, hidden=64, **knows)
+    method = gp.ICPG(rounds=len(DENSITIES), edge_rate=0.25, weight_rate=0.0, predictor=predictor, **changes)
+    return _row(list(method.rounds(_network(data, seed), data, _fit(epochs, seed))))
 
 
 def _base(data: gp.data.GraphData, epochs: int, seed: int, runs: Path) -> Row:
@@ -285,6 +293,9 @@ ARMS: dict[str, Callable[[gp.data.GraphData, int, int, Path], Row]] = {
     "warm-predictor": _warm,
     "ranked": _ranked,
     "temperature-3": partial(_plain, temperature=3.0),
+    "icpg": _icpg,
+    "icpg-knows": partial(_icpg, score="bilinear", walks=16),
+    "icpg-top": partial(_icpg, edge_gates="top"),
     "dense": _dense,
     "dense-with-walks": partial(_dense, walks=True),
 }

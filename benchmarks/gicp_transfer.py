@@ -10,8 +10,8 @@ python benchmarks/gicp_transfer.py --runs runs/gicp-transfer --tickets runs/gicp
 benchmarks/gicp_nci1.yaml``), prunes all graphs; a new GIN, SAGE and GCN are trained on what it leaves, on as many
 random edges, and on all edges.
 
-Accuracies are of test graphs, means over seeds; ``over_random`` is the mean paired difference to random edges with the
-half width of its 95 % t interval. Finished runs lie in the folder ``--runs`` and are not repeated.
+Accuracies are of test graphs, means over seeds; ``over_random`` is the mean paired difference to random edges with its
+95 % interval. Finished runs lie in the folder ``--runs`` and are not repeated.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
 from common import parser, report
-from scipy.stats import t as student
 from torch import nn
 
 import graphprune as gp
+from graphprune.bench.stats import interval
 from graphprune.graphs import EdgeRule, PruneEdges, RandomEdges, Stage
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.methods import Dense, NoEdges, Sparsifier
@@ -81,10 +81,8 @@ def _summary(rows: list[Row]) -> dict[str, Any]:
     for key in rows[0]:
         source, _, where = key.partition(" ")
         if source == "gicp":
-            gains = [row[key] - row[f"random {where}"] for row in rows]
-            wide = student.ppf(0.975, len(gains) - 1) * stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
-            half = None if wide is None else round(float(wide), 4)
-            summary[f"over_random {where}"] = {"gain": round(fmean(gains), 4), "half_width": half}
+            gain = interval(row[key] - row[f"random {where}"] for row in rows)
+            summary[f"over_random {where}"] = [round(value, 4) for value in (gain.mean, gain.low, gain.high)]
     return summary | {"seeds": len(rows)}
 
 
