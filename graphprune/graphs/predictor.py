@@ -14,7 +14,7 @@ from graphprune.graphs.adjacency import Adjacency, Degree
 from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINLayer
 from graphprune.graphs.encoders import CategoricalEncoder, FeatureEncoder, Features, node_encoder, node_inputs
 from graphprune.graphs.fold import fold_after, fold_before
-from graphprune.graphs.walks import walk_features
+from graphprune.graphs.walks import RETURN_WALKS, walk_features
 
 Encoder = Literal["gcn", "gin", "gat", "mlp"]
 Score = Literal["concat_mlp", "inner_product", "bilinear"]
@@ -81,7 +81,7 @@ class EdgePredictor(nn.Module):
         if walks:  # those of predictors without are as they were before there was a choice
             self._config["walks"] = walks
         self.node_encoder = node_encoder(features, hidden)
-        self.walk_encoder = FeatureEncoder(walks, hidden) if walks else None
+        self.walks, self.walk_encoder = walks, FeatureEncoder(walks, hidden) if walks else None
         self.start: nn.Module = nn.ReLU(inplace=True)
         self.convs = nn.ModuleList(_layer(encoder, hidden, degree) for _ in range(layers))
         # GIN's own network normalises; the others see normalised input.
@@ -115,7 +115,8 @@ class EdgePredictor(nn.Module):
         adjacency = Adjacency(edge_index, x.size(0), None, data.get("edge_weight"), dtype)
         z: Tensor = self.node_encoder(x)
         if self.walk_encoder is not None:
-            z = z + self.walk_encoder(walk_features(data, self.walk_encoder.in_dim, dtype))
+            counted = data.get(RETURN_WALKS)
+            z = z + self.walk_encoder(walk_features(data, self.walks, dtype) if counted is None else counted)
         z = self.start(z)
         for depth, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True), start=1):
             z = conv(norm(z), adjacency)

@@ -11,6 +11,9 @@ from torch_geometric.data import Data
 from graphprune.graphs.pairs import arcs_of
 from graphprune.graphs.segments import graph_of_nodes, ranges
 
+# Node attribute: walk features counted beforehand, of the graph as it is.
+RETURN_WALKS = "return_walks"
+
 LARGEST = 8192  # nodes of a graph; 512 MiB for each of its matrices in double precision
 _AT_ONCE = 1 << 22  # entries of the matrices of a few small graphs
 

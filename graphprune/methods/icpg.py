@@ -13,7 +13,7 @@ from graphprune.graphs import EdgePredictor, RandomEdges, Stage, supports
 from graphprune.masks import magnitude, random
 from graphprune.methods.edge_gates import REMOVING, soft_gates
 from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.joint import JointNetwork
+from graphprune.methods.joint import JointNetwork, with_walks
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 
 EdgeGates = Literal["soft", "gumbel", "top"]
@@ -114,7 +114,8 @@ class ICPG(IterativeMethod):
             gates = soft_gates if removing is None else removing(1 - self.edge_rate, self.temperature)
             rule, train = self.protocol.rule, here.data.train
             model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
-        result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
+        job = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select)
+        result = (job if scorer is None else with_walks(job)).run(fit)
         if scorer is not None:
             best = {name: value for name, value in result.best.items() if name.startswith("predictor.")}
             scorer.load_state_dict({name.removeprefix("predictor."): value for name, value in best.items()})

@@ -9,13 +9,33 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphprune.data.base import Split
 from graphprune.graphs import EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs, edge_units
 from graphprune.graphs.counting import in_chunks, unit_sizes
 from graphprune.graphs.encoders import node_inputs
 from graphprune.graphs.prune import keep_arcs
+from graphprune.graphs.walks import RETURN_WALKS, walk_features
 from graphprune.methods.edge_gates import UnitGates, soft_gates
-from graphprune.methods.fit import TrainingDiverged
+from graphprune.methods.fit import FitJob, TrainingDiverged
 from graphprune.methods.position import ORIGINAL_UNITS
+
+_MOST_WALKED = 1 << 27  # numbers of walk features in memory, 512 MiB; larger sets are walked batch by batch
+
+
+def with_walks(job: FitJob) -> FitJob:
+    """A joint training whose graphs bring along what the predictor reads of their walks: counted once, not each epoch.
+
+    Behind the training nothing has it: pruned graphs have other walks.
+    """
+    steps = getattr(job.model.get_submodule("predictor"), "walks", 0)
+    splits: dict[Split, PackedGraphs] = job.data.splits
+    if not steps or steps * sum(graphs.num_nodes for graphs in splits.values()) > _MOST_WALKED:
+        return job
+    counted = {}
+    for split, graphs in splits.items():
+        walks = torch.cat([walk_features(batch, steps) for batch in in_chunks(graphs, EdgeRule())])
+        counted[split] = graphs.with_node(**{RETURN_WALKS: walks})
+    return replace(job, data=job.data.with_splits(**counted))
 
 
 class JointNetwork(nn.Module):

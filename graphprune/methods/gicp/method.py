@@ -22,6 +22,7 @@ from graphprune.methods.fit import AnyData, Fit, FitResult, State
 from graphprune.methods.gicp.training import GradualGates, GradualNetwork, Removal, Weights
 from graphprune.methods.gradual import SCOPES
 from graphprune.methods.in_training import steps
+from graphprune.methods.joint import with_walks
 from graphprune.methods.method import Epochs, Method
 from graphprune.methods.norms import recalibrate_
 from graphprune.methods.one_training import open_density
@@ -75,7 +76,7 @@ class GICP(Method):
         densities: of edges, one ticket each, the highest first; the last is the lowest that is trained.
         weight_density: share of the prunable weights that is left in all tickets; 1: weights stay.
         stop: optimiser step at which the final densities are reached.
-        every: optimiser steps between two prunings of weights.
+        every: optimiser steps between two prunings of weights; the last one is at ``stop``.
         candidate_ratio: of :class:`FGGP`; 1: by magnitude alone.
         scope: weights compete over all layers (``"global"``), or within each (``"layer"``), which then keeps its share.
         edge_gates: how edges are removed while the network trains: ``"top"``, the lowest ones of each graph; or
@@ -214,7 +215,7 @@ class GICP(Method):
         joint = GradualNetwork(here.rewound(), scorer, stage, rule, here.graph_data.train, self.predictor_lr, gates)
         dense = MaskSet.dense(here.model, self.selector)
         job = replace(here, round=0).job(joint, dense.prefixed(_PREFIX), "search", self.protocol.select)
-        result = replace(job, pruner=self._weights).run(fit)
+        result = replace(with_walks(job), pruner=self._weights).run(fit)
         own = {name: value for name, value in result.best.items() if name.startswith("predictor.")}
         scorer.load_state_dict({name.removeprefix("predictor."): value for name, value in own.items()})
         best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
@@ -228,7 +229,7 @@ class GICP(Method):
         return Weights(
             density=self.weight_density,
             stop=self.stop,
-            every=self.every,
+            every=min(self.every, self.stop),
             candidate_ratio=self.candidate_ratio,
             scope=self.scope,
             select=self._inside,
