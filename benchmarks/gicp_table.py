@@ -5,7 +5,7 @@ python benchmarks/gicp_table.py --split val      # validation metrics, by which 
 
 The others' rows are those of ``fair.yaml`` (third round: 39 % of the edges, 87.5 % of the weights) and ``molhiv.yaml``
 (second round: 36 % and 84 %), GICP's those of ``gicp.yaml`` and ``molhiv_gicp.yaml``, on the same splits, with the same
-networks and seeds. In brackets: runs. Differences are paired over the seeds or folds that both have, with 95 % intervals;
+networks and seeds. In brackets: runs. Differences are paired over the seeds or folds of both, with 95 % intervals;
 fewer than five claim nothing.
 """
 
