@@ -32,7 +32,7 @@ from graphprune.bench.small import model_of
 from graphprune.measure import Chain, draw_class_maps, draw_importance, draw_pathways, symmetry, trace, trim_
 from graphprune.measure.pictures import MOST
 from graphprune.models.image import ImageClassifier, Shape
-from graphprune.train.tasks import evaluate
+from graphprune.train import evaluate
 
 ORIGIN = ("method", "data", "model", "protocol", "seed", "round", "epoch", "epochs_trained", "val_metric")
 

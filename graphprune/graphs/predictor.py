@@ -14,7 +14,7 @@ from graphprune.graphs.adjacency import Adjacency, Degree
 from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINLayer
 from graphprune.graphs.encoders import CategoricalEncoder, FeatureEncoder, Features, node_encoder, node_inputs
 from graphprune.graphs.fold import fold_after, fold_before
-from graphprune.graphs.walks import RETURN_WALKS, walk_features
+from graphprune.graphs.walks import MOST_STEPS, RETURN_WALKS, walk_features
 
 Encoder = Literal["gcn", "gin", "gat", "mlp"]
 Score = Literal["concat_mlp", "inner_product", "bilinear"]
@@ -47,7 +47,7 @@ class EdgePredictor(nn.Module):
         layers: convolutions (authors: 3).
         degree: over which end of the arcs GCN sums degrees (authors: ``"source"``; the same on symmetric graphs).
         walks: the node features are joined by the degree and the return probabilities of random walks of 2 to this many
-            steps (see :func:`~graphprune.graphs.walks.walk_features`), at least 2; 0: by nothing (authors).
+            steps (see :func:`~graphprune.graphs.walks.walk_features`), from 2 to 128; 0: by nothing (authors).
 
     Raises:
         ValueError: an unknown encoder or score, a size out of range, or a width that the attention heads do not divide.
@@ -66,8 +66,8 @@ class EdgePredictor(nn.Module):
         super().__init__()
         if min(hidden, layers) < 1:
             raise ValueError(f"hidden and layers must be at least 1, got {hidden=} and {layers=}")
-        if walks < 0 or walks == 1:
-            raise ValueError(f"walks must be 0 or at least 2, after which a walk can be back, got {walks}")
+        if walks and not 2 <= walks <= MOST_STEPS:
+            raise ValueError(f"walks must be 0, or from 2, when a walk can be back, to {MOST_STEPS}, got {walks}")
         if score not in get_args(Score):
             raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}")
         self._config = {
@@ -115,8 +115,7 @@ class EdgePredictor(nn.Module):
         adjacency = Adjacency(edge_index, x.size(0), None, data.get("edge_weight"), dtype)
         z: Tensor = self.node_encoder(x)
         if self.walk_encoder is not None:
-            counted = data.get(RETURN_WALKS)
-            z = z + self.walk_encoder(walk_features(data, self.walks, dtype) if counted is None else counted)
+            z = z + self.walk_encoder(self._walks_of(data))
         z = self.start(z)
         for depth, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True), start=1):
             z = conv(norm(z), adjacency)
@@ -130,7 +129,18 @@ class EdgePredictor(nn.Module):
         ends = z if self._scores_nodes else functional.linear(z, self.head.weight.view(2, -1))
         at_source, at_target = ends.unbind(1)
         logits = at_source.index_select(0, source) + at_target.index_select(0, target) + self.head.bias
-        return logits if self.form is None else logits + self.form(z, data.edge_index)
+        return logits if self.form is None else logits + self.form(z, edge_index)
+
+    def _walks_of(self, data: Data) -> Tensor:
+        """Walk features, counted beforehand or now."""
+        counted: Tensor | None = data.get(RETURN_WALKS)
+        if counted is None:
+            return walk_features(data, self.walks)
+        if counted.size(-1) != self.walks:
+            raise ValueError(
+                f"{RETURN_WALKS} has {counted.size(-1)} columns, this predictor reads {self.walks}"
+            )
+        return counted
 
     @torch.no_grad()
     def folded(self) -> Self:

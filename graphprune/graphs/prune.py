@@ -128,7 +128,7 @@ def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: T
             keep = part.score >= stage.threshold
         else:
             units = original[first : first + len(part.size)].to(part.score.device)
-            keep = keep_top(part.score, pointers(part.size), _targets(stage, rule, units, part.size))
+            keep = keep_top(part.score, pointers(part.size), targets(stage, rule, units, part.size))
         pieces.append(part.units.spread(keep, True))
         first += len(part.size)
     return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.bool), stage.threshold
@@ -146,13 +146,14 @@ def _keep_of_all(
         return torch.zeros(0, dtype=torch.bool), None
     score = torch.cat([part.score for part in parts])
     original, size = original.to(score.device).sum(0, keepdim=True), torch.cat([part.size for part in parts])
-    keep = keep_top(score, None, _targets(stage, rule, original, size.sum(0, keepdim=True)))
+    keep = keep_top(score, None, targets(stage, rule, original, size.sum(0, keepdim=True)))
     lowest = float(score[keep].min()) if bool(keep.any()) else float("inf")
     pieces = keep.split([part.score.numel() for part in parts])
     return torch.cat([part.units.spread(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
 
 
-def _targets(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:
+def targets(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:
+    """How many units of each graph stay behind a stage, of those that are left and of the original ones."""
     if rule.count == "floor":
         return left - (left.double() * stage.rate).floor().long()
     # torch.round is Python's round: halves go to the even number.

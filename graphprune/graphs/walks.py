@@ -11,14 +11,16 @@ from torch_geometric.data import Data
 from graphprune.graphs.pairs import arcs_of
 from graphprune.graphs.segments import graph_of_nodes, ranges
 
-# Node attribute: walk features counted beforehand, of the graph as it is.
-RETURN_WALKS = "return_walks"
+# Node attribute: walk features counted beforehand, of the graph as it is. Who changes its arcs has to delete it.
+RETURN_WALKS = "graphprune_walks"
 
-LARGEST = 8192  # nodes of a graph; 512 MiB for each of its matrices in double precision
+MOST_STEPS = 128
+LARGEST = 8192  # nodes of a graph, of which a handful of matrices of 512 MiB are needed at once
 _AT_ONCE = 1 << 22  # entries of the matrices of a few small graphs
 
 
-def walk_features(data: Data, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
+@torch.no_grad()
+def walk_features(data: Data, steps: int) -> Tensor:
     """Degrees and return probabilities of random walks, which tell rings, chains, hubs and their sizes apart.
 
     The random-walk encoding of Dwivedi et al. ("Graph Neural Networks with Learnable Structural and Positional
@@ -27,18 +29,17 @@ def walk_features(data: Data, steps: int, dtype: torch.dtype = torch.float32) ->
 
     Args:
         data: a graph or a batch; a row depends on its own graph alone.
-        steps: of the longest walk, at least 2.
-        dtype: of the computation.
+        steps: of the longest walk, from 2 to 128.
 
     Returns:
-        Shape ``(N, steps)``: log(1 + degree), then the probabilities to be back after 2, 3, ..., ``steps`` steps (0 for
-        a node without neighbours).
+        Shape ``(N, steps)``, float32 out of double precision: log(1 + degree), then the probabilities to be back after
+        2, 3, ..., ``steps`` steps (0 for a node without neighbours).
 
     Raises:
-        ValueError: fewer than two steps, no ``edge_index``, or a graph too large for a matrix of all pairs of nodes.
+        ValueError: another number of steps, no ``edge_index``, or a graph too large for a matrix of all pairs of nodes.
     """
-    if steps < 2:
-        raise ValueError(f"walks of at least 2 steps are needed to come back, got {steps}")
+    if not 2 <= steps <= MOST_STEPS:
+        raise ValueError(f"walks come back after 2 steps at the earliest, and {MOST_STEPS} are the limit, got {steps}")
     arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
     graph, ptr = graph_of_nodes(data, nodes, arcs.device)
     sizes = ptr.diff()
@@ -47,7 +48,7 @@ def walk_features(data: Data, steps: int, dtype: torch.dtype = torch.float32) ->
             f"graph {int(sizes.argmax())} has {int(sizes.max()):,} nodes; return probabilities need a matrix of all "
             f"pairs of nodes, for which {LARGEST:,} is the limit: use a predictor with walks=0"
         )
-    out = torch.zeros(nodes, steps, dtype=dtype, device=arcs.device)
+    out = torch.zeros(nodes, steps, device=arcs.device)
     arcs = arcs[:, arcs[0] != arcs[1]]
     order = torch.argsort(graph[arcs[0]], stable=True)
     source, target = arcs[:, order]
@@ -57,13 +58,13 @@ def walk_features(data: Data, steps: int, dtype: torch.dtype = torch.float32) ->
         place = torch.full((len(sizes),), -1, device=arcs.device)
         place[members] = torch.arange(count, device=arcs.device)
         mine = ranges(arc_ptr[members], arc_ptr[members + 1] - arc_ptr[members])
-        adjacency = torch.zeros(count, width, width, dtype=dtype, device=arcs.device)
+        adjacency = torch.zeros(count, width, width, dtype=torch.float64, device=arcs.device)
         row, first = place[graph[source[mine]]], ptr[graph[source[mine]]]
         adjacency[row, source[mine] - first, target[mine] - first] = 1
         adjacency[row, target[mine] - first, source[mine] - first] = 1
         column = torch.arange(width, device=arcs.device)
         inside = column < sizes[members][:, None]
-        out[(ptr[members][:, None] + column)[inside]] = _walks(adjacency, steps)[inside]
+        out[(ptr[members][:, None] + column)[inside]] = _walks(adjacency, steps)[inside].float()
     return out
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -14,11 +16,18 @@ from graphprune.masks.gates import straight_through
 
 _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
 
-# From logits of units, (U,), and how many of them compete with each other, (S,) summing to U, to gates, (U,).
-UnitGates = Callable[[Tensor, Tensor], Tensor]
+# From logits of units, (U,), how many of them compete with each other, (S,) summing to U, and how many of these are to
+# stay behind the stage, (S,), for gates that ask, to gates, (U,).
+UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
 
 
-def soft_gates(logits: Tensor, sizes: Tensor) -> Tensor:
+def above_zero(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates a temperature."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{attribute.alias} must be above 0 and finite, got {value}")
+
+
+def soft_gates(logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
     """The sigmoid of each logit: every edge stays, weighed by its score (the ICPG authors')."""
     return logits.sigmoid()
 
@@ -39,31 +48,30 @@ class SampledGates:
     share: float
     temperature: float
 
-    def __call__(self, logits: Tensor, sizes: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
         """Gates of 0 and 1, shape ``(U,)``."""
         return straight_through(to_share(logits, sizes, self.share), self.temperature)
 
 
 @dataclass(frozen=True)
 class TopGates:
-    """The highest logits of each graph stay, as when a ticket prunes it; gradients are those of relaxed gates.
+    """As many of the highest logits stay as when a ticket prunes; gradients are those of relaxed gates.
 
     In the backward pass a gate has the gradient of ``sigmoid((logit - c) / temperature)``, where c is the one number of
     its graph with which the sigmoids' mean is ``share`` (straight-through, Bengio et al. 2013): to raise one edge's
     logit is to lower its rivals'.
 
     Args:
-        share: of each graph's units that stay, rounded to whole ones, between 0 and 1.
+        share: of those that compete which stays, between 0 and 1; of the gradients alone, whole units are counted.
         temperature: of the backward pass, above 0.
     """
 
     share: float
     temperature: float
 
-    def __call__(self, logits: Tensor, sizes: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
         """Gates of 0 and 1, shape ``(U,)``."""
-        counts = (sizes.double() * self.share).round().long()
-        hard = keep_top(logits.detach(), pointers(sizes), counts).to(logits.dtype)
+        hard = keep_top(logits.detach(), pointers(sizes), targets()).to(logits.dtype)
         soft = (to_share(logits, sizes, self.share) / self.temperature).sigmoid()
         return hard + (soft - soft.detach())  # in this order: exactly 0 and 1
 

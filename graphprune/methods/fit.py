@@ -39,7 +39,9 @@ class FitJob:
             ``(B, data.num_outputs)``. In the phase ``"search"`` of ICPG this is model and edge predictor in one module:
             in ``train()`` mode edges are weighed,
             in ``eval()`` mode they are removed, so that an ordinary loop does the right thing.
-        data: pruned ``train``, ``val`` and ``test`` graphs, or images. Only ``val`` may select anything.
+        data: pruned ``train``, ``val`` and ``test`` graphs, or images. Only ``val`` may select anything. Graphs may
+            bring along what was counted on their edges (``original_units``, ``graphprune_walks``): a loop that changes
+            edges itself deletes the second.
         masks: which weights stay; attach them to the optimiser.
         round: number of the round, 0 for a dense training.
         phase: ``"search"`` or ``"ticket"``; a search needs no test metric.

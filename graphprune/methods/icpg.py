@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import attrs
@@ -11,7 +12,7 @@ from torch import nn
 
 from graphprune.graphs import EdgePredictor, RandomEdges, Stage, supports
 from graphprune.masks import magnitude, random
-from graphprune.methods.edge_gates import REMOVING, soft_gates
+from graphprune.methods.edge_gates import REMOVING, above_zero, soft_gates
 from graphprune.methods.fit import AnyData, Fit, derive_seed
 from graphprune.methods.joint import JointNetwork, with_walks
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
@@ -23,12 +24,6 @@ def known(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
     """Validates how edges are gated."""
     if value not in get_args(EdgeGates):
         raise ValueError(f"{attribute.alias} must be one of {', '.join(get_args(EdgeGates))}, got {value!r}")
-
-
-def above_zero(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates a temperature."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{attribute.alias} must be above 0 and finite, got {value}")
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +51,7 @@ class ICPG(IterativeMethod):
             budget: of the batch) that removes as large a share on average as the round will, ``edge_rate``. Left as
             they are, logits around 0 would take half of all edges at any rate, and train the network for graphs that no
             ticket meets. c changes no rank within a graph, and ranks are all that pruning asks of scores. ``"top"``:
-            training removes just the edges that the round would remove now, those of lowest score (straight-through).
+            training removes as many edges of each graph as the round will, those of lowest score (straight-through).
         temperature: of ``"gumbel"`` and ``"top"`` in the backward pass, above 0: the gradient is that of
             ``sigmoid((logit - c + noise) / temperature)``, for ``"top"`` without the noise. At 1, the default, that is
             the soft gates' slope at a (noisy) place; higher ones give flatter slopes (3 is published for gates of
@@ -112,10 +107,10 @@ class ICPG(IterativeMethod):
             stage = Stage(scorer, self.edge_rate, self.edge_density(number))
             removing = REMOVING.get(self.edge_gates)
             gates = soft_gates if removing is None else removing(1 - self.edge_rate, self.temperature)
-            rule, train = self.protocol.rule, here.data.train
+            here = replace(here, data=with_walks(here.graph_data, scorer))
+            rule, train = self.protocol.rule, here.graph_data.train
             model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
-        job = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select)
-        result = (job if scorer is None else with_walks(job)).run(fit)
+        result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
         if scorer is not None:
             best = {name: value for name, value in result.best.items() if name.startswith("predictor.")}
             scorer.load_state_dict({name.removeprefix("predictor."): value for name, value in best.items()})

@@ -9,33 +9,32 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.data.base import Split
-from graphprune.graphs import EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs, edge_units
+from graphprune.data import GraphData
+from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs, edge_units
 from graphprune.graphs.counting import in_chunks, unit_sizes
 from graphprune.graphs.encoders import node_inputs
-from graphprune.graphs.prune import keep_arcs
+from graphprune.graphs.prune import keep_arcs, targets
 from graphprune.graphs.walks import RETURN_WALKS, walk_features
 from graphprune.methods.edge_gates import UnitGates, soft_gates
-from graphprune.methods.fit import FitJob, TrainingDiverged
+from graphprune.methods.fit import TrainingDiverged
 from graphprune.methods.position import ORIGINAL_UNITS
 
 _MOST_WALKED = 1 << 27  # numbers of walk features in memory, 512 MiB; larger sets are walked batch by batch
 
 
-def with_walks(job: FitJob) -> FitJob:
-    """A joint training whose graphs bring along what the predictor reads of their walks: counted once, not each epoch.
+def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
+    """Graphs that bring along what a predictor reads of their walks: counted once a training, not each epoch.
 
     Behind the training nothing has it: pruned graphs have other walks.
     """
-    steps = getattr(job.model.get_submodule("predictor"), "walks", 0)
-    splits: dict[Split, PackedGraphs] = job.data.splits
-    if not steps or steps * sum(graphs.num_nodes for graphs in splits.values()) > _MOST_WALKED:
-        return job
+    steps = predictor.walks if isinstance(predictor, EdgePredictor) else 0
+    if not steps or steps * sum(graphs.num_nodes for graphs in data.splits.values()) > _MOST_WALKED:
+        return data
     counted = {}
-    for split, graphs in splits.items():
-        walks = torch.cat([walk_features(batch, steps) for batch in in_chunks(graphs, EdgeRule())])
-        counted[split] = graphs.with_node(**{RETURN_WALKS: walks})
-    return replace(job, data=job.data.with_splits(**counted))
+    for split, graphs in data.splits.items():
+        walks = [walk_features(batch, steps) for batch in in_chunks(graphs, EdgeRule())]
+        counted[split] = graphs.with_node(**{RETURN_WALKS: torch.cat(walks)}) if walks else graphs
+    return data.with_splits(**counted)
 
 
 class JointNetwork(nn.Module):
@@ -98,10 +97,15 @@ class JointNetwork(nn.Module):
         units = edge_units(edge_index, int(batch.num_nodes or 0), self._rule.unit)
         logits = units.mean(self.predictor(batch))
         self._check(bool(logits.isfinite().all()))
-        sizes = unit_sizes(units, batch)
-        if self._rule.budget == "global":
+        whole, sizes = self._rule.budget == "global", unit_sizes(units, batch)
+        if whole:
             sizes = sizes.sum()[None]
-        return units.spread(self._unit_gates(logits, sizes), 1.0)
+
+        def staying() -> Tensor:
+            original = self._original(batch)
+            return targets(self._stage, self._rule, original.sum()[None] if whole else original, sizes)
+
+        return units.spread(self._unit_gates(logits, sizes, staying), 1.0)
 
     @staticmethod
     def _check(finite: bool) -> None:
@@ -110,11 +114,17 @@ class JointNetwork(nn.Module):
                 "the edge predictor's scores are not finite; lower its learning rate or check the data"
             )
 
+    @staticmethod
+    def _original(batch: Data) -> Tensor:
+        """Units of each graph before any pruning."""
+        original: Tensor | None = batch.get(ORIGINAL_UNITS)
+        if original is None:
+            raise ValueError(f"the graphs have lost their attribute {ORIGINAL_UNITS!r}: take them from job.data")
+        return original
+
     @torch.no_grad()
     def _keep(self, batch: Data) -> Tensor:
-        original = batch.get(ORIGINAL_UNITS)
-        if original is None:
-            raise ValueError(f"the graphs have lost their attribute {ORIGINAL_UNITS!r}: evaluate on job.data.val")
+        original = self._original(batch)
         self._check(all(bool(value.isfinite().all()) for value in self.predictor.state_dict().values()))
         stage = self._stage
         if self._rule.budget == "global":

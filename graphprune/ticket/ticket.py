@@ -37,7 +37,7 @@ class Ticket:
         edges: how graphs are pruned, by the stages of all rounds.
         rewind: the complete state of the model before training.
         trained: its state at the selected epoch of this round's training.
-        last: its state behind the last epoch.
+        last: its state behind the last epoch; of GICP that at the selected one, with norms as they were trained.
         row: this round's row of a table of results.
         history: one entry an epoch.
         provenance: settings, model, data (with digest) and versions.

@@ -1,6 +1,7 @@
 """The reference training loop on Lightning Fabric, with losses and evaluation for each kind of task."""
 
+from graphprune.data.evaluation import evaluate, predict
 from graphprune.train.loop import Fit
-from graphprune.train.tasks import evaluate, predict, task_loss
+from graphprune.train.tasks import task_loss
 
 __all__ = ["Fit", "evaluate", "predict", "task_loss"]

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from graphprune.data.base import LabelledData
+from graphprune.data.evaluation import evaluate, outputs
 from graphprune.methods.fit import FitJob, FitResult, TrainingDiverged, derive_seed
-from graphprune.train.tasks import evaluate, outputs, task_loss
+from graphprune.train.tasks import task_loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -1,19 +1,15 @@
-"""What a task asks of a training: its loss, a model's predictions and their metric."""
+"""What a task asks of a training: its loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch_geometric.data import Batch
 
-from graphprune.data.base import HIDDEN, LabelledData, Samples, Task
-from graphprune.data.images import ImageBatch
+from graphprune.data.base import HIDDEN, Task
 
-S = TypeVar("S", bound=Samples)
 Terms = Callable[[Tensor, Tensor], Tensor]
 
 # One loss a label; the labels of a regression are taken as they are.
@@ -53,52 +49,3 @@ def task_loss(task: Task, out: Tensor, y: Tensor, label_smoothing: float = 0.0) 
     known = ~y.isnan()
     terms = _TERMS[task](out, y.nan_to_num(0.0).to(out.dtype))
     return torch.where(known, terms, 0.0).sum(), known.sum()
-
-
-def outputs(model: nn.Module, batch: Batch | ImageBatch) -> Tensor:
-    """What a model makes of a batch: networks over images are given ``x``, those over graphs the whole batch."""
-    return model(batch.x if isinstance(batch, ImageBatch) else batch)  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-def predict(model: nn.Module, samples: Samples, batch_size: int = 512) -> Tensor:
-    """The model's outputs for every graph, node or image, in ``eval()`` mode and on the model's device.
-
-    Args:
-        model: ``model(batch)`` of graphs or ``model(x)`` of images gives shape ``(B, outputs)``; its modes are given
-            back to it.
-        samples: graphs or images of one split.
-        batch_size: graphs or images a batch; bounds the memory, and changes a result by rounding only.
-
-    Returns:
-        Shape ``(G, outputs)``, or ``(N, outputs)`` for nodes, on the CPU.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    device = next((parameter.device for parameter in model.parameters()), samples.device)
-    model.eval()
-    try:
-        return torch.cat([outputs(model, batch.to(device)) for batch in samples.loader(batch_size)]).cpu()
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def evaluate(
-    model: nn.Module, samples: S, data: LabelledData[S], *, split: str = "given", batch_size: int = 512
-) -> float:
-    """The data set's metric of a model on some of its graphs or images.
-
-    Args:
-        model: see :func:`predict`.
-        samples: graphs or images with labels ``y``.
-        data: whose task and metric.
-        split: named in errors.
-        batch_size: graphs or images a batch.
-
-    Returns:
-        The metric; NaN if an output is not finite.
-
-    Raises:
-        ValueError: the outputs do not fit the task, or the metric is not defined on these labels.
-    """
-    return data.evaluate(data.labels(samples), predict(model, samples, batch_size), split=split)

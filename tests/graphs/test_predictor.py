@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs import EdgePredictor, PackedGraphs, score_arcs
+from graphprune.graphs.walks import RETURN_WALKS
 from tests.graphs.samples import arcs, molecule, random_graph, shake, to_index
 
 ENCODERS = ["gcn", "gin", "gat", "mlp"]
@@ -92,6 +93,13 @@ def test_walks_tell_edges_apart_that_features_do_not():
     assert float(blind.std()) < 1e-12 < 1e-6 < float(seeing.std())
 
 
+def test_walks_counted_for_another_predictor_are_refused():
+    data = random_graph(0)
+    data[RETURN_WALKS] = torch.zeros(data.num_nodes, 8)
+    with pytest.raises(ValueError, match="graphprune_walks has 8 columns, this predictor reads 6"):
+        predictor(walks=6)(data)
+
+
 def test_predictors_from_before_there_were_walks_are_described_as_ever():
     assert "walks" not in EdgePredictor(4).config()
     assert EdgePredictor(4, walks=6).config()["walks"] == 6
@@ -170,8 +178,9 @@ def test_edge_weights_reach_the_gcn():
         ({"hidden": 0}, "at least 1"),
         ({"layers": 0}, "at least 1"),
         ({"features": "ogb"}, "features must be"),
-        ({"walks": 1}, "walks must be 0 or at least 2"),
-        ({"walks": -2}, "walks must be 0 or at least 2"),
+        ({"walks": 1}, "walks must be 0, or from 2"),
+        ({"walks": -2}, "walks must be 0, or from 2"),
+        ({"walks": 129}, "to 128, got 129"),
     ],
 )
 def test_nonsense_is_refused(arguments, message):

@@ -12,6 +12,7 @@ import torch
 import graphprune as gp
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob, FitResult
+from graphprune.methods.fit import state_digest
 from graphprune.train import Fit
 from tests.train.tiny import Ends, smooth, tiny
 
@@ -39,6 +40,9 @@ def masks(devices: int) -> dict[str, list[list[Any]]]:
         gp.ICPG(predictor=predictor, **rates),
         gp.UGS(unseen="random", edge_l1=1e-3, weight_l1=1e-3, noise=0.01, **rates),
         gp.IMP(rounds=2, weight_rate=0.3),
+        gp.GICP(
+            predictor=predictor, densities=(0.7, 0.5), train_densities="lowest", weight_density=0.4, stop=8, every=2
+        ),
         gp.FGGP(density=0.3, stop=8, every=2),
         gp.GraNet(density=0.3, stop=8, every=2, start_density=0.5, end=12),
         gp.SET(density=0.3, stop=8, every=2),
@@ -62,6 +66,17 @@ def gumbel() -> list[str]:
     return [t.masks.digest() for t in gp.Gumbel(density=0.3, stop=10).rounds(smooth(data).double(), data, fit)]
 
 
+def gicp() -> list[str]:
+    """Tickets of a training in which each rank draws densities of its own."""
+    data = tiny(train=23)
+    torch.manual_seed(int(os.environ["RANK"]))
+    predictor = gp.EdgePredictor.for_data(data, hidden=8, score="bilinear", walks=4)
+    method = gp.GICP(predictor=predictor, densities=(0.7, 0.4), weight_density=0.4, stop=8, every=2)
+    fit = Fit(epochs=4, lr=0.02, batch_size=6, devices=2)
+    tickets = method.rounds(gp.models.GIN.for_data(data, hidden=8, layers=2), data, fit)
+    return [state_digest(ticket.trained) + ticket.masks.digest() for ticket in tickets]
+
+
 def icpg() -> list[gp.Ticket]:
     """Two rounds with batch norm and dropout, from initial weights that a careless user drew on each rank anew."""
     data = tiny(train=30)
@@ -78,6 +93,7 @@ def work(folder: Path) -> None:
     found = {"rows": [dict(row) for row in result.history], "epoch": result.epoch, "test": result.test_metric}
     found["masks"] = masks(devices=2)
     found["gumbel"] = gumbel()
+    found["gicp"] = gicp()
     found["tickets"] = [
         [ticket.masks.digest(), ticket.prune(tiny(train=30).test).digest(), ticket.row["test_metric"]]
         for ticket in icpg()

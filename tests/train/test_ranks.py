@@ -24,6 +24,7 @@ def test_two_processes_agree_and_train_as_one(tmp_path: Path) -> None:
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     weights, others = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert len(first["gumbel"]) == 1 and first["gumbel"] == second["gumbel"]
+    assert len(first["gicp"]) == 2 and first["gicp"] == second["gicp"]
     assert len(first["tickets"]) == 2
     assert first["tickets"] == second["tickets"]
     assert all(torch.equal(value, others[name]) for name, value in weights.items())
@@ -36,5 +37,5 @@ def test_two_processes_agree_and_train_as_one(tmp_path: Path) -> None:
             assert [row[column] for row in found["rows"]] == pytest.approx(expected, rel=1e-9)
     torch.testing.assert_close(weights, alone.last, rtol=1e-9, atol=1e-12)
     of_one = masks(devices=1)
-    assert set(of_one) == {"icpg", "ugs", "imp", "fggp", "granet", "set"}
+    assert set(of_one) == {"icpg", "ugs", "imp", "gicp", "fggp", "granet", "set"}
     assert first["masks"] == second["masks"] == of_one

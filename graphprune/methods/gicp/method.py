@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
-import torch
 from torch import nn
 
 from graphprune.data import GraphData
-from graphprune.data.base import Split
+from graphprune.data.evaluation import evaluate
 from graphprune.graphs import PruneEdges, Stage, supports
 from graphprune.graphs.counting import original_units
 from graphprune.masks import Cubic, MaskSet, Targets
-from graphprune.methods.edge_gates import REMOVING
-from graphprune.methods.fit import AnyData, Fit, FitResult, State
-from graphprune.methods.gicp.training import GradualGates, GradualNetwork, Removal, Weights
+from graphprune.methods.edge_gates import REMOVING, above_zero
+from graphprune.methods.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
+from graphprune.methods.gicp.training import GradualGates, Removal, Weights
 from graphprune.methods.gradual import SCOPES
 from graphprune.methods.in_training import steps
-from graphprune.methods.joint import with_walks
+from graphprune.methods.joint import JointNetwork, with_walks
 from graphprune.methods.method import Epochs, Method
-from graphprune.methods.norms import recalibrate_
+from graphprune.methods.norms import alike, recalibrate_
 from graphprune.methods.one_training import open_density
 from graphprune.methods.position import Position, proper, pruned
 from graphprune.ticket import Ticket
@@ -51,7 +51,7 @@ def trained_with(instance: Any, attribute: attrs.Attribute[str], value: str) -> 
 
 
 def _tuple(value: float | Iterable[float]) -> tuple[float, ...]:
-    return (value,) if isinstance(value, int | float) else tuple(value)
+    return tuple(map(float, (value,) if isinstance(value, int | float) else value))
 
 
 @attrs.frozen(kw_only=True)
@@ -79,8 +79,9 @@ class GICP(Method):
         every: optimiser steps between two prunings of weights; the last one is at ``stop``.
         candidate_ratio: of :class:`FGGP`; 1: by magnitude alone.
         scope: weights compete over all layers (``"global"``), or within each (``"layer"``), which then keeps its share.
-        edge_gates: how edges are removed while the network trains: ``"top"``, the lowest ones of each graph; or
-            ``"gumbel"``, at random, as many on average, the lowest ones most often (see :class:`ICPG`).
+        edge_gates: how edges are removed while the network trains: ``"top"``, the lowest ones of each graph (under a
+            global budget: of the batch); or ``"gumbel"``, at random, as many on average, the lowest ones most often
+            (see :class:`ICPG`).
         train_densities: ``"range"``, or ``"lowest"``: each batch at the schedule's density, for the last ticket alone.
         temperature: of the gates' gradients, above 0.
         predictor_lr: learning rate of the predictor; None: the network's.
@@ -93,6 +94,7 @@ class GICP(Method):
         ValueError: densities outside (0, 1] or not falling, no predictor, unknown words, or (when run) a schedule
             longer than the training, a density that leaves no edge of any training graph, images, or edges that the
             protocol counts by their rate.
+        TrainingDiverged: (when run) the network's outputs at some density are not finite.
     """
 
     predictor: nn.Module | None = None
@@ -104,7 +106,7 @@ class GICP(Method):
     scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
     edge_gates: Removal = attrs.field(default="top", validator=attrs.validators.in_(tuple(REMOVING)))
     train_densities: Training = attrs.field(default="range", validator=trained_with)
-    temperature: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    temperature: float = attrs.field(default=1.0, validator=above_zero)
     predictor_lr: float | None = None
 
     name: ClassVar[str] = "gicp"
@@ -185,10 +187,15 @@ class GICP(Method):
         model, graphs = copy.deepcopy(here.model), here.graph_data.train
         model.load_state_dict(here.best)
         here.masks.verify(model)
-        parts = torch.arange(len(graphs)).tensor_split(-(-len(graphs) // _BATCH))  # of equal size: they weigh alike
-        recalibrate_(model, (graphs.batch(part) for part in parts))
-        val, test = (measured(model, here.data, split) for split in ("val", "test"))
-        result = FitResult(dict(model.state_dict()), here.best, here.epoch, val, test)
+        device = next(model.parameters()).device
+        recalibrate_(model, (graphs.batch(part).to(device) for part in alike(graphs, _BATCH)))
+        metrics = {}
+        for split in ("val", "test"):
+            metrics[split] = evaluate(model, here.data.splits[split], here.data, split=split, batch_size=_BATCH)
+            if not math.isfinite(metrics[split]):
+                left = here.edges.stages[-1].density
+                raise TrainingDiverged(f"with {left:.1%} of the edges the network's outputs on {split} are not finite")
+        result = FitResult(snapshot(model), here.best, here.epoch, metrics["val"], metrics["test"])
         return self._ticket(here, result, history, time.perf_counter() - started)
 
     def _start(self, model: nn.Module, data: AnyData) -> Position:
@@ -196,14 +203,9 @@ class GICP(Method):
         return Trained(**vars(here), full_data=here.data)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
-        here = self._start(after.rewound(model), data)
+        here = super()._resume(model, data, after)
         assert isinstance(here, Trained)
-        after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
-        here.model.load_state_dict(after.rewind)
-        here = replace(here, round=after.round)
-        state = {name: value.clone() for name, value in after.last.items()}
-        scorer, epoch = after.edges.stages[-1].scorer, int(after.row["epoch"])
-        return replace(here, masks=after.masks, scorer=scorer, best=state, epoch=epoch)
+        return replace(here, scorer=after.edges.stages[-1].scorer, best=here.last, epoch=int(after.row["epoch"]))
 
     def _trained(self, here: Trained, fit: Fit) -> tuple[Trained, Epochs]:
         scorer, rule = copy.deepcopy(self.predictor), self.protocol.rule
@@ -212,10 +214,11 @@ class GICP(Method):
         gates = GradualGates(schedule, self.edge_gates, self.temperature, self.train_densities == "range")
         middle = self.densities[len(self.densities) // 2]
         stage = Stage(scorer, 1 - middle, middle)
-        joint = GradualNetwork(here.rewound(), scorer, stage, rule, here.graph_data.train, self.predictor_lr, gates)
+        seen = replace(here, round=0, data=with_walks(here.graph_data, scorer))
+        joint = JointNetwork(here.rewound(), scorer, stage, rule, seen.graph_data.train, self.predictor_lr, gates)
         dense = MaskSet.dense(here.model, self.selector)
-        job = replace(here, round=0).job(joint, dense.prefixed(_PREFIX), "search", self.protocol.select)
-        result = replace(with_walks(job), pruner=self._weights).run(fit)
+        job = seen.job(joint, dense.prefixed(_PREFIX), "search", self.protocol.select)
+        result = replace(job, pruner=self._weights(gates)).run(fit)
         own = {name: value for name, value in result.best.items() if name.startswith("predictor.")}
         scorer.load_state_dict({name.removeprefix("predictor."): value for name, value in own.items()})
         best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
@@ -224,9 +227,9 @@ class GICP(Method):
         masks = MaskSet.of({name.removeprefix(_PREFIX): mask for name, mask in result.masks.items()})
         return replace(here, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
 
-    @property
-    def _weights(self) -> Weights:
+    def _weights(self, gates: GradualGates) -> Weights:
         return Weights(
+            gates=gates,
             density=self.weight_density,
             stop=self.stop,
             every=min(self.every, self.stop),
@@ -259,12 +262,3 @@ class Trained(Position):
     scorer: nn.Module | None = None
     best: State | None = field(default=None, repr=False)
     epoch: int = 0
-
-
-@torch.no_grad()
-def measured(model: nn.Module, data: AnyData, split: Split) -> float:
-    """The metric of a network on a split, in ``eval()`` mode."""
-    model.eval()
-    samples = data.splits[split]
-    outputs = torch.cat([model(samples.batch(part)) for part in torch.arange(len(samples)).split(_BATCH)])
-    return data.evaluate(data.labels(samples), outputs, split=split)

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import attrs
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from graphprune.masks import Cubic, MaskSet, Pruning
-from graphprune.masks.attach import stepping
 from graphprune.methods.edge_gates import REMOVING
 from graphprune.methods.gradual import FGGP
-from graphprune.methods.joint import JointNetwork
 
 Removal = Literal["top", "gumbel"]
-
-
-class Weights(FGGP):
-    """Gradual pruning whose epochs count from ``stop`` on, also where no weight goes: edges have a schedule too."""
-
-    def begin(
-        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
-    ) -> Pruning:
-        """Start a run."""
-        return _UpToStop(self, self.first(masks), model, optimizer)
-
-
-class _UpToStop(Pruning):
-    @property
-    def finished(self) -> bool:
-        return self.step >= self._rule.stop and super().finished
 
 
 class GradualGates:
@@ -44,30 +27,36 @@ class GradualGates:
         over_range: draw each batch's density between the lowest one and 1.
 
     Attributes:
-        step: optimiser steps taken.
+        run: the pruning of the weights, which counts the optimiser's steps; None: before the first.
     """
 
     def __init__(self, schedule: Cubic, removal: Removal, temperature: float, over_range: bool) -> None:
         self.schedule, self.removal, self.temperature, self.over_range = schedule, removal, temperature, over_range
-        self.step = 0
+        self.run: Pruning | None = None
 
-    def __call__(self, logits: Tensor, sizes: Tensor) -> Tensor:
-        """Gates of 0 and 1, shape ``(U,)``."""
-        lowest = self.schedule.density(self.step)
+    def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
+        """Gates of 0 and 1, shape ``(U,)``; as many as the drawn density says, whatever the stage would keep."""
+        lowest = self.schedule.density(self.run.step if self.run else 0)
         density = lowest + (1 - lowest) * float(torch.rand(())) if self.over_range else lowest
-        if density == 1:
-            return torch.ones_like(logits)
-        return REMOVING[self.removal](density, self.temperature)(logits, sizes)
+        gates = REMOVING[self.removal](density, self.temperature)
+        return gates(logits, sizes, lambda: (sizes.double() * density).round().long())
 
 
-class GradualNetwork(JointNetwork):
-    """Network and predictor as one module whose gates follow the optimiser's steps."""
+@attrs.frozen(kw_only=True)
+class Weights(FGGP):
+    """Gradual pruning whose epochs count from ``stop`` on, also where no weight goes: edges have a schedule too."""
 
-    def follow(self, optimizer: Optimizer) -> None:
-        """Count its steps from here on."""
-        stepping(optimizer).register_step_post_hook(self._stepped)
+    gates: GradualGates
 
-    def _stepped(self, *_: Any) -> None:
-        gates = self._unit_gates
-        assert isinstance(gates, GradualGates)
-        gates.step += 1
+    def begin(
+        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
+    ) -> Pruning:
+        """Start a run, which the gates follow."""
+        self.gates.run = _UpToStop(self, self.first(masks), model, optimizer)
+        return self.gates.run
+
+
+class _UpToStop(Pruning):
+    @property
+    def finished(self) -> bool:
+        return self.step >= self._rule.stop and super().finished

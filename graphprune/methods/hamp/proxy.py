@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from graphprune.measure.modes import using_threads
 from graphprune.measure.samples import tensors_in
 from graphprune.methods.fit import AnyData
 from graphprune.methods.hamp.genes import Genes
-from graphprune.methods.norms import recalibrate_
+from graphprune.methods.norms import alike, recalibrate_
 
 Objective = Literal["latency", "peak", "params", "macs"]
 Point = tuple[int, ...]
@@ -68,9 +67,7 @@ class Proxy:
         masks, model = self.genes.masks(self.model, point), copy.deepcopy(self.model)
         masks.apply_(model)
         samples = self.pruned(self.calibration, point)
-        # Parts of equal size, which weigh alike; a norm could not count a tail of one sample.
-        parts = torch.arange(len(samples)).tensor_split(math.ceil(len(samples) / BATCH))
-        recalibrate_(model, [self._inputs(samples.batch(part)) for part in parts])
+        recalibrate_(model, [self._inputs(samples.batch(part)) for part in alike(samples, BATCH)])
         return model, masks
 
     def judge(self, points: Sequence[Point]) -> list[tuple[float, nn.Module]]:
