@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.data import Batch
 
 import graphprune as gp
 from graphprune.graphs import edge_units, score_arcs
@@ -16,6 +17,7 @@ from graphprune.methods.edge_gates import TopGates
 from graphprune.methods.gicp.training import GradualGates
 from graphprune.methods.norms import recalibrate_
 from graphprune.train import Fit
+from tests.train.tiny import tiny
 
 DENSITIES = (1.0, 0.6, 0.3)
 EPOCHS, BATCH = 6, 64
@@ -242,3 +244,24 @@ def test_only_epochs_with_the_final_schedule_are_selected(data: gp.data.GraphDat
     late = method(data, stop=4 * steps + 1, weight_density=1.0, densities=(0.5,))
     (ticket,) = late.rounds(model(data), data, fit())
     assert ticket.row["epoch"] >= 5 and ticket.masks.sparsity == 0
+
+
+@pytest.mark.parametrize("kind", ["GIN", "SAGE", "GAT"])
+@pytest.mark.parametrize("task", ["multiclass", "binary", "regression"])
+def test_rows_are_of_the_deployed_ticket_with_every_network_and_task(kind: str, task: Any) -> None:
+    rings = tiny(task)
+    torch.manual_seed(0)
+    network = getattr(gp.models, kind).for_data(rings, hidden=8, layers=2)
+    predictor = gp.EdgePredictor.for_data(rings, hidden=8, layers=1, score="bilinear", walks=4)
+    run = method(rings, predictor=predictor, weight_density=0.5, stop=2, densities=(0.8, 0.5))
+    for ticket in run.rounds(network, rings, Fit(epochs=3, batch_size=12, precision="bf16-mixed")):
+        built = ticket.build(network).eval()
+        sparse = [ticket.prune_graph(rings.test[i]) for i in range(len(rings.test))]
+        whole = [rings.test[i].num_edges // 2 for i in range(len(rings.test))]
+        share = (0.8, 0.5)[ticket.round - 1]
+        assert [graph.num_edges // 2 for graph in sparse] == [round(share * units) for units in whole]
+        with torch.no_grad():
+            outputs = torch.cat([built(Batch.from_data_list([graph])) for graph in sparse])
+        assert rings.evaluate(rings.labels(rings.test), outputs, split="test") == pytest.approx(
+            ticket.row["test_metric"], abs=1e-5
+        )

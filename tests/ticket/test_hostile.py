@@ -134,6 +134,7 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     "hugest width": (put(*CONFIG, "hidden", 10**40), "config.hidden must be of type int"),
     "huge features": (put(*CONFIG, "features", 10**12), "the config asks for another EdgePredictor"),
     "huge depth": (put(*CONFIG, "layers", 10**9), "many more layers than there are tensors"),
+    "endless walks": (put(*CONFIG, "walks", 100_000), "walks must be 0, or from 2"),
     "negative width": (put(*CONFIG, "hidden", -8), "cannot be built from the config"),
     "names missing": (drop("ticket", "names", "last"), "ticket.names lacks 'last'"),
     "names extra": (put("ticket", "names", "../x", []), r"ticket.names has an unknown '\.\./x'"),
