@@ -66,8 +66,8 @@ class EdgePredictor(nn.Module):
         super().__init__()
         if min(hidden, layers) < 1:
             raise ValueError(f"hidden and layers must be at least 1, got {hidden=} and {layers=}")
-        if walks and not 2 <= walks <= MOST_STEPS:
-            raise ValueError(f"walks must be 0, or from 2, when a walk can be back, to {MOST_STEPS}, got {walks}")
+        if type(walks) is not int or (walks and not 2 <= walks <= MOST_STEPS):
+            raise ValueError(f"walks must be 0, or from 2, when a walk can be back, to {MOST_STEPS}, got {walks!r}")
         if score not in get_args(Score):
             raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}")
         self._config = {
@@ -137,9 +137,7 @@ class EdgePredictor(nn.Module):
         if counted is None:
             return walk_features(data, self.walks)
         if counted.size(-1) != self.walks:
-            raise ValueError(
-                f"{RETURN_WALKS} has {counted.size(-1)} columns, this predictor reads {self.walks}"
-            )
+            raise ValueError(f"{RETURN_WALKS} has {counted.size(-1)} columns, this predictor reads {self.walks}")
         return counted
 
     @torch.no_grad()

@@ -134,12 +134,16 @@ class Pruning:
             return
         self._check_parameters()
         if not self.finished:
-            raise RuntimeError(
-                f"the training ended behind step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
-                f"{_kept(self.masks, self._rule.grain)} are left instead of "
-                f"{_told(self._rule.left(self._rule.stop, self.masks))}. Lower stop or train longer; to go on later, "
-                "call detach() and keep state()"
-            )
+            raise RuntimeError(self._unfinished())
+
+    def _unfinished(self) -> str:
+        """What to say of a training that ends too early."""
+        return (
+            f"the training ended behind step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
+            f"{_kept(self.masks, self._rule.grain)} are left instead of "
+            f"{_told(self._rule.left(self._rule.stop, self.masks))}. Lower stop or train longer; to go on later, "
+            "call detach() and keep state()"
+        )
 
     # ------------------------------------------------------------------ around a step
 

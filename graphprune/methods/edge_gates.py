@@ -21,10 +21,12 @@ _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of i
 UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
 
 
-def above_zero(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates a temperature."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{attribute.alias} must be above 0 and finite, got {value}")
+def above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    """Validates a temperature, or a learning rate that may be left to the network's."""
+    if value is None and attribute.default is None:
+        return
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{attribute.alias} must be above 0 and finite, got {value!r}")
 
 
 def soft_gates(logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from graphprune.graphs import EdgePredictor, RandomEdges, Stage, supports
 from graphprune.masks import magnitude, random
 from graphprune.methods.edge_gates import REMOVING, above_zero, soft_gates
 from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.joint import JointNetwork, with_walks
+from graphprune.methods.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 
 EdgeGates = Literal["soft", "gumbel", "top"]
@@ -74,7 +74,7 @@ class ICPG(IterativeMethod):
     """
 
     predictor: nn.Module | None = None
-    predictor_lr: float | None = None
+    predictor_lr: float | None = attrs.field(default=None, validator=above_zero)
     predictor_start: Literal["rewound", "fresh"] = "rewound"
     edge_gates: EdgeGates = attrs.field(default="soft", validator=known)
     temperature: float = attrs.field(default=1.0, validator=above_zero)
@@ -96,6 +96,7 @@ class ICPG(IterativeMethod):
         """Raise where the model has a convolution without soft edges, or there is nothing to prune."""
         super().supports(model, data)
         if self._learns_edges:
+            check_predictor(self.predictor, data)
             supports(model)
 
     def search(self, here: Position, fit: Fit) -> Found:

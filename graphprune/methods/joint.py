@@ -16,10 +16,28 @@ from graphprune.graphs.encoders import node_inputs
 from graphprune.graphs.prune import keep_arcs, targets
 from graphprune.graphs.walks import RETURN_WALKS, walk_features
 from graphprune.methods.edge_gates import UnitGates, soft_gates
-from graphprune.methods.fit import TrainingDiverged
+from graphprune.methods.fit import AnyData, TrainingDiverged
 from graphprune.methods.position import ORIGINAL_UNITS
 
 _MOST_WALKED = 1 << 27  # numbers of walk features in memory, 512 MiB; larger sets are walked batch by batch
+
+
+def check_predictor(predictor: nn.Module | None, data: AnyData) -> None:
+    """Make sure that a predictor can score these graphs.
+
+    Raises:
+        ValueError: images, no module, or a predictor of other features.
+    """
+    if not isinstance(data, GraphData):
+        raise ValueError(f"{data.name} is a set of images: they have no edges that a predictor could score")
+    if not isinstance(predictor, nn.Module):
+        raise ValueError(f"predictor must be a module, such as EdgePredictor.for_data(data), got {predictor!r}")
+    reads = predictor.config()["features"] if isinstance(predictor, EdgePredictor) else data.features
+    if reads != data.features:
+        raise ValueError(
+            f"the predictor reads features={reads!r}, those of {data.name} are {data.features!r}: make it by "
+            "EdgePredictor.for_data(data)"
+        )
 
 
 def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:

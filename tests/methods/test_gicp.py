@@ -17,6 +17,7 @@ from graphprune.methods.edge_gates import TopGates
 from graphprune.methods.gicp.training import GradualGates
 from graphprune.methods.norms import recalibrate_
 from graphprune.train import Fit
+from tests.methods.graphs import plain_fit
 from tests.train.tiny import tiny
 
 DENSITIES = (1.0, 0.6, 0.3)
@@ -122,6 +123,9 @@ def test_any_density_of_the_range_is_had_from_any_ticket(
     for density in (0.2, 1.1):
         with pytest.raises(ValueError, match=r"density must lie between 0\.3, the lowest trained, and 1"):
             method(data).at(density, loaded, model(data), data)
+    with pytest.raises(TypeError, match="ticket must be a Ticket"):
+        method(data).at(0.6, None, model(data), data)  # type: ignore[arg-type]
+    assert [ticket.row["edge_density"] for ticket in (*tickets, other)] == [*DENSITIES, 0.45]
     with pytest.raises(ValueError, match="weight_density"):
         method(data, weight_density=0.5).at(0.6, loaded, model(data), data)
 
@@ -219,8 +223,10 @@ def test_weights_can_keep_a_share_of_each_layer(data: gp.data.GraphData) -> None
         ({"temperature": 0.0}, "temperature must be above 0 and finite"),
         ({"temperature": float("inf")}, "temperature must be above 0 and finite"),
         ({"stop": 0}, "stop must be"),
-        ({"edge_gates": "soft"}, "edge_gates"),
-        ({"scope": "block"}, "scope"),
+        ({"edge_gates": "soft"}, "edge_gates must be one of gumbel, top, got 'soft'"),
+        ({"scope": "block"}, "scope must be one of global, layer"),
+        ({"predictor_lr": -1.0}, "predictor_lr must be above 0"),
+        ({"predictor_lr": "x"}, "predictor_lr must be above 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(data: gp.data.GraphData, changes: Any, message: str) -> None:
@@ -231,12 +237,26 @@ def test_settings_that_make_no_sense_are_refused(data: gp.data.GraphData, change
 def test_data_and_trainings_that_do_not_fit_are_refused_before_anything_is_trained(data: gp.data.GraphData) -> None:
     with pytest.raises(ValueError, match=r"densities: 0\.001 keeps no edge"):
         next(method(data, densities=(1.0, 0.001)).rounds(model(data), data, fit()))
+    with pytest.raises(ValueError, match=r"weight_density=1e-06 keeps none of the"):
+        next(method(data, weight_density=1e-6).rounds(model(data), data, fit()))
+    with pytest.raises(ValueError, match=r"predictor reads features=4, those of MUTAG are 109"):
+        next(method(data, predictor=gp.EdgePredictor(4, hidden=8)).rounds(model(data), data, fit()))
+    with pytest.raises(ValueError, match="predictor must be a module"):
+        next(method(data, predictor="mine").rounds(model(data), data, fit()))
+    digits = gp.data.load("digits")
+    with pytest.raises(ValueError, match="digits is a set of images"):
+        next(method(data).rounds(gp.models.LeNet300.for_data(digits), digits, fit()))
     for weights in (1.0, 0.2):
         with pytest.raises(ValueError, match="stop=500 lies behind the"):
             next(method(data, stop=500, weight_density=weights).rounds(model(data), data, fit()))
     floor = gp.Protocol(rule=gp.EdgeRule(count="floor"))
-    with pytest.raises(ValueError, match="needs count='cumulative'"):
+    with pytest.raises(ValueError, match="count='cumulative'"):
         next(method(data, protocol=floor).rounds(model(data), data, fit()))
+
+
+def test_a_loop_of_ones_own_that_is_too_short_is_told_so(data: gp.data.GraphData) -> None:
+    with pytest.raises(RuntimeError, match="ended behind optimiser step 3, but densities fall until stop=500: lower"):
+        next(method(data, stop=500, weight_density=1.0).rounds(model(data), data, plain_fit(3)))
 
 
 def test_only_epochs_with_the_final_schedule_are_selected(data: gp.data.GraphData) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -22,7 +22,7 @@ from graphprune.methods.fit import AnyData, Fit, FitResult, State, TrainingDiver
 from graphprune.methods.gicp.training import GradualGates, Removal, Weights
 from graphprune.methods.gradual import SCOPES
 from graphprune.methods.in_training import steps
-from graphprune.methods.joint import JointNetwork, with_walks
+from graphprune.methods.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.method import Epochs, Method
 from graphprune.methods.norms import alike, recalibrate_
 from graphprune.methods.one_training import open_density
@@ -39,15 +39,19 @@ _BATCH = 512  # graphs that go through a network at once, without gradients
 def falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
     """Validates densities of edges, the highest first."""
     if not value or not all(0 < density <= 1 for density in value):
-        raise ValueError(f"{attribute.alias} must be shares above 0 and at most 1, got {value}")
+        raise ValueError(f"{attribute.alias} must be shares above 0 and at most 1, and at least one, got {value}")
     if list(value) != sorted(set(value), reverse=True):
         raise ValueError(f"{attribute.alias} must fall, from the densest ticket to the sparsest, got {value}")
 
 
-def trained_with(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    """Validates at which densities the network trains."""
-    if value not in get_args(Training):
-        raise ValueError(f"{attribute.alias} must be one of {', '.join(get_args(Training))}, got {value!r}")
+def one_of(*words: str) -> Callable[[Any, attrs.Attribute[str], str], None]:
+    """Validates a word."""
+
+    def known(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+        if value not in words:
+            raise ValueError(f"{attribute.alias} must be one of {', '.join(words)}, got {value!r}")
+
+    return known
 
 
 def _tuple(value: float | Iterable[float]) -> tuple[float, ...]:
@@ -103,11 +107,11 @@ class GICP(Method):
     stop: int = attrs.field(validator=steps)
     every: int = attrs.field(default=10, validator=steps)
     candidate_ratio: float = attrs.field(default=1.0, validator=open_density)
-    scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
-    edge_gates: Removal = attrs.field(default="top", validator=attrs.validators.in_(tuple(REMOVING)))
-    train_densities: Training = attrs.field(default="range", validator=trained_with)
+    scope: Literal["global", "layer"] = attrs.field(default="global", validator=one_of(*SCOPES))
+    edge_gates: Removal = attrs.field(default="top", validator=one_of(*REMOVING))
+    train_densities: Training = attrs.field(default="range", validator=one_of(*get_args(Training)))
     temperature: float = attrs.field(default=1.0, validator=above_zero)
-    predictor_lr: float | None = None
+    predictor_lr: float | None = attrs.field(default=None, validator=above_zero)
 
     name: ClassVar[str] = "gicp"
     soft_edges: ClassVar[bool] = True
@@ -129,11 +133,17 @@ class GICP(Method):
     def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise where the model has a convolution without soft edges, or there is nothing to prune."""
         super().supports(model, data)
+        check_predictor(self.predictor, data)
         supports(model)
         if not isinstance(data, GraphData) or not proper(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split")
         if self.protocol.rule.count == "floor":
-            raise ValueError(f"{self.name} keeps shares of the original edges: its protocol needs count='cumulative'")
+            raise ValueError(
+                f"{self.name} keeps shares of the original edges: take protocol='clean', or one with count='cumulative'"
+            )
+        weights = MaskSet.dense(model, self.selector).total
+        if not round(self.weight_density * weights):
+            raise ValueError(f"weight_density={self.weight_density} keeps none of the {weights:,} weights: raise it")
         lowest, units = self.densities[-1], original_units(data.train, self.protocol.rule).double()
         if self.protocol.rule.budget == "global":
             units = units.sum()
@@ -164,8 +174,11 @@ class GICP(Method):
         Raises:
             ValueError: a density outside the range, or a ticket of another method, other settings or other data.
         """
-        if not self.densities[-1] <= density <= 1:
-            raise ValueError(f"density must lie between {self.densities[-1]}, the lowest trained, and 1, got {density}")
+        if not isinstance(ticket, Ticket):
+            raise TypeError(f"ticket must be a Ticket, from rounds() or Ticket.load(path), got {ticket!r}")
+        lowest = self.densities[-1]
+        if not isinstance(density, int | float) or not lowest <= density <= 1:
+            raise ValueError(f"density must lie between {lowest}, the lowest trained, and 1, got {density!r}")
         started = time.perf_counter()
         here = self._thinned(self._resume(model, data, ticket), density)
         return self._measured(replace(here, round=ticket.round - 1), (), started)
@@ -196,7 +209,8 @@ class GICP(Method):
                 left = here.edges.stages[-1].density
                 raise TrainingDiverged(f"with {left:.1%} of the edges the network's outputs on {split} are not finite")
         result = FitResult(snapshot(model), here.best, here.epoch, metrics["val"], metrics["test"])
-        return self._ticket(here, result, history, time.perf_counter() - started)
+        ticket = self._ticket(here, result, history, time.perf_counter() - started)
+        return replace(ticket, row=ticket.row | {"edge_density": here.edges.stages[-1].density})
 
     def _start(self, model: nn.Module, data: AnyData) -> Position:
         here = super()._start(model, data)

@@ -60,3 +60,9 @@ class _UpToStop(Pruning):
     @property
     def finished(self) -> bool:
         return self.step >= self._rule.stop and super().finished
+
+    def _unfinished(self) -> str:
+        return (
+            f"the training ended behind optimiser step {self.step:,}, but densities fall until "
+            f"stop={self._rule.stop:,}: lower stop or train longer"
+        )
