@@ -46,7 +46,7 @@ def main() -> None:
     """Run what is missing, and report."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--runs", required=True, help="folder of finished runs")
-    options.add_argument("--tickets", type=Path, required=True, help="folder with seed-0/round-6 and so on")
+    options.add_argument("--tickets", required=True, help="folder with seed-0/round-6 and so on")
     options.add_argument("--root", help="folder or archive of NCI1's raw files")
     options.add_argument(
         "--epochs", type=int, default=40, help="of a training in ``backbone``; in ``larger`` 2.5 times as many"
@@ -59,7 +59,7 @@ def main() -> None:
     for seed in range(args.seed, args.seed + args.repeats):
         jobs: dict[str, Callable[[], Row]] = {
             "larger": partial(_larger, data, 5 * args.epochs // 2, seed),
-            "backbone": partial(_backbones, data, args.epochs, seed, args.tickets),
+            "backbone": partial(_backbones, data, args.epochs, seed, Path(args.tickets)),
         }
         for part, job in jobs.items():
             found[part].append(_kept(Path(args.runs) / f"{part}-epochs-{args.epochs}-seed-{seed}.json", job))
