@@ -46,6 +46,8 @@ def main() -> None:
     print("| data | " + " | ".join(("dense, as long", "GICP", *RIVALS)) + " | GICP - dense, as long | GICP - ICPG |")
     print("|---" * (len(RIVALS) + 5) + "|")
     for own, others, last in GRIDS:
+        if not (RESULTS / own).exists():
+            continue
         mine, theirs = _rows(own), _rows(others)
         for data in dict.fromkeys(row["data"] for row in mine):
             print(_line(data, mine, theirs, last, f"{split}_metric"))
