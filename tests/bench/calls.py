@@ -41,6 +41,7 @@ def linger(mark: Path) -> None:
 if __name__ == "__main__":
     from tests.bench import calls  # under its own name, by which the processes find it
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit that it is ignored
     with processes(2) as executor:
         futures = [executor.submit(calls.linger, Path(mark)) for mark in sys.argv[1:]]
         futures[0].result()
