@@ -39,8 +39,9 @@ def recalibrate_(model: nn.Module, batches: Iterable[Any]) -> None:
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative mean
             norm.train()
-        for count, batch in enumerate(batches if norms else (), start=1):  # noqa: B007
+        for batch in batches if norms else ():
             model(batch)
+            count += 1
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
