@@ -14,16 +14,11 @@ from graphprune.graphs import EdgePredictor, RandomEdges, Stage, supports
 from graphprune.masks import magnitude, random
 from graphprune.methods.edge_gates import REMOVING, above_zero, soft_gates
 from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.joint import JointNetwork, check_predictor, with_walks
+from graphprune.methods.joint import JointNetwork, check_predictor, load_predictor_, with_walks
+from graphprune.methods.one_training import one_of
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 
 EdgeGates = Literal["soft", "gumbel", "top"]
-
-
-def known(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    """Validates how edges are gated."""
-    if value not in get_args(EdgeGates):
-        raise ValueError(f"{attribute.alias} must be one of {', '.join(get_args(EdgeGates))}, got {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -76,7 +71,7 @@ class ICPG(IterativeMethod):
     predictor: nn.Module | None = None
     predictor_lr: float | None = attrs.field(default=None, validator=above_zero)
     predictor_start: Literal["rewound", "fresh"] = "rewound"
-    edge_gates: EdgeGates = attrs.field(default="soft", validator=known)
+    edge_gates: EdgeGates = attrs.field(default="soft", validator=one_of(*get_args(EdgeGates)))
     temperature: float = attrs.field(default=1.0, validator=above_zero)
     edge_scores: Literal["predictor", "random"] = "predictor"
     weight_scores: Literal["magnitude", "random"] = "magnitude"
@@ -113,8 +108,7 @@ class ICPG(IterativeMethod):
             model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
         result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
         if scorer is not None:
-            best = {name: value for name, value in result.best.items() if name.startswith("predictor.")}
-            scorer.load_state_dict({name.removeprefix("predictor."): value for name, value in best.items()})
+            load_predictor_(scorer, result.best)
         elif self.edge_rate:
             scorer = RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit)
         score = magnitude if self.weight_scores == "magnitude" else random(derive_seed(self.seed, number, "weights"))

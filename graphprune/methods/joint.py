@@ -16,7 +16,7 @@ from graphprune.graphs.encoders import node_inputs
 from graphprune.graphs.prune import keep_arcs, targets
 from graphprune.graphs.walks import RETURN_WALKS, walk_features
 from graphprune.methods.edge_gates import UnitGates, soft_gates
-from graphprune.methods.fit import AnyData, TrainingDiverged
+from graphprune.methods.fit import AnyData, State, TrainingDiverged
 from graphprune.methods.position import ORIGINAL_UNITS
 
 _MOST_WALKED = 1 << 27  # numbers of walk features in memory, 512 MiB; larger sets are walked batch by batch
@@ -53,6 +53,13 @@ def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
         walks = [walk_features(batch, steps) for batch in in_chunks(graphs, EdgeRule())]
         counted[split] = graphs.with_node(**{RETURN_WALKS: torch.cat(walks)}) if walks else graphs
     return data.with_splits(**counted)
+
+
+def load_predictor_(predictor: nn.Module, joint: State) -> None:
+    """Give a predictor the weights that it has in the state of a :class:`JointNetwork`."""
+    prefix = "predictor."
+    own = {name.removeprefix(prefix): value for name, value in joint.items() if name.startswith(prefix)}
+    predictor.load_state_dict(own)
 
 
 class JointNetwork(nn.Module):

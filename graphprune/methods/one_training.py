@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -22,6 +23,16 @@ def share(instance: Any, attribute: attrs.Attribute[float], value: float) -> Non
     """Validates a share of all, none and all included."""
     if not 0 <= value <= 1:
         raise ValueError(f"{attribute.alias} must lie in [0, 1], got {value}")
+
+
+def one_of(*words: str) -> Callable[[Any, attrs.Attribute[str], str], None]:
+    """Validates a word."""
+
+    def known(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+        if value not in words:
+            raise ValueError(f"{attribute.alias} must be one of {', '.join(words)}, got {value!r}")
+
+    return known
 
 
 def whole(instance: Any, attribute: attrs.Attribute[int], value: int) -> None:

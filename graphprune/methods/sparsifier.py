@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import attrs
 from torch import nn
@@ -22,6 +22,7 @@ from graphprune.graphs.sparsifiers import (
 )
 from graphprune.methods.baselines import trained_magnitudes
 from graphprune.methods.fit import Fit, derive_seed
+from graphprune.methods.one_training import one_of
 from graphprune.methods.rounds import Found, IterativeMethod, Position
 
 EdgeScore = Literal[
@@ -47,12 +48,6 @@ EDGE_SCORERS: Mapping[EdgeScore, Callable[[int, EdgeUnit], nn.Module]] = {
 }
 
 
-def _known(instance: Any, attribute: attrs.Attribute[EdgeScore], value: EdgeScore) -> None:
-    """Validates the name of a score."""
-    if value not in get_args(EdgeScore):
-        raise ValueError(f"{attribute.alias} must be one of {', '.join(get_args(EdgeScore))}, got {value!r}")
-
-
 @attrs.frozen(kw_only=True)
 class Sparsifier(IterativeMethod):
     """Edges by a classic sparsifier that needs no training, weights by magnitude as IMP prunes them.
@@ -71,7 +66,7 @@ class Sparsifier(IterativeMethod):
         ValueError: an unknown score.
     """
 
-    edges: EdgeScore = attrs.field(validator=_known)
+    edges: EdgeScore = attrs.field(validator=one_of(*get_args(EdgeScore)))
     name = "sparsifier"
 
     @property

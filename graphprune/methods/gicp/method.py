@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -22,10 +22,10 @@ from graphprune.methods.fit import AnyData, Fit, FitResult, State, TrainingDiver
 from graphprune.methods.gicp.training import GradualGates, Removal, Weights
 from graphprune.methods.gradual import SCOPES
 from graphprune.methods.in_training import steps
-from graphprune.methods.joint import JointNetwork, check_predictor, with_walks
+from graphprune.methods.joint import JointNetwork, check_predictor, load_predictor_, with_walks
 from graphprune.methods.method import Epochs, Method
 from graphprune.methods.norms import alike, recalibrate_
-from graphprune.methods.one_training import open_density
+from graphprune.methods.one_training import one_of, open_density
 from graphprune.methods.position import Position, proper, pruned
 from graphprune.ticket import Ticket
 
@@ -42,16 +42,6 @@ def falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, 
         raise ValueError(f"{attribute.alias} must be shares above 0 and at most 1, and at least one, got {value}")
     if list(value) != sorted(set(value), reverse=True):
         raise ValueError(f"{attribute.alias} must fall, from the densest ticket to the sparsest, got {value}")
-
-
-def one_of(*words: str) -> Callable[[Any, attrs.Attribute[str], str], None]:
-    """Validates a word."""
-
-    def known(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-        if value not in words:
-            raise ValueError(f"{attribute.alias} must be one of {', '.join(words)}, got {value!r}")
-
-    return known
 
 
 def _tuple(value: float | Iterable[float]) -> tuple[float, ...]:
@@ -233,8 +223,7 @@ class GICP(Method):
         dense = MaskSet.dense(here.model, self.selector)
         job = seen.job(joint, dense.prefixed(_PREFIX), "search", self.protocol.select)
         result = replace(job, pruner=self._weights(gates)).run(fit)
-        own = {name: value for name, value in result.best.items() if name.startswith("predictor.")}
-        scorer.load_state_dict({name.removeprefix("predictor."): value for name, value in own.items()})
+        load_predictor_(scorer, result.best)
         best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
         if result.masks is None:
             raise RuntimeError("the training returned no masks: it has to return job.track().result()")
