@@ -50,6 +50,7 @@ __all__ = [
     "Ticket",
     "__version__",
     "bench",
+    "check_removal",
     "compact",
     "compaction",
     "data",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         PrunedDataset,
         PruneEdges,
         SoftEdges,
+        check_removal,
         register_soft_edges,
     )
     from graphprune.masks import GumbelGates, HardConcreteGates, MaskSet, SigmoidGates, STRGates, prunable
@@ -109,7 +111,8 @@ else:
     _FLOORS = ("bench", "compaction", "data", "graphs", "masks", "measure", "methods", "models", "train")
     _HOLDS = {
         "compaction": "compact",
-        "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges register_soft_edges",
+        "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges check_removal "
+        "register_soft_edges",
         "masks": "GumbelGates HardConcreteGates MaskSet STRGates SigmoidGates prunable",
         "methods": "CLAD FGGP GICP GMP HAMP ICPG IMP SET SNIP UGS AnnealedGMP Dense FitJob FitResult GraNet GraSP "
         "Gumbel MagnitudeAtInit NoEdges Protocol RandomAtInit RandomPruning RigL SmallDense Sparsifier SynFlow",

@@ -1,5 +1,6 @@
 """Graphs: storage, edges and their masks, soft and hard removal, and the edge predictor."""
 
+from graphprune.graphs.check import check_forgets, check_removal
 from graphprune.graphs.counting import EdgeRule, number_units
 from graphprune.graphs.edges import EdgeMask, PrunedDataset, drop_arcs
 from graphprune.graphs.packed import PackedGraphs
@@ -19,6 +20,8 @@ __all__ = [
     "RandomEdges",
     "SoftEdges",
     "Stage",
+    "check_forgets",
+    "check_removal",
     "drop_arcs",
     "edge_units",
     "number_units",

@@ -89,11 +89,16 @@ def parts(model: nn.Module) -> Iterator[tuple[str, nn.Module, Adapter]]:
     return walk(model, "", False)
 
 
+def gates_itself(module: nn.Module) -> bool:
+    """Whether a module is handed the gates."""
+    return "edge_gate" in signature(type(module).forward).parameters
+
+
 def _adapter_of(module: nn.Module) -> Adapter | None:
     """How this module is gated; None if it does not use edges itself."""
     if isinstance(module, torch.jit.ScriptModule):  # whether it holds convolutions can no longer be seen
         return _refuse_compiled
-    if "edge_gate" in signature(type(module).forward).parameters:
+    if gates_itself(module):
         return _hand_over
     for cls in type(module).__mro__:
         if cls in _ADAPTERS:

@@ -52,16 +52,13 @@ def independent_copy(model: M) -> M:
                     "function, a weak reference or an object that copies as itself: hand it over in forward, or make "
                     "it a submodule"
                 )
-    forget_caches_(made)
     return made
 
 
 def forget_caches_(model: nn.Module) -> None:
     """Empty the caches of all convolutions: ``_cached_edge_index``, ``_cached_adj_t``, ``_cached_x`` and such."""
-    for module in model.modules():
-        for attribute, value in vars(module).items():
-            if attribute.startswith(_CACHED) and not isinstance(value, bool | int | float | str):
-                setattr(module, attribute, None)
+    for module, attribute, _ in _caches(model):
+        setattr(module, attribute, None)
 
 
 def uncached_(model: nn.Module) -> None:
@@ -72,13 +69,25 @@ def uncached_(model: nn.Module) -> None:
             module.cached = False  # type: ignore[assignment]
 
 
+def _caches(model: nn.Module) -> list[tuple[nn.Module, str, object]]:
+    """The caches that are not empty: module, attribute, value."""
+    return [
+        (module, attribute, value)
+        for module in model.modules()
+        for attribute, value in vars(module).items()
+        if attribute.startswith(_CACHED) and not isinstance(value, bool | int | float | str | None)
+    ]
+
+
 def _called(name: str, module: nn.Module) -> str:
     return f"the module {name!r} ({type(module).__name__})" if name else f"the model ({type(module).__name__})"
 
 
 def _deepcopy(model: M) -> M:
+    # What deepcopy is told to have copied already it takes as told: it refuses features cached with gradients.
+    empty = {id(value): None for _, _, value in _caches(model)}
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, empty)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"{_uncopied(model, type(model).__name__)} cannot be copied: {error}") from error
 

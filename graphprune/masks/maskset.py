@@ -160,21 +160,23 @@ class MaskSet(Mapping[str, Tensor]):
         *,
         unit: Unit = _SINGLE_WEIGHTS,
         regrow: bool = False,
+        layer_floor: float = 0.0,
     ) -> MaskSet:
-        """Keep exactly so many units, those of the highest scores; ties as in `tighten`.
+        """Keep exactly so many units, those of the highest scores; ties and floors as in `tighten`.
 
         Args:
             scores: as for `tighten`.
             counts: units to keep in all parameters together, or in each by its name.
             unit: what falls together.
             regrow: let pruned units compete again.
+            layer_floor: as for `tighten`.
 
         Raises:
             TypeError: scores that are not floating point.
             ValueError: scores or counts of other names, scores of other shapes or with NaN, a count below 0 or above
-                what may be kept (the text names the parameter).
+                what may be kept, or below the floors (the text names the parameter).
         """
-        return self._wrap(counted(self, scores, counts, unit=unit, regrow=regrow))
+        return self._wrap(counted(self, scores, counts, unit=unit, regrow=regrow, layer_floor=layer_floor))
 
     def refill(
         self,
@@ -185,6 +187,7 @@ class MaskSet(Mapping[str, Tensor]):
         *,
         unit: Unit = _SINGLE_WEIGHTS,
         regrow: bool = False,
+        layer_floor: float = 0.0,
     ) -> MaskSet:
         """Keep in two stages: the best by one score for sure, then up to the count the best of the others by another.
 
@@ -197,6 +200,7 @@ class MaskSet(Mapping[str, Tensor]):
             counts: how many units are kept in the end.
             unit: what falls together.
             regrow: let pruned units compete in the second stage.
+            layer_floor: as for `tighten`, of the units that are kept in the end.
 
         Raises:
             TypeError, ValueError: as `keep`, and for an infinite ``second`` score.
@@ -206,7 +210,7 @@ class MaskSet(Mapping[str, Tensor]):
             if bool(score.isinf().any()):
                 raise ValueError(f"the second scores of {name!r} contain inf: it cannot be ranked behind what is sure")
         rest = {name: score.masked_fill(safe[name].to(score.device), torch.inf) for name, score in second.items()}
-        return self.keep(rest, counts, unit=unit, regrow=regrow)
+        return self.keep(rest, counts, unit=unit, regrow=regrow, layer_floor=layer_floor)
 
     def __and__(self, other: MaskSet) -> MaskSet:
         """Keep what both keep. Raises ValueError unless both mask the same parameters and shapes."""

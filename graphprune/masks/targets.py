@@ -8,6 +8,8 @@ from math import prod
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from graphprune.masks.heads import HEADS
+
 _WEIGHTED = (
     nn.Linear,
     nn.Conv1d,
@@ -65,7 +67,8 @@ def prunable(include: Iterable[str] = (), exclude: Iterable[str] = ()) -> Select
     Selected are the parameters of two or more dimensions that ``nn.Linear``, ``nn.Conv*`` or
     torch_geometric's ``Linear`` and ``HeteroLinear`` own, and the 2-D ones of torch_geometric's convolutions.
     Protected are biases, norms, embeddings, attention vectors (own names starting with ``att``) and every
-    role not known here. A module class may settle it for its own parameters with the class attributes
+    role not known here; and heads, the weights that give what leaves the model, where a method with data has found them
+    (in a loop of your own: ``exclude``). A module class may settle it for its own parameters with the class attributes
     ``protected_parameters`` and ``prunable_parameters`` (sets of own names), which go before the role.
 
     Args:
@@ -164,6 +167,8 @@ def _owners(model: nn.Module) -> list[tuple[Tensor, list[str], list[nn.Module]]]
 def _role_reason(module: nn.Module, dotted: str, parameter: Tensor) -> str | None:
     """Why this owner protects the parameter, or None if it is a weight to prune."""
     name = dotted.rpartition(".")[2]
+    if name in getattr(module, HEADS, ()):
+        return "head: it gives what leaves the model"
     if name in getattr(module, "protected_parameters", ()):
         return f"protected by {type(module).__name__}"
     if name in getattr(module, "prunable_parameters", ()):

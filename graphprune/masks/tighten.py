@@ -46,15 +46,17 @@ def tightened(
     layer_floor: float,
 ) -> dict[str, Tensor]:
     """New masks; see `MaskSet.tighten` for the meaning of the arguments and the errors."""
-    _check_density(density, scope, layer_floor)
+    _check_share("density", density)
+    _check_share("layer_floor", layer_floor)
+    if scope not in ("global", "layer"):
+        raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
     _check_scores(masks, scores)
     if not masks:
         return {}
     layers = [_layer(group, masks, scores, regrow) for group in unit.groups(masks)]
-    floors = [min(_ceil(layer_floor * layer.units), layer.candidates) for layer in layers]
     groups = [layers] if scope == "global" else [[layer] for layer in layers]
     budgets = [_budget(group, density) for group in groups]
-    return _masks(masks, layers, _choose(layers, floors, groups, budgets), regrow)
+    return _masks(masks, layers, _choose(layers, _floors(layers, layer_floor), groups, budgets), regrow)
 
 
 def counted(
@@ -64,8 +66,10 @@ def counted(
     *,
     unit: Unit,
     regrow: bool,
+    layer_floor: float,
 ) -> dict[str, Tensor]:
     """New masks of exact counts; see `MaskSet.keep` for the meaning of the arguments and the errors."""
+    _check_share("layer_floor", layer_floor)
     _check_scores(masks, scores)
     leaders = {group.name for group in unit.groups(masks)}
     if not isinstance(counts, int) and leaders != counts.keys():
@@ -79,7 +83,7 @@ def counted(
         most = sum(layer.candidates for layer in group)
         if not 0 <= budget <= most:
             raise ValueError(f"{budget} units cannot be kept in {_name(group)}: between 0 and {most} may be")
-    return _masks(masks, layers, _choose(layers, [0] * len(layers), groups, budgets), regrow)
+    return _masks(masks, layers, _choose(layers, _floors(layers, layer_floor), groups, budgets), regrow)
 
 
 def _masks(masks: Mapping[str, Tensor], layers: list[_Layer], chosen: Tensor, regrow: bool) -> dict[str, Tensor]:
@@ -107,7 +111,7 @@ def _choose(layers: list[_Layer], floors: list[int], groups: list[list[_Layer]],
         group = int((remaining < 0).nonzero()[0])
         raise ValueError(
             f"layer_floor asks for {budgets[group] - int(remaining[group])} units in {_name(groups[group])}, "
-            f"but density leaves {budgets[group]}: lower the floor or raise the density"
+            f"but density leaves {budgets[group]}: raise the density, or lower layer_floor (0: layers may lose all)"
         )
     # The floors are chosen first and the rest without them, so that both counts are exact.
     kept = keep_top(flat, _offsets(sizes), first)
@@ -170,13 +174,14 @@ def _name(group: list[_Layer]) -> str:
     return repr(group[0].name) if len(group) == 1 else f"all {len(group)} layers"
 
 
-def _check_density(density: float, scope: str, layer_floor: float) -> None:
-    if not 0.0 <= density <= 1.0:
-        raise ValueError(f"density must be in [0, 1], got {density}")
-    if not 0.0 <= layer_floor <= 1.0:
-        raise ValueError(f"layer_floor must be in [0, 1], got {layer_floor}")
-    if scope not in ("global", "layer"):
-        raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
+def _floors(layers: list[_Layer], share: float) -> list[int]:
+    """Units that each layer keeps whatever its scores."""
+    return [min(_ceil(share * layer.units), layer.candidates) for layer in layers]
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"{name} must be in [0, 1], got {share}")
 
 
 def _check_scores(masks: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
 
 import attrs
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.data.base import Samples
@@ -20,7 +20,7 @@ from graphprune.masks.distribution import counts
 from graphprune.methods.fit import Fit, derive_seed
 from graphprune.methods.in_training import inner
 from graphprune.methods.method import Epochs
-from graphprune.methods.one_training import OneTraining
+from graphprune.methods.one_training import OneTraining, share
 from graphprune.methods.position import Position
 from graphprune.methods.sensitivity import Flow, Loss, Sensitivity, mean_loss, random_state_kept
 
@@ -31,8 +31,14 @@ _squared_error = partial(mean_loss, real=functional.mse_loss)
 
 @attrs.frozen(kw_only=True)
 class AtInit(OneTraining):
-    """A method that prunes once, before training. A subclass says in :meth:`keep` which weights stay."""
+    """A method that prunes once, before training. A subclass says in :meth:`keep` which weights stay.
 
+    Args:
+        layer_floor: share of each layer's weights that is always kept, against layer collapse; None: a tenth of the
+            share that is kept over all layers, at least one weight.
+    """
+
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
     name = "at-init"
 
     def masks(self, model: nn.Module, batches: Iterable[Any] = (), loss: Loss | None = None) -> MaskSet:
@@ -68,6 +74,10 @@ class AtInit(OneTraining):
     @abstractmethod
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
         """The masks, tightened from ``dense``; the model is not to be changed."""
+
+    def best(self, dense: MaskSet, scores: Mapping[str, Tensor]) -> MaskSet:
+        """The weights of the highest scores over all layers."""
+        return dense.tighten(scores, self.density, layer_floor=self.floor(self.layer_floor, self.density))
 
     def drawn(self, train: Samples, examples: int) -> tuple[Any, ...]:
         """One batch of so many training examples (or all that there are), without a trace in the random state."""
@@ -112,7 +122,7 @@ class RandomAtInit(AtInit):
         """Draw; neither weights nor data matter."""
         scores = random(derive_seed(self.seed, "at-init"))({}, {}, dense)
         if self.distribution == "global":
-            return dense.tighten(scores, self.density)
+            return self.best(dense, scores)
         return dense.keep(scores, counts(self.distribution, dense.shapes, self.density))
 
 
@@ -124,7 +134,7 @@ class MagnitudeAtInit(AtInit):
 
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
         """By ``|w|``; no data is read."""
-        return dense.tighten(magnitude(masked_parameters(model, dense), {}, dense), self.density)
+        return self.best(dense, magnitude(masked_parameters(model, dense), {}, dense))
 
 
 @attrs.frozen(kw_only=True)
@@ -136,7 +146,7 @@ class SNIP(ByDerivatives):
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
         """By the gradient over all batches together."""
         grads = self.derivatives(model, dense, batches, loss).gradients()
-        return dense.tighten(saliency(masked_parameters(model, dense), grads, dense), self.density)
+        return self.best(dense, saliency(masked_parameters(model, dense), grads, dense))
 
 
 @attrs.frozen(kw_only=True)
@@ -158,7 +168,7 @@ class GraSP(ByDerivatives):
         derivatives = self.derivatives(model, dense, batches, loss)
         products = derivatives.hessian_product(derivatives.gradients(self.temperature), self.temperature)
         weights = masked_parameters(model, dense)
-        return dense.tighten({name: weights[name] * products[name] for name in dense}, self.density)
+        return self.best(dense, {name: weights[name] * products[name] for name in dense})
 
 
 @attrs.frozen(kw_only=True)
@@ -192,5 +202,6 @@ class SynFlow(AtInit):
                 raise ValueError(
                     f"no signal flows through {dry}, so SynFlow would empty them: leave them out, protect={dry}"
                 )
-            masks = masks.tighten(scores, self.density ** (step / self.iterations))
+            density = self.density ** (step / self.iterations)
+            masks = masks.tighten(scores, density, layer_floor=self.floor(self.layer_floor, density))
         return masks

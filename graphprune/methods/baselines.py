@@ -138,7 +138,7 @@ class SmallDense(Dense):
             ValueError: ``params`` is more than the model has, or the model has no method ``resized(hidden)`` that
                 builds it at another width.
         """
-        return super().rounds(self.small(model), data, fit, after=after)
+        return super().rounds(self.small(self.prepared(model, data)), data, fit, after=after)
 
     def small(self, model: nn.Module) -> nn.Module:
         """The model at the matching width, with initial weights by the method's seed."""

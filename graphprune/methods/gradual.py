@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import attrs
 from torch import Tensor
 
-from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude
+from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude, random
 from graphprune.methods.in_training import steps
 from graphprune.methods.one_training import open_density, share
 from graphprune.methods.stepwise import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
@@ -27,10 +27,16 @@ class Gradual(Stepwise):
         start_density: density before ``start``; 1 is a dense start, 0.5 is usual for a sparse one.
         scope: weights compete over all layers (``"global"``) or within each (``"layer"``), each of which then keeps
             ``round(density * weights)`` of its own, from the start.
+        layer_floor: share of each layer's weights that is always kept, against layer collapse; None: a tenth of the
+            share that is kept over all layers, at least one weight.
+
+    Raises:
+        ValueError: (on attaching) fewer weights to be left than there are layers that keep one.
     """
 
     start_density: float = attrs.field(default=1.0, validator=open_density)
     scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -68,6 +74,16 @@ class Gradual(Stepwise):
             return round(density * sum(units.values()))
         return {name: round(density * total) for name, total in units.items()}
 
+    def floor_at(self, step: int) -> float:
+        """Share of each layer that is kept behind a step."""
+        return self.floor(self.layer_floor, self.schedule.density(self.schedule.latest(step)))
+
+    def check(self, masks: MaskSet) -> None:
+        """Raise ValueError where the final density cannot be had."""
+        masks.keep(
+            random(0)({}, {}, masks), self.left(self.stop, masks), unit=self.grain, layer_floor=self.floor_at(self.stop)
+        )
+
     def kept(self, masks: MaskSet) -> Counts:
         """Units that are kept now, of all layers together or of each."""
         kept = kept_in_layers(masks, self.grain)
@@ -83,7 +99,8 @@ class GMP(Gradual):
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """The largest weights stay."""
-        return masks.keep(magnitude(weights, {}, masks), self.left(step, masks), unit=self.grain)
+        size, floor = magnitude(weights, {}, masks), self.floor_at(step)
+        return masks.keep(size, self.left(step, masks), unit=self.grain, layer_floor=floor)
 
 
 @attrs.frozen(kw_only=True)
@@ -110,10 +127,12 @@ class FGGP(Gradual):
         """All but the candidates stay, and of the candidates the largest weights."""
         spared = counted(self._spared, self.kept(masks))
         least, size = gradient({}, grads, masks), magnitude(weights, {}, masks)
-        return masks.refill(least, spared, size, self.left(step, masks), unit=self.grain)
+        left, floor = self.left(step, masks), self.floor_at(step)
+        return masks.refill(least, spared, size, left, unit=self.grain, layer_floor=floor)
 
     def check(self, masks: MaskSet) -> None:
         """Raise ValueError unless there are candidates enough for every update to come."""
+        super().check(masks)
         before = self.left(0, masks)
         for step in (*range(self.start + self.every, self.stop, self.every), self.stop):
             after = self.left(step, masks)
@@ -176,7 +195,8 @@ class AnnealedGMP(Annealed):
         ratio = self.ratio(self.restore_ratio, step)
         left = self.left(step, masks)
         sure = counted(lambda count: count - rounded_down(ratio * count), left)
-        return masks.refill(magnitude(weights, {}, masks), sure, gradient({}, grads, masks), left, unit=self.grain)
+        size, slope, floor = magnitude(weights, {}, masks), gradient({}, grads, masks), self.floor_at(step)
+        return masks.refill(size, sure, slope, left, unit=self.grain, layer_floor=floor)
 
 
 @attrs.frozen(kw_only=True)
@@ -207,7 +227,7 @@ class GraNet(Annealed):
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """Prune all layers together, then drop and grow in each."""
         size = magnitude(weights, {}, masks)
-        masks = masks.keep(size, self.left(step, masks))
+        masks = masks.keep(size, self.left(step, masks), layer_floor=self.floor_at(step))
         ratio = self.ratio(self.regrow_ratio, step)
         kept = kept_in_layers(masks, self.grain)
         sure = {name: count - rounded_up(ratio * count) for name, count in kept.items()}

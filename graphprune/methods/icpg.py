@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import nn
 
-from graphprune.graphs import EdgePredictor, RandomEdges, Stage, supports
+from graphprune.graphs import EdgePredictor, RandomEdges, Stage, check_removal
 from graphprune.masks import magnitude, random
 from graphprune.methods.edge_gates import REMOVING, above_zero, soft_gates
 from graphprune.methods.fit import AnyData, Fit, derive_seed
@@ -55,7 +55,7 @@ class ICPG(IterativeMethod):
         weight_scores: ``"magnitude"``, or ``"random"`` as an ablation.
         protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
         scope: weights compete over all layers or within each.
-        layer_floor: share of each layer's weights that is always kept.
+        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
         unit: single weights, channels, or channels of coupled layers.
         ticket_every: rounds from one trained ticket to the next.
         degree_features: counted on full or on pruned graphs.
@@ -88,11 +88,11 @@ class ICPG(IterativeMethod):
         return bool(self.edge_rate) and self.edge_scores == "predictor"
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise where the model has a convolution without soft edges, or there is nothing to prune."""
+        """Raise where a gate of 0 is no removal in the model, or there is nothing to prune."""
         super().supports(model, data)
         if self._learns_edges:
             check_predictor(self.predictor, data)
-            supports(model)
+            check_removal(model, data)
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Train model and predictor together; score edges by the predictor, weights by magnitude."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import platform
 import time
@@ -24,10 +23,14 @@ from graphprune.graphs.counting import original_units
 from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
 from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, snapshot
 from graphprune.methods.position import ORIGINAL_UNITS, Position, proper
+from graphprune.methods.prepare import prepared
 from graphprune.methods.protocol import CLEAN, Protocol, protocol
 from graphprune.ticket import Ticket
 
 Epochs = tuple[Mapping[str, Any], ...]
+
+# Of the density: what each layer keeps by default. A layer without weights passes nothing on, at whatever density.
+SAFE_FLOOR = 0.1
 
 
 def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -42,13 +45,16 @@ class Method(ABC):
     Args:
         protocol: ``"clean"``, ``"paper"`` or a :class:`Protocol`.
         select: which weights can be pruned.
-        protect: fnmatch patterns of parameters that are not pruned after all, such as ``head.*`` or ``node_encoder.*``.
+        protect: fnmatch patterns of parameters that are not pruned after all, such as ``node_encoder.*``.
+        prune_heads: whether the weights that give what leaves the network (its logits) are pruned as all others; None:
+            they are kept, but pruned under ``protocol="paper"``, as the authors do. ``select`` can name some of them.
         seed: for every random choice of the method itself.
     """
 
     protocol: Protocol = attrs.field(default=CLEAN, converter=protocol)
     select: Selector = attrs.field(factory=prunable)
     protect: tuple[str, ...] = attrs.field(default=(), converter=patterns)
+    prune_heads: bool | None = None
     seed: int = 0
 
     name: ClassVar[str] = "method"
@@ -117,14 +123,23 @@ class Method(ABC):
 
     # ------------------------------------------------------------------ the steps of a round
 
+    def prepared(self, model: nn.Module, data: AnyData) -> nn.Module:
+        """A copy of a network to work with, whose heads are protected unless they are to be pruned."""
+        return prepared(model, data, prune_heads=self._prunes_heads)
+
+    @property
+    def _prunes_heads(self) -> bool:
+        return self.protocol.published if self.prune_heads is None else self.prune_heads
+
     def _start(self, model: nn.Module, data: AnyData) -> Position:
+        model = self.prepared(model, data)
         full, digest = {split: proper(samples) for split, samples in data.splits.items()}, data.digest()
         if isinstance(data, GraphData):
             units = {split: original_units(graphs, self.protocol.rule) for split, graphs in data.splits.items()}
             with_units = {split: data.splits[split].with_graph(**{ORIGINAL_UNITS: units[split]}) for split in SPLITS}
             data = data.with_splits(**with_units)
         masks = MaskSet.dense(model, self.selector, unit=self.unit_in(model, data))
-        return Position(0, copy.deepcopy(model), masks, PruneEdges((), self.protocol.rule), data, full, digest)
+        return Position(0, model, masks, PruneEdges((), self.protocol.rule), data, full, digest)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
         here = self._start(after.rewound(model), data)
@@ -209,7 +224,9 @@ class Method(ABC):
             value = getattr(self, item.name)
             plain = value is None or isinstance(value, (bool, int, float, str))
             settings[item.alias] = value if plain else asdict(value) if isinstance(value, Protocol) else repr(value)
-        return settings
+        # Tickets from before there was a choice have pruned heads and do not say so; runs can go on behind them.
+        del settings["prune_heads"]
+        return settings if self._prunes_heads else settings | {"prune_heads": False}
 
     def provenance(self, here: Position) -> dict[str, Any]:
         """Where a ticket comes from."""
@@ -227,6 +244,12 @@ class Method(ABC):
                 **{name: version(name) for name in ("torch", "torch-geometric")},
             },
         }
+
+    def floor(self, given: float | None, density: float) -> float:
+        """Share of each layer that is kept whatever its scores, at a density of all layers together."""
+        if given is not None:
+            return given
+        return 0.0 if self.protocol.published else SAFE_FLOOR * density
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other hyper-parameters."""

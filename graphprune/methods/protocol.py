@@ -43,6 +43,11 @@ class Protocol:
         changed |= {name: value for name, value in mine["rule"].items() if value != clean["rule"][name]}
         return ", ".join(f"{name}={value}" for name, value in changed.items())
 
+    @property
+    def published(self) -> bool:
+        """Whether this is what the authors of a method did."""
+        return self in (PAPER, UGS_PAPER)
+
 
 CLEAN = Protocol()
 PAPER = Protocol("test", EdgeRule(unit="arc", count="floor", budget="graph", scoring="batch"))

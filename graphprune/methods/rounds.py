@@ -43,7 +43,8 @@ class IterativeMethod(Method):
         edge_rate: share of the remaining edges that goes each round.
         weight_rate: share of the remaining weights that goes each round.
         scope: weights compete over all layers (``"global"``) or within each (``"layer"``).
-        layer_floor: share of each layer's weights that a global scope always keeps, against layer collapse.
+        layer_floor: share of each layer's weights that is always kept, against layer collapse; None: a tenth of the
+            share that is kept over all layers, at least one weight (under ``protocol="paper"`` none, as the authors).
         unit: what falls together: single weights (``"weight"``), or channels and neurons, which are then counted and
             have the mean of their weights' scores; of each layer by itself (``"channel"``), or in all layers that add
             them up (``"coupled"``: residuals, SAGE's two maps). With a channel go its bias and its norm's weights.
@@ -58,7 +59,7 @@ class IterativeMethod(Method):
     edge_rate: float = attrs.field(default=0.05, validator=rate)
     weight_rate: float = attrs.field(default=0.2, validator=rate)
     scope: Literal["global", "layer"] = "global"
-    layer_floor: float = attrs.field(default=0.0, validator=rate)
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(rate))
     unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
     ticket_every: int = attrs.field(default=1, validator=count)
     degree_features: Literal["full", "recomputed"] = "full"
@@ -118,7 +119,7 @@ class IterativeMethod(Method):
                 density,
                 scope=self.scope,
                 unit=self.unit_in(here.model, here.data),
-                layer_floor=self.layer_floor,
+                layer_floor=self.floor(self.layer_floor, density),
             )
             here = replace(here, masks=masks)
         if found.scorer is not None or found.known is not None:
@@ -151,6 +152,8 @@ class IterativeMethod(Method):
         settings = super().settings()
         # Tickets from before there was a choice do not say so; runs can go on behind them.
         unsaid = {"unit": "weight", "ticket_every": 1}
+        if self.protocol.published and self.layer_floor is None:
+            settings["layer_floor"] = 0.0
         return {name: value for name, value in settings.items() if unsaid.get(name) != value}
 
     @property

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.data.base import SPLITS
-from graphprune.graphs import RandomEdges, Stage, supports
+from graphprune.graphs import RandomEdges, Stage, check_removal, supports
 from graphprune.graphs.counting import in_chunks, number_units, structure
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import keep_arcs
@@ -67,7 +67,7 @@ class UGS(IterativeMethod):
             edges that stay in the graph with a gate of 0, which is no removal in GAT and in GIN with a mean; see
             ``ugs-gat`` and ``ugs-gin`` among the models, and :class:`~graphprune.methods.Protocol`.
         scope: weights compete over all layers or within each.
-        layer_floor: share of each layer's weights that is always kept.
+        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
         unit: single weights, channels, or channels of coupled layers.
         ticket_every: rounds from one trained ticket to the next.
         degree_features: counted on full or on pruned graphs.
@@ -94,10 +94,11 @@ class UGS(IterativeMethod):
         return bool(self.edge_rate) and self.unseen != "weights-only"
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise where the model has a convolution without soft edges, or there is nothing to prune."""
+        """Raise where a gate of 0 is no removal in the model, or there is nothing to prune."""
         super().supports(model, data)
         if self._masks_edges:
-            supports(model)
+            # What stays in the graphs with a gate of 0 is no removal in the authors' GAT and GIN, and is not to be.
+            supports(model) if self.protocol.pruned == "gated" else check_removal(model, data)
         if self.protocol.pruned == "gated" and not getattr(model, "reads_edge_gate", False):
             raise ValueError(
                 f"protocol='paper' of UGS leaves pruned edges in the graphs as data.edge_gate, which "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch_geometric.data import Data
 from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, edge_units, score_arcs
 from graphprune.graphs.pairs import arcs_of
 from graphprune.masks import MaskSet, rewind_
+from graphprune.masks.copies import independent_copy
 from graphprune.ticket import contents, folder, plain
 from graphprune.ticket.scorers import first, misfits
 
@@ -155,7 +155,7 @@ class Ticket:
                 f"the ticket's weights are of another architecture than this {type(model).__name__}, in "
                 f"which {problems}. To another backbone only the edges transfer: use ticket.prune(dataset)"
             )
-        made = copy.deepcopy(model)
+        made = independent_copy(model)
         rewind_(made, state, self.masks)
         self.masks.verify(made)
         return made

@@ -66,7 +66,7 @@ def test_one_ticket_of_the_exact_count(name, network, tmp_path):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert torch.equal(random_state, torch.get_rng_state())
     assert ticket.masks.kept == round(0.3 * ticket.masks.total)
-    assert set(ticket.masks) == set(gp.prunable()(model).selected)
+    assert set(ticket.masks) == set(gp.prunable()(model).selected) - {"head.weight"}  # what gives the logits stays
     row = ticket.row
     assert row["weight_sparsity"] == 1 - ticket.masks.kept / ticket.masks.total
     assert row["epochs_trained"] == EPOCHS and row["edge_sparsity_test"] == 0
@@ -79,7 +79,7 @@ def test_one_ticket_of_the_exact_count(name, network, tmp_path):
         assert row["val_metric"] == max(
             entry["val_metric"]
             for entry in ticket.history
-            if math.isclose(entry.get("density", 0.3), 0.3, rel_tol=0.05)
+            if math.isclose(entry.get("density", ticket.masks.density), ticket.masks.density)
         )
     ticket.save(tmp_path / "ticket")
     again = gp.Ticket.load(tmp_path / "ticket")

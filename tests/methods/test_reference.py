@@ -79,7 +79,7 @@ def prune_graph(graph: Data, logit: Tensor, original: int, density: float) -> Da
 
 
 def by_hand(model: nn.Module, predictor: nn.Module, data: Any, rounds: int, p_edge: float, p_weight: float) -> Any:
-    names = [name for name, p in model.named_parameters() if p.dim() == 2]
+    names = [name for name, p in model.named_parameters() if p.dim() == 2 and name != "head.weight"]
     masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters() if name in names}
     splits = {split: list(getattr(data, split)) for split in ("train", "val", "test")}
     original = {split: [int(g.num_edges) // 2 for g in graphs] for split, graphs in splits.items()}

@@ -325,13 +325,14 @@ def test_layer_collapse_is_reported_and_a_floor_prevents_it(data: GraphData) -> 
         track.epoch(val=0.0)
         return track.result()
 
-    (ticket,) = IMP(rounds=1, weight_rate=0.6).rounds(model, data, fit)
+    (ticket,) = IMP(rounds=1, weight_rate=0.6, layer_floor=0).rounds(model, data, fit)
     assert ticket.row["collapsed"] == ["convs.0.lin.weight"]
     assert "convs.0.lin.weight" in ticket.summary()
-    (kept,) = IMP(rounds=1, weight_rate=0.6, layer_floor=0.1).rounds(model, data, fit)
-    assert kept.row["collapsed"] == []
-    assert int(kept.masks["convs.0.lin.weight"].sum()) == math.ceil(0.1 * 64)
-    assert kept.masks.kept == ticket.masks.kept
+    for floor, left in ((0.1, math.ceil(0.1 * 64)), (None, math.ceil(0.1 * 0.4 * 64))):
+        (kept,) = IMP(rounds=1, weight_rate=0.6, layer_floor=floor).rounds(model, data, fit)
+        assert kept.row["collapsed"] == []
+        assert int(kept.masks["convs.0.lin.weight"].sum()) == left
+        assert kept.masks.kept == ticket.masks.kept
 
 
 def test_the_paper_protocol_selects_on_test_and_says_so(data: GraphData) -> None:
@@ -372,8 +373,9 @@ def test_controls_are_what_they_say(data: GraphData) -> None:
 
 def test_a_small_network_is_told_the_size_of_the_ticket_or_its_density(data: GraphData) -> None:
     *_, ticket = IMP(rounds=2, weight_rate=0.3).rounds(network(data), data, plain_fit(1))
-    by_params = SmallDense(params=ticket.row["params_kept"]).small(network(data))
-    by_density = SmallDense(density=0.7**2).small(network(data))
+    small = SmallDense(params=ticket.row["params_kept"])
+    by_params = small.small(network(data))
+    by_density = SmallDense(density=0.7**2).small(small.prepared(network(data), data))  # whose head stays
     assert by_density.config() == by_params.config()  # type: ignore[operator]
     assert SmallDense(density=1).small(network(data)).config() == network(data).config()  # type: ignore[operator]
     # With fewer prunable weights the same density leaves more.

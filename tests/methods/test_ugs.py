@@ -31,7 +31,8 @@ def by_hand(model: nn.Module, data: GraphData, rounds: int, seed: int) -> Any:
     """UGS with an N x N matrix of edge masks for each graph, each with an Adam of its own, and weight masks beside."""
     graphs = list(data.train)
     y = torch.cat([graph.y for graph in graphs])
-    names = sorted((name for name, p in model.named_parameters() if p.dim() == 2), key=list(model.state_dict()).index)
+    matrices = (name for name, p in model.named_parameters() if p.dim() == 2 and name != "head.weight")
+    names = sorted(matrices, key=list(model.state_dict()).index)
     kept = [torch.ones_like(model.get_parameter(name), dtype=torch.bool) for name in names]
     pairs = [[(u, v) for u, v in graph.edge_index.T.tolist() if u < v] for graph in graphs]
     order = [

@@ -14,7 +14,7 @@ from torch import nn
 
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
-from graphprune.graphs import PruneEdges, Stage, supports
+from graphprune.graphs import PruneEdges, Stage, check_removal
 from graphprune.graphs.counting import original_units
 from graphprune.masks import Cubic, MaskSet, Targets
 from graphprune.methods.edge_gates import REMOVING, above_zero
@@ -25,7 +25,7 @@ from graphprune.methods.in_training import steps
 from graphprune.methods.joint import JointNetwork, check_predictor, load_predictor_, with_walks
 from graphprune.methods.method import Epochs, Method
 from graphprune.methods.norms import alike, recalibrate_
-from graphprune.methods.one_training import one_of, open_density
+from graphprune.methods.one_training import one_of, open_density, share
 from graphprune.methods.position import Position, proper, pruned
 from graphprune.ticket import Ticket
 
@@ -73,6 +73,7 @@ class GICP(Method):
         every: optimiser steps between two prunings of weights; the last one is at ``stop``.
         candidate_ratio: of :class:`FGGP`; 1: by magnitude alone.
         scope: weights compete over all layers (``"global"``), or within each (``"layer"``), which then keeps its share.
+        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
         edge_gates: how edges are removed while the network trains: ``"top"``, the lowest ones of each graph (under a
             global budget: of the batch); or ``"gumbel"``, at random, as many on average, the lowest ones most often
             (see :class:`ICPG`).
@@ -98,6 +99,7 @@ class GICP(Method):
     every: int = attrs.field(default=10, validator=steps)
     candidate_ratio: float = attrs.field(default=1.0, validator=open_density)
     scope: Literal["global", "layer"] = attrs.field(default="global", validator=one_of(*SCOPES))
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
     edge_gates: Removal = attrs.field(default="top", validator=one_of(*REMOVING))
     train_densities: Training = attrs.field(default="range", validator=one_of(*get_args(Training)))
     temperature: float = attrs.field(default=1.0, validator=above_zero)
@@ -121,10 +123,10 @@ class GICP(Method):
         return self.weight_density < 1
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise where the model has a convolution without soft edges, or there is nothing to prune."""
+        """Raise where a gate of 0 is no removal in the model, or there is nothing to prune."""
         super().supports(model, data)
         check_predictor(self.predictor, data)
-        supports(model)
+        check_removal(model, data)
         if not isinstance(data, GraphData) or not proper(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split")
         if self.protocol.rule.count == "floor":
@@ -238,6 +240,7 @@ class GICP(Method):
             every=min(self.every, self.stop),
             candidate_ratio=self.candidate_ratio,
             scope=self.scope,
+            layer_floor=self.layer_floor,
             select=self._inside,
         )
 
@@ -254,7 +257,10 @@ class GICP(Method):
         """All hyper-parameters as plain data, the predictor by what it is made from."""
         config = getattr(self.predictor, "config", None)
         made = config() if callable(config) else repr(self.predictor)
-        return super().settings() | {"predictor": made, "densities": ", ".join(map(str, self.densities))}
+        settings = super().settings() | {"predictor": made, "densities": ", ".join(map(str, self.densities))}
+        if not self.layer_floor and self.layer_floor is not None:  # as tickets from before there was a choice
+            del settings["layer_floor"]
+        return settings
 
 
 @dataclass(frozen=True)
