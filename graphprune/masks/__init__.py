@@ -11,6 +11,7 @@ from graphprune.masks.gates import (
     Temperature,
     straight_through,
 )
+from graphprune.masks.heads import heads_of, keep_heads_
 from graphprune.masks.maskset import LedgerRow, MaskSet
 from graphprune.masks.schedules import Constant, Cubic, Geometric, Schedule
 from graphprune.masks.scores import Scorer, gradient, magnitude, random, saliency
@@ -52,6 +53,8 @@ __all__ = [
     "Weight",
     "check_ranks",
     "gradient",
+    "heads_of",
+    "keep_heads_",
     "keep_top",
     "magnitude",
     "prunable",
