@@ -222,5 +222,5 @@ class ImageData(LabelledData[Images]):
         return {}
 
     def labels(self, samples: Images) -> Tensor:
-        """The class of each of some of the set's images."""
-        return samples.y
+        """A copy of the class of each of some of the set's images."""
+        return samples.y.clone()

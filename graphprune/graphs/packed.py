@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,7 +23,8 @@ class PackedGraphs(Dataset[Data]):
     """A data set of graphs held as flat tensors.
 
     Indexing gives an ordinary :class:`torch_geometric.data.Data`, so that any loader can read it; :meth:`batch` and
-    :meth:`loader` build whole batches with a handful of tensor operations.
+    :meth:`loader` build whole batches with a handful of tensor operations. Graphs and batches are copies, as PyG's
+    loader gives them: what a network or a loop does to them in place does not reach the data set.
 
     Args:
         num_nodes: nodes of each graph, shape ``(G,)``.
@@ -154,10 +156,12 @@ class PackedGraphs(Dataset[Data]):
 
     def select(self, index: Tensor | Sequence[int]) -> PackedGraphs:
         """The graphs of these numbers, in this order, as a packed data set of their own."""
-        return PackedGraphs(**self._gather(index))
+        chosen = self._chosen(index)
+        # All graphs share their tensors, which neither set hands out.
+        return PackedGraphs(**(self._fields() if self._everything(chosen) else self._gather(chosen)))
 
-    def _gather(self, index: Tensor | Sequence[int]) -> dict[str, Any]:
-        """The constructor's arguments for the graphs of these numbers."""
+    def _chosen(self, index: Tensor | Sequence[int]) -> Tensor:
+        """Checked graph numbers."""
         chosen = torch.as_tensor(index, device=self.device)
         if chosen.numel() == 0:
             chosen = chosen.long()
@@ -165,19 +169,28 @@ class PackedGraphs(Dataset[Data]):
             raise TypeError(f"index must be a list of graph numbers, got {chosen.dtype} of shape {tuple(chosen.shape)}")
         if bool(((chosen < 0) | (chosen >= len(self))).any()):
             raise IndexError(f"index has graph numbers outside [0, {len(self)})")
-        if chosen.numel() == len(self) and torch.equal(chosen, torch.arange(len(self), device=self.device)):
-            return self._fields()  # everything, as full-batch training asks for in every step: nothing to copy
+        return chosen
+
+    def _everything(self, chosen: Tensor) -> bool:
+        """Whether these are all graphs in their order."""
+        return chosen.numel() == len(self) and torch.equal(chosen, torch.arange(len(self), device=self.device))
+
+    def _gather(self, chosen: Tensor) -> dict[str, Any]:
+        """The constructor's arguments for the graphs of these numbers; nothing in them is shared with this set."""
         nodes, edges = self.node_count[chosen], self.edge_count[chosen]
-        node_rows = ranges(self.node_ptr[chosen], nodes)
-        edge_rows = ranges(self.edge_ptr[chosen], edges)
+        if self._everything(chosen):  # as full-batch training asks for in every step: no rows to look up
+            node_rows = edge_rows = graph_rows = None
+        else:
+            node_rows, edge_rows = ranges(self.node_ptr[chosen], nodes), ranges(self.edge_ptr[chosen], edges)
+            graph_rows = chosen
         return {
             "num_nodes": nodes,
             "num_edges": edges,
-            "edge_index": self.edge_index.index_select(1, edge_rows),
-            "node": {name: values.index_select(0, node_rows) for name, values in self.node.items()},
-            "edge": {name: values.index_select(0, edge_rows) for name, values in self.edge.items()},
-            "graph": {name: values.index_select(0, chosen) for name, values in self.graph.items()},
-            "objects": {name: [entries[i] for i in chosen.tolist()] for name, entries in self.objects.items()},
+            "edge_index": _rows(self.edge_index, edge_rows, dim=1),
+            "node": {name: _rows(values, node_rows) for name, values in self.node.items()},
+            "edge": {name: _rows(values, edge_rows) for name, values in self.edge.items()},
+            "graph": {name: _rows(values, graph_rows) for name, values in self.graph.items()},
+            "objects": {name: [_copied(entries[i]) for i in chosen.tolist()] for name, entries in self.objects.items()},
         }
 
     def keep_edges(self, keep: Tensor) -> Self:
@@ -239,26 +252,26 @@ class PackedGraphs(Dataset[Data]):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, number: int) -> Data:
-        """Graph ``number`` as a ``Data`` object of views into the flat tensors."""
+        """A copy of graph ``number`` as a ``Data`` object."""
         if not -len(self) <= number < len(self):
             raise IndexError(f"graph {number} of {len(self)}")
         number %= len(self)
         nodes = slice(int(self.node_ptr[number]), int(self.node_ptr[number + 1]))
         edges = slice(int(self.edge_ptr[number]), int(self.edge_ptr[number + 1]))
-        data = Data(edge_index=self.edge_index[:, edges], num_nodes=nodes.stop - nodes.start)
+        data = Data(edge_index=self.edge_index[:, edges].clone(), num_nodes=nodes.stop - nodes.start)
         for name, values in self.node.items():
-            data[name] = values[nodes]
+            data[name] = values[nodes].clone()
         for name, values in self.edge.items():
-            data[name] = values[edges]
+            data[name] = values[edges].clone()
         for name, values in self.graph.items():
-            data[name] = values[number : number + 1]
+            data[name] = values[number : number + 1].clone()
         for name, entries in self.objects.items():
-            data[name] = entries[number]
+            data[name] = _copied(entries[number])
         return data
 
     def batch(self, index: Tensor | Sequence[int]) -> Batch:
         """The graphs of these numbers as one PyG ``Batch``, node numbers shifted, without a loop over graphs."""
-        part = self._gather(index)
+        part = self._gather(self._chosen(index))
         nodes, edges = part["num_nodes"], part["num_edges"]
         node_ptr, edge_ptr = pointers(nodes), pointers(edges)
         offset = node_ptr[:-1]
@@ -306,6 +319,16 @@ class PackedGraphs(Dataset[Data]):
                 if values.numel():
                     total.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return total.hexdigest()
+
+
+def _rows(values: Tensor, rows: Tensor | None, dim: int = 0) -> Tensor:
+    """A copy of some rows; None: of all."""
+    return values.clone() if rows is None else values.index_select(dim, rows)
+
+
+def _copied(value: Any) -> Any:
+    """Arrays and plain containers as copies; other objects as they are."""
+    return copy.deepcopy(value) if isinstance(value, list | tuple | dict | set | np.ndarray) else value
 
 
 B = TypeVar("B", covariant=True)

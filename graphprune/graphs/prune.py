@@ -186,9 +186,15 @@ def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
     return scorer
 
 
+def _doubled(values: Tensor) -> Tensor:
+    return values.to(torch.float64 if values.is_floating_point() else values.dtype, copy=True)
+
+
 def _apply(scorer: nn.Module, data: Data) -> Tensor:
     edge_index, _ = arcs_and_nodes(data)
-    scores: Tensor = scorer.to(edge_index.device)(data)
+    # A copy, for the scorer may change it in place, in the precision of the scorer.
+    given = copy.copy(data).apply(_doubled)
+    scores: Tensor = scorer.to(edge_index.device)(given)
     if scores.shape != edge_index.shape[1:]:
         shape = tuple(scores.shape)
         raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")

@@ -120,7 +120,7 @@ class JointNetwork(nn.Module):
         """Gates of the arcs from each unit's mean logit, 1 at self-loops; shape ``(E,)``. Sampled ones are fresh."""
         _, edge_index = node_inputs(batch)
         units = edge_units(edge_index, int(batch.num_nodes or 0), self._rule.unit)
-        logits = units.mean(self.predictor(batch))
+        logits = units.mean(self.predictor(batch.clone()))
         self._check(bool(logits.isfinite().all()))
         whole, sizes = self._rule.budget == "global", unit_sizes(units, batch)
         if whole:
