@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from graphprune.data.base import LabelledData, Split, Task
 from graphprune.data.metrics import Metric
-from graphprune.graphs.packed import PackedLoader
+from graphprune.graphs.loading import PackedLoader
 
 WHITE = 255.0  # the brightest byte; means and deviations of pixels are in units of it
 

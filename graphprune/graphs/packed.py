@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs.flatten import check_edge_index, check_name, flatten
+from graphprune.graphs.joining import Joining
+from graphprune.graphs.loading import PackedLoader
 from graphprune.graphs.segments import pointers, ranges
 
 STEP = 1 << 20  # arcs looked at in one go: bounds the memory beside the graphs' own
@@ -34,6 +36,7 @@ class PackedGraphs(Dataset[Data]):
         edge: attributes with one row an arc, shape ``(E, ...)``.
         graph: attributes with one row a graph, shape ``(G, ...)``.
         objects: attributes that are no tensors, one entry a graph.
+        joining: what graphs of a user's own class do otherwise when they are joined; :meth:`of` finds it out.
 
     Raises:
         ValueError: counts and shapes contradict each other, or an arc points outside its graph.
@@ -49,8 +52,10 @@ class PackedGraphs(Dataset[Data]):
         edge: Mapping[str, Tensor] | None = None,
         graph: Mapping[str, Tensor] | None = None,
         objects: Mapping[str, Sequence[Any]] | None = None,
+        joining: Joining | None = None,
     ) -> None:
-        self._set(num_nodes, num_edges, edge_index, node or {}, edge or {}, graph or {}, objects or {})
+        levels = node or {}, edge or {}, graph or {}
+        self._set(num_nodes, num_edges, edge_index, *levels, objects or {}, joining or Joining())
         self._check_arcs()
 
     def _set(
@@ -62,12 +67,14 @@ class PackedGraphs(Dataset[Data]):
         edge: Mapping[str, Tensor],
         graph: Mapping[str, Tensor],
         objects: Mapping[str, Sequence[Any]],
+        joining: Joining | None = None,
     ) -> None:
         self.node_count = num_nodes.long()
         self.edge_count = num_edges.long()
         self.edge_index = edge_index
         self.node, self.edge, self.graph = dict(node), dict(edge), dict(graph)
         self.objects = {name: list(values) for name, values in objects.items()}
+        self.joining = joining or Joining()
         self.node_ptr = pointers(self.node_count)
         self.edge_ptr = pointers(self.edge_count)
         self._check_rows()
@@ -84,7 +91,7 @@ class PackedGraphs(Dataset[Data]):
                 if len(values) != rows:
                     raise ValueError(f"{level} attribute {name!r} has {len(values)} rows, expected {rows}")
         for name in (*self.node, *self.edge, *self.graph, *self.objects):
-            check_name(name, name in self.edge)
+            check_name(name, name in self.edge, name in self.joining.shifts)
 
     def _check_arcs(self) -> None:
         for start, graphs, count in self._steps():
@@ -134,6 +141,7 @@ class PackedGraphs(Dataset[Data]):
             "edge": self.edge,
             "graph": self.graph,
             "objects": self.objects,
+            "joining": self.joining,
         }
 
     def _like(self, **changes: Any) -> Self:
@@ -191,6 +199,7 @@ class PackedGraphs(Dataset[Data]):
             "edge": {name: _rows(values, edge_rows) for name, values in self.edge.items()},
             "graph": {name: _rows(values, graph_rows) for name, values in self.graph.items()},
             "objects": {name: [_copied(entries[i]) for i in chosen.tolist()] for name, entries in self.objects.items()},
+            "joining": self.joining.select(chosen),
         }
 
     def keep_edges(self, keep: Tensor) -> Self:
@@ -222,6 +231,7 @@ class PackedGraphs(Dataset[Data]):
             num_nodes=self.node_count.to(device),
             num_edges=self.edge_count.to(device),
             edge_index=self.edge_index.to(device),
+            joining=self.joining.to(device),
             **move,
         )
 
@@ -258,13 +268,13 @@ class PackedGraphs(Dataset[Data]):
         number %= len(self)
         nodes = slice(int(self.node_ptr[number]), int(self.node_ptr[number + 1]))
         edges = slice(int(self.edge_ptr[number]), int(self.edge_ptr[number + 1]))
-        data = Data(edge_index=self.edge_index[:, edges].clone(), num_nodes=nodes.stop - nodes.start)
-        for name, values in self.node.items():
-            data[name] = values[nodes].clone()
-        for name, values in self.edge.items():
-            data[name] = values[edges].clone()
-        for name, values in self.graph.items():
-            data[name] = values[number : number + 1].clone()
+        data, joining = self.joining.kind(), self.joining
+        data.edge_index, data.num_nodes = self.edge_index[:, edges].clone(), nodes.stop - nodes.start
+        one = slice(number, number + 1)
+        for rows, store in ((nodes, self.node), (edges, self.edge), (one, self.graph)):
+            for name, values in store.items():
+                value = joining.shaped(name, values[rows].clone())
+                data[name] = value.squeeze(0) if name in joining.dims and joining.dims[name] is None else value
         for name, entries in self.objects.items():
             data[name] = _copied(entries[number])
         return data
@@ -276,21 +286,22 @@ class PackedGraphs(Dataset[Data]):
         node_ptr, edge_ptr = pointers(nodes), pointers(edges)
         offset = node_ptr[:-1]
         graphs = torch.arange(nodes.numel() + 1, device=self.device)
-        batch = Batch()
+        batch = Batch(_base_cls=part["joining"].kind)
         batch.edge_index = part["edge_index"] + torch.repeat_interleave(offset, edges)
-        slices = {"edge_index": edge_ptr}
-        for level, ptr in (("node", node_ptr), ("edge", edge_ptr), ("graph", graphs), ("objects", graphs)):
+        slices, shifts = {"edge_index": edge_ptr}, {"edge_index": offset}
+        for level, ptr in (("node", node_ptr), ("edge", edge_ptr), ("graph", graphs)):
             for name, values in part[level].items():
-                batch[name], slices[name] = values, ptr
+                batch[name], shifts[name] = part["joining"].joined(name, values, ptr)
+                slices[name] = ptr
+        for name, entries in part["objects"].items():
+            batch[name], slices[name], shifts[name] = entries, graphs, torch.zeros_like(offset)
         batch.num_nodes = int(node_ptr[-1])
         batch.batch = torch.repeat_interleave(graphs[:-1], nodes)
         batch.ptr = node_ptr
         # What Batch.get_example and Batch.to_data_list read.
         batch._num_graphs = nodes.numel()
         batch._num_nodes = nodes.tolist()
-        batch._slice_dict = slices
-        zero = torch.zeros_like(offset)
-        batch._inc_dict = {name: offset if name == "edge_index" else zero for name in slices}
+        batch._slice_dict, batch._inc_dict = slices, shifts
         return batch
 
     def loader(
@@ -318,6 +329,8 @@ class PackedGraphs(Dataset[Data]):
                 total.update(f"{level} {name} {values.dtype} {tuple(values.shape)}\n".encode())
                 if values.numel():
                     total.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        if self.joining.dims or self.joining.shifts:
+            total.update(f"{self.joining.summary()}\n".encode())
         return total.hexdigest()
 
 
@@ -329,33 +342,3 @@ def _rows(values: Tensor, rows: Tensor | None, dim: int = 0) -> Tensor:
 def _copied(value: Any) -> Any:
     """Arrays and plain containers as copies; other objects as they are."""
     return copy.deepcopy(value) if isinstance(value, list | tuple | dict | set | np.ndarray) else value
-
-
-B = TypeVar("B", covariant=True)
-
-
-class Batched(Protocol[B]):
-    """What a loader needs of a split: a length, and batches by number."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, index: Tensor) -> B:
-        """The samples of these numbers."""
-
-
-class PackedLoader(Generic[B]):
-    """Iterates over a packed split, of graphs or of images, in batches; see :meth:`PackedGraphs.loader`."""
-
-    def __init__(self, samples: Batched[B], batch_size: int, shuffle: bool, generator: torch.Generator | None) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.samples, self.batch_size, self.shuffle, self.generator = samples, batch_size, shuffle, generator
-
-    def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
-
-    def __iter__(self) -> Iterator[B]:
-        size = len(self.samples)
-        order = torch.randperm(size, generator=self.generator) if self.shuffle else torch.arange(size)
-        for start in range(0, size, self.batch_size):
-            yield self.samples.batch(order[start : start + self.batch_size])

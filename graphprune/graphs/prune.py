@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
+from graphprune.graphs.attributes import check_graph
 from graphprune.graphs.counting import (
     EdgeRule,
     arcs_and_nodes,
@@ -231,8 +232,11 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         """The graph with fewer arcs: a shallow copy, all other attributes kept.
 
         Raises:
-            ValueError: a batch (prune before collation), a graph without ``edge_index``, or scores that are no numbers.
+            ValueError: a batch (prune before collation), a graph without ``edge_index`` or with an attribute that would
+                be wrong without some arcs, or scores that are no numbers.
+            TypeError: something that is no ``Data``.
         """
+        check_graph(data)
         if isinstance(data, Batch):
             raise ValueError("prune graphs before they are collated: PruneEdges takes one Data, or use prune(dataset)")
         edge_index, num_nodes = arcs_and_nodes(data)

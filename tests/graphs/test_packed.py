@@ -208,9 +208,9 @@ def test_what_cannot_be_packed_is_named(message):
 @pytest.mark.parametrize(
     "attribute",
     [
-        {"root_index": torch.tensor([1])},
+        {"pair_index": torch.zeros(2, 3, dtype=torch.int64)},
         {"assign_batch": torch.tensor([0, 0])},
-        {"face": torch.zeros(3, 1, dtype=torch.int64)},
+        {"face": torch.zeros(3, 5, dtype=torch.int64)},
         {"nested": {"a": torch.ones(1)}},
         {"nested": [torch.ones(1)]},
         {"x": torch.eye(2, 3).to_sparse()},
