@@ -18,10 +18,11 @@ from torch_geometric.data import Data
 
 from graphprune import __version__
 from graphprune.data.base import SPLITS, GraphData, Level, Split, Task
+from graphprune.data.check import Check
 from graphprune.data.columns import ADVICE, SplitFiles
 from graphprune.data.metrics import Metric
 from graphprune.data.stored import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
-from graphprune.data.users import Check, check_task, described
+from graphprune.data.users import check_task, described
 from graphprune.graphs.mapped import room
 from graphprune.graphs.packed import PackedGraphs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from graphprune.graphs.attributes import (
     without_arcs,
 )
 from graphprune.graphs.joining import Joining
+from graphprune.graphs.sums import EMPTY
 
 
 def flatten(items: Sequence[Data]) -> dict[str, Any]:
@@ -97,6 +98,35 @@ def check_edge_index(edge_index: Tensor, where: str = "") -> None:
     if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.size(0) != 2:
         shape = tuple(edge_index.shape)
         raise ValueError(f"{where}edge_index must be int64 of shape (2, E), got {edge_index.dtype} {shape}")
+
+
+def check_edge_weight(weight: Any, arcs: int, where: Callable[[int], str]) -> None:
+    """Make sure that edge weights are numbers that a degree can be summed from.
+
+    Args:
+        weight: of a graph, or of many one behind the other.
+        arcs: how many there are.
+        where: what an error about the arc of this number begins with; -1: about all of them.
+
+    Raises:
+        TypeError: no float tensor.
+        ValueError: another shape, or a weight that is NaN, infinite, negative, or so small that degrees vanish.
+    """
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        got = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+        raise TypeError(f"{where(-1)}edge_weight must be a float tensor, got {got}")
+    if weight.shape != (arcs,):
+        raise ValueError(
+            f"{where(-1)}edge_weight has shape {tuple(weight.shape)}, expected ({arcs},), a number an arc; several of "
+            "them are edge_attr"
+        )
+    wrong = ~weight.isfinite() | (weight < 0) | ((weight > 0) & (weight < EMPTY))
+    if bool(wrong.any()):
+        arc = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"{where(arc)}edge_weight is {float(weight[arc]):g}, expected 0 or a finite number from {EMPTY:g} on, "
+            "which degrees can be summed from; signed values are edge_attr"
+        )
 
 
 def indexes(name: str) -> bool:

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
-from graphprune.graphs.flatten import check_edge_index, check_name, flatten
+from graphprune.graphs.flatten import check_edge_index, check_edge_weight, check_name, flatten
 from graphprune.graphs.joining import Joining
 from graphprune.graphs.loading import PackedLoader
+from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected
 from graphprune.graphs.segments import pointers, ranges
 
 STEP = 1 << 20  # arcs looked at in one go: bounds the memory beside the graphs' own
@@ -57,6 +58,8 @@ class PackedGraphs(Dataset[Data]):
         levels = node or {}, edge or {}, graph or {}
         self._set(num_nodes, num_edges, edge_index, *levels, objects or {}, joining or Joining())
         self._check_arcs()
+        if "edge_weight" in self.edge:
+            check_edge_weight(self.edge["edge_weight"], self.num_edges, self._where)
 
     def _set(
         self,
@@ -90,6 +93,8 @@ class PackedGraphs(Dataset[Data]):
             for name, values in store.items():
                 if len(values) != rows:
                     raise ValueError(f"{level} attribute {name!r} has {len(values)} rows, expected {rows}")
+        if EDGE_PROTECTED in self.edge:
+            check_protected(self.edge[EDGE_PROTECTED], self.num_edges)
         for name in (*self.node, *self.edge, *self.graph, *self.objects):
             check_name(name, name in self.edge, name in self.joining.shifts)
 
@@ -100,11 +105,19 @@ class PackedGraphs(Dataset[Data]):
             bad = ((arcs < 0) | (arcs >= limit)).any(0)
             if bool(bad.any()):
                 place = int(bad.nonzero()[0])
-                number = int(torch.searchsorted(self.edge_ptr, start + place, right=True)) - 1
+                number = self._graph_of(start + place)
                 raise ValueError(
                     f"graph {number}: edge_index {arcs[:, place].tolist()} points outside its "
                     f"{int(self.node_count[number])} nodes"
                 )
+
+    def _graph_of(self, arc: int) -> int:
+        return int(torch.searchsorted(self.edge_ptr, arc, right=True)) - 1
+
+    def _where(self, arc: int) -> str:
+        """How an error about an arc, or about all of them, begins."""
+        number = self._graph_of(arc)
+        return "" if arc < 0 else f"graph {number}, arc {arc - int(self.edge_ptr[number])}: "
 
     def _steps(self) -> Iterator[tuple[int, slice, Tensor]]:
         """``STEP`` arcs after the other: the first one, the graphs they belong to, and how many each has here."""

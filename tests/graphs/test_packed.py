@@ -24,7 +24,7 @@ def data_lists(draw, min_graphs=1):
                 x=torch.randn(nodes, 3, generator=rng),
                 keep=torch.randint(9, (nodes,), generator=rng),
                 edge_attr=torch.randn(len(found), 2, generator=rng),
-                edge_weight=torch.randn(len(found), generator=rng).double(),
+                edge_weight=torch.rand(len(found), generator=rng).double(),
                 y=torch.randn(1, 2, generator=rng),
                 descriptor=torch.randn(1, 4, 2, generator=rng),
                 weight=torch.tensor(0.5 * number),
