@@ -73,7 +73,7 @@ def store_graphs(
         name: of the data set.
         task: multiclass, binary or regression.
         metric: None: the task's default.
-        num_classes: of a multiclass task; None: the largest label plus one.
+        num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
         features: ``"ogb-mol"`` for OGB's categorical features.
         provenance: anything worth keeping about where the graphs come from.
         level: what carries a label.

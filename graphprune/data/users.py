@@ -50,14 +50,15 @@ def from_graphs(
         name: of the data set, in results and errors.
         task: multiclass, binary or regression.
         metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
-        num_classes: of a multiclass task; None: the largest label plus one.
+        num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
         features: ``"ogb-mol"`` if ``x`` and ``edge_attr`` are OGB's categorical atom and bond features
             (int64).
         provenance: anything worth keeping about where the graphs come from.
         level: what carries a label; for one graph whose nodes are split see :func:`from_nodes`.
 
     Raises:
-        ValueError: a graph that does not fit; names split, graph number and what is wrong. A split without any label.
+        ValueError: a graph that does not fit; names split, graph number and what is wrong. A split without any label, a
+            task that no training graph has a label of, a class (where ``num_classes`` is not given) without any.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
     check_task(task)
@@ -102,6 +103,10 @@ def described(
     for split, label in zip(SPLITS, labels, strict=True):
         if not bool(((label != HIDDEN) if task == "multiclass" else ~label.isnan()).any()):
             raise ValueError(f"{name}, {split} split: no {level} has a label, so nothing could be trained or measured")
+    if task != "multiclass":
+        _check_tasks(name, labels[0])
+    elif check.num_classes is None:
+        _check_classes(name, level, dict(zip(SPLITS, labels, strict=True)))
     return GraphData(
         name=name,
         train=splits["train"],
@@ -137,7 +142,7 @@ def from_nodes(
         name: of the data set.
         task: multiclass, binary or regression.
         metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
-        num_classes: of a multiclass task; None: the largest label plus one.
+        num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
         provenance: anything worth keeping about where the graph comes from.
 
     Raises:
@@ -177,6 +182,31 @@ def from_nodes(
 
 def _items(graphs: Graphs) -> Iterator[Data]:
     return (graphs[number] for number in range(len(graphs)))  # type: ignore[arg-type]
+
+
+def _check_tasks(name: str, train: Tensor) -> None:
+    """Raise ValueError for a task without a label to train on."""
+    never = train.isnan().all(0).nonzero().flatten().tolist()
+    if never:
+        raise ValueError(
+            f"{name}, train split: column {', '.join(map(str, never[:5]))} of y (from 0) has no label at all, and an "
+            "output that is never trained would be measured; leave the column out"
+        )
+
+
+def _check_classes(name: str, level: Level, labels: Mapping[Split, Tensor]) -> None:
+    """Raise ValueError for a class between 0 and the largest label that training does not have."""
+    seen = {split: set(label[label != HIDDEN].unique().tolist()) for split, label in labels.items()}
+    classes = max(max(found) for found in seen.values()) + 1
+    if len(seen["train"]) < classes:
+        missing = next(label for label in range(classes) if label not in seen["train"])
+        there = " and ".join(split for split, found in seen.items() if missing in found)
+        other = f"{there} has" if there else "nor has any other split"
+        raise ValueError(
+            f"{name}: no {level} of the train split has the class {missing}, {other} "
+            f"({classes - len(seen['train'])} of {classes} classes are not trained); number "
+            f"classes from 0 on without gaps, or say num_classes={classes} if this is meant"
+        )
 
 
 def _classes(task: Task, given: int | None, labels: list[Tensor]) -> int:
