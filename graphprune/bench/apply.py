@@ -10,6 +10,8 @@ from torch import Tensor
 from graphprune.bench.files import write_json, writing
 from graphprune.data import GraphData, ImageData
 from graphprune.graphs import PackedGraphs
+from graphprune.graphs.counting import prunable_arcs
+from graphprune.graphs.pairs import EdgeUnit
 from graphprune.ticket import Ticket
 
 
@@ -47,7 +49,7 @@ def prune_data(ticket: Ticket, data: GraphData | ImageData, out: Path, source: s
         out.mkdir(parents=True, exist_ok=True)
         for split, mask in masks.items():
             mask.save(out / f"{split}.npy")
-            counts = summary["splits"][split] = _counts(data.splits[split], mask.keep)
+            counts = summary["splits"][split] = _counts(data.splits[split], mask.keep, ticket.edges.rule.unit)
             print(
                 f"{split}: {counts['removed_arcs']:,} of {counts['arcs']:,} arcs removed from {counts['graphs']:,} "
                 f"graphs, edge sparsity {counts['edge_sparsity']:.2%}"
@@ -57,13 +59,15 @@ def prune_data(ticket: Ticket, data: GraphData | ImageData, out: Path, source: s
     return summary
 
 
-def _counts(graphs: PackedGraphs, keep: Tensor) -> dict[str, Any]:
-    proper = graphs.edge_index[0] != graphs.edge_index[1]
+def _counts(graphs: PackedGraphs, keep: Tensor, unit: EdgeUnit) -> dict[str, Any]:
+    proper = prunable_arcs(graphs, unit)
+    loops = int((graphs.edge_index[0] == graphs.edge_index[1]).sum())
     arcs, removed = int(proper.sum()), int((proper & ~keep).sum())
     return {
         "graphs": len(graphs),
         "arcs": arcs,
-        "self_loops": graphs.num_edges - arcs,
+        "self_loops": loops,
+        "protected_arcs": graphs.num_edges - loops - arcs,
         "removed_arcs": removed,
         "edge_sparsity": removed / arcs if arcs else 0.0,
         "graphs_pruned": int((graphs.keep_edges(keep).edge_count < graphs.edge_count).sum()),

@@ -134,6 +134,9 @@ def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:
     earlier = folder.sign(entry)
     if built.method.prunes_weights and not folder.finished:
         watch.notice(entry["weights"])
+    has_edge_attr = getattr(built.data, "edge_features", None) is not None
+    if has_edge_attr and not getattr(built.model, "reads_edge_attr", True) and not folder.finished:
+        watch.notice(f"{type(built.model).__name__} does not read the edge features (edge_attr) of {built.data.name}")
     threads = {entry["threads"] for entry in earlier} - {torch.get_num_threads()}
     if folder.finished and threads:
         watch.notice(

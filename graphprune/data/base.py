@@ -105,7 +105,7 @@ class LabelledData(ABC, Generic[S]):
 
     @abstractmethod
     def labels(self, samples: S) -> Tensor:
-        """The labels of some of the set's samples."""
+        """A copy of the labels of some of the set's samples."""
 
     def evaluate(self, y_true: Tensor, y_pred: Tensor, *, split: str = "given") -> float:
         """The metric over all labels of a split: OGB's ``Evaluator`` for OGB sets, torchmetrics elsewhere.
@@ -220,8 +220,8 @@ class GraphData(LabelledData[PackedGraphs]):
         }
 
     def labels(self, samples: PackedGraphs) -> Tensor:
-        """The labels of some of the set's graphs, one row a graph or a node."""
-        return getattr(samples, self.level)["y"]  # type: ignore[no-any-return]
+        """A copy of the labels of some of the set's graphs, one row a graph or a node."""
+        return getattr(samples, self.level)["y"].clone()  # type: ignore[no-any-return]
 
     def _score(self, y_true: Tensor, y_pred: Tensor, where: str) -> float:
         if self.level == "node":

@@ -78,6 +78,13 @@ class SplitFiles:
         Raises:
             ValueError: they have others, or such that cannot be stored.
         """
+        if not graphs.joining.plain:
+            odd = sorted({*graphs.joining.dims, *graphs.joining.shifts})
+            raise ValueError(
+                f"{self.split} graphs of class {graphs.joining.kind.__name__} with attributes {odd} that batches "
+                "shift, or join along another dimension than the first, cannot be stored: make them plain "
+                "torch_geometric.data.Data, and rename or remove the attributes"
+            )
         tensors = self._tensors(graphs)
         if not self.graphs:
             for number, (level, name) in enumerate(tensors):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.data.raw import RawFiles
+from graphprune.data.raw import RawFiles, check_integer
 from graphprune.data.splits import FOLDS
 
 Ints = NDArray[np.int64]
@@ -79,13 +79,18 @@ def _integers(files: RawFiles, file: str, lines: list[bytes], count: int) -> Int
             values = np.fromstring(b" ".join(lines), dtype=np.int64, sep=" ")
         except ValueError:
             values = np.empty(0, dtype=np.int64)
-    if len(values) == count:
+    limits = np.iinfo(np.int64)  # where numpy stops, without a word, at numbers beyond
+    if len(values) == count and not ((values == limits.min) | (values == limits.max)).any():
         return values
     for row, line in enumerate(lines):
         try:
-            _ = [int(field) for field in line.split()]
+            numbers = [int(field) for field in line.split()]
         except ValueError:
             files.fail(file, row, f"expected integers, found {line[:80].decode(errors='replace')!r}")
+        for number in numbers:
+            check_integer(files, file, row, number)
+    if len(values) == count:
+        return values
     raise ValueError(f"{files.where(file)} holds something that is no plain integer")
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from graphprune.data.base import LabelledData, Split, Task
 from graphprune.data.metrics import Metric
-from graphprune.graphs.packed import PackedLoader
+from graphprune.graphs.loading import PackedLoader
 
 WHITE = 255.0  # the brightest byte; means and deviations of pixels are in units of it
 
@@ -222,5 +222,5 @@ class ImageData(LabelledData[Images]):
         return {}
 
     def labels(self, samples: Images) -> Tensor:
-        """The class of each of some of the set's images."""
-        return samples.y
+        """A copy of the class of each of some of the set's images."""
+        return samples.y.clone()

@@ -102,8 +102,7 @@ class RawFiles:
             fields = line.split(b",")
             columns = columns or len(fields)
             try:
-                for value in fields:
-                    int(value) if integer else float(value)
+                numbers = [int(value) if integer else float(value) for value in fields]
                 fits = len(fields) == columns
             except ValueError:
                 fits = False
@@ -111,6 +110,16 @@ class RawFiles:
                 kind = "integer" if integer else "number"
                 shown = line.decode(errors="replace").strip()
                 self.fail(name, row, f"expected {columns} {kind}{'s' * (columns > 1)}, found {shown[:80]!r}")
+            if integer:
+                for number in numbers:
+                    check_integer(self, name, row, int(number), dtype)
+
+
+def check_integer(files: RawFiles, name: str, row: int, number: int, dtype: type[np.generic] = np.int64) -> None:
+    """Raise the ValueError that names file and line if an integer is none of this type."""
+    limits = np.iinfo(dtype)  # type: ignore[type-var]
+    if not limits.min <= number <= limits.max:
+        files.fail(name, row, f"{number} is beyond {np.dtype(dtype)}, from {limits.min} to {limits.max}")
 
 
 def find(root: str | Path, marker: str, places: Sequence[str]) -> RawFiles:

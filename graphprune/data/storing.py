@@ -18,10 +18,11 @@ from torch_geometric.data import Data
 
 from graphprune import __version__
 from graphprune.data.base import SPLITS, GraphData, Level, Split, Task
+from graphprune.data.check import Check
 from graphprune.data.columns import ADVICE, SplitFiles
 from graphprune.data.metrics import Metric
 from graphprune.data.stored import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
-from graphprune.data.users import Check, check_task, described
+from graphprune.data.users import check_task, described
 from graphprune.graphs.mapped import room
 from graphprune.graphs.packed import PackedGraphs
 
@@ -72,7 +73,7 @@ def store_graphs(
         name: of the data set.
         task: multiclass, binary or regression.
         metric: None: the task's default.
-        num_classes: of a multiclass task; None: the largest label plus one.
+        num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
         features: ``"ogb-mol"`` for OGB's categorical features.
         provenance: anything worth keeping about where the graphs come from.
         level: what carries a label.

@@ -109,8 +109,8 @@ def graph_data(
         features: ``"deg+odeg100"`` (the ICPG authors' features: node attributes and one-hot node labels, or a
             constant one without any, then the degree, then it one-hot up to 100), ``"deg+odeg10"``, or
             ``"raw"`` (no degrees, and edge attributes and one-hot edge labels as ``edge_attr``, which the
-            authors leave out). None: deg+odeg10 for DD and REDDIT-*, else deg+odeg100, as the authors have
-            it.
+            authors leave out and which no built-in model reads). None: deg+odeg10 for DD and REDDIT-*, else
+            deg+odeg100, as the authors have it.
 
     Raises:
         ValueError: unknown features, a fold outside 0 to 9 or too few graphs.
@@ -138,6 +138,8 @@ def graph_data(
     classes = int(y.max()) + 1 if y.dim() == 1 else 0
     parts = fold_split(y.numpy() if classes else np.zeros(len(y)), fold, split_seed, content.fold)
     drawn = f"seed {split_seed}" if content.fold is None else f"as 10fold_idx has them, validation by seed {split_seed}"
+    if edge_features is not None:
+        provenance = {**provenance, "edge_attr": f"{edge_features} columns, which no built-in model reads"}
     removed = ", ".join(f"{count} {what}" for what, count in content.removed.items())
     return GraphData(
         name=name,

@@ -10,12 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch_geometric.data import Data
 
-from graphprune.graphs.sums import GroupedRows, SortedArcs, message_sum, segment_sum, weighted_sum
+from graphprune.graphs.sums import EMPTY, GroupedRows, SortedArcs, message_sum, segment_sum, weighted_sum
 
 Degree = Literal["target", "source"]
 
-# Degrees and sums of gates below this are those of an empty neighbourhood: their inverse would only make infinities.
-_EMPTY = 1e-12
 # Bounds the factor of an arc that is gated off, so that zero times it is zero.
 _EXPONENT = 30.0
 
@@ -147,7 +145,7 @@ class Adjacency:
         if gate is None:
             return self.arcs.ptr.diff().to(self.dtype).reciprocal().index_select(0, target)
         count = gate.new_zeros(self.arcs.ptr.numel() - 1).index_add(0, target, gate)
-        there = count > _EMPTY
+        there = count > EMPTY
         return gate * (torch.where(there, count, 1).reciprocal() * there).index_select(0, target)
 
     def _gcn_weight(self, degree: Degree) -> Tensor:
@@ -165,7 +163,7 @@ class Adjacency:
             weight = weight * self._edge_weight
         arcs, weight = self._looped, self._with_loops(weight, own)
         total = torch.zeros_like(own).index_add(0, arcs.target if degree == "target" else arcs.source, weight)
-        there = total > _EMPTY
+        there = ~(total.abs() <= EMPTY)  # negative and NaN degrees give NaN, as in PyG, and no silent zero
         scale = torch.where(there, total, 1).rsqrt() * there
         return scale.index_select(0, arcs.source) * weight * scale.index_select(0, arcs.target)
 

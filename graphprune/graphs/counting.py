@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, Units, arcs_of, edge_units
+from graphprune.graphs.pairs import EDGE_PROTECTED, EDGE_UNIT, EdgeUnit, Units, arcs_of, graph_units
 from graphprune.graphs.segments import graph_of_nodes, pointers
 
 CHUNK = 80_000  # nodes and arcs scored at once: bounds the memory, does not change a result
@@ -67,16 +67,22 @@ def unit_sizes(units: Units, batch: Data) -> Tensor:
 
 def unit_counts(data: Data, unit: EdgeUnit) -> Tensor:
     """Units that can be pruned in each graph of a batch, shape ``(B,)``."""
-    edge_index, num_nodes = arcs_and_nodes(data)
-    return unit_sizes(edge_units(edge_index, num_nodes, unit), data)
+    return unit_sizes(graph_units(data, unit), data)
+
+
+def prunable_arcs(graphs: PackedGraphs, unit: EdgeUnit) -> Tensor:
+    """Which arcs can be pruned, bool of shape ``(E,)``: neither self-loops nor protected."""
+    if EDGE_PROTECTED not in graphs.edge:
+        return graphs.edge_index[0] != graphs.edge_index[1]
+    parts = [graph_units(batch, unit).unit >= 0 for batch in in_chunks(graphs, EdgeRule(unit=unit))]
+    return torch.cat(parts) if parts else graphs.edge[EDGE_PROTECTED]
 
 
 def number_units(graphs: PackedGraphs, unit: EdgeUnit) -> PackedGraphs:
     """A copy whose arcs carry the number of their unit, counted over all graphs, as edge attribute ``edge_unit``."""
     numbers, total = [], 0
     for batch in in_chunks(graphs, EdgeRule(unit=unit)):
-        edge_index, num_nodes = arcs_and_nodes(batch)
-        units = edge_units(edge_index, num_nodes, unit)
+        units = graph_units(batch, unit)
         numbers.append(torch.where(units.unit >= 0, units.unit + total, -1))
         total += units.first.numel()
     return graphs.with_edge(**{EDGE_UNIT: torch.cat(numbers) if numbers else graphs.edge_index[0]})

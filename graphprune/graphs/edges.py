@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
+from graphprune.graphs.attributes import arc_attributes, check_graph, check_shifts, cut
+from graphprune.graphs.pairs import arcs_of
 from graphprune.graphs.segments import pointers
 
 LARGE = 1 << 28  # arcs; from here on a mask lives in a file (256 MiB) and is mapped into memory
@@ -113,7 +115,7 @@ class PrunedDataset(Dataset[Data]):
         mask: over the same graphs.
 
     Raises:
-        ValueError: another number of graphs (or, on reading, of arcs) than the mask has.
+        ValueError: another number of graphs (or, on reading, of arcs) than the mask has; a graph that cannot be pruned.
     """
 
     def __init__(self, dataset: Sequence[Data] | Dataset[Data], mask: EdgeMask) -> None:
@@ -128,39 +130,43 @@ class PrunedDataset(Dataset[Data]):
         if not -len(self) <= number < len(self):
             raise IndexError(f"graph {number} of {len(self)}")
         data, keep = self.dataset[number % len(self)], self.mask.graph(number % len(self))
-        if data.num_edges != keep.numel():
-            raise ValueError(f"graph {number} has {data.num_edges} arcs, its mask {keep.numel()}: not the same data")
-        return drop_arcs(data, keep)
+        check_graph(data, f"graph {number} ")
+        try:
+            arcs = arcs_of(data).size(1)
+            if arcs == keep.numel():
+                return drop_arcs(data, keep)
+        except ValueError as error:
+            raise ValueError(f"graph {number}: {error}") from error
+        raise ValueError(f"graph {number} has {arcs} arcs, its mask {keep.numel()}: not the same data")
 
 
 def drop_arcs(data: D, keep: Tensor) -> D:
     """A copy of a graph or batch without the arcs where ``keep``, shape ``(E,)``, is False.
 
-    ``edge_index`` and every tensor with "edge" in its name and one row an arc are sliced; nodes stay.
+    ``edge_index`` and every attribute with an entry an arc, see
+    :func:`~graphprune.graphs.attributes.arc_attributes`, are cut; nodes stay, and so does what is shared with ``data``.
+
+    Raises:
+        ValueError: an attribute that would be wrong without the arcs; names it.
     """
-    out = copy.copy(data)
-    arcs = keep.numel()
-    for name, value in data:
-        if name == "edge_index":
-            out.edge_index = value[:, keep]
-        elif _one_row_an_arc(name, value, arcs):
-            out[name] = value[keep]
-    if isinstance(data, Batch) and getattr(data, "_slice_dict", None):
-        slices = dict(data._slice_dict)
+    found, out = arc_attributes(data), copy.copy(data)
+    parts = getattr(data, "_slice_dict", None) if isinstance(data, Batch) else None
+    for name, dim in found.items():
+        value = data[name]
+        if parts and name in parts and not isinstance(value, Tensor):  # as many lists as graphs
+            each = keep.split(parts["edge_index"].diff().tolist())
+            out[name] = [cut(of_graph, stay, dim) for of_graph, stay in zip(value, each, strict=True)]
+        else:
+            out[name] = cut(value, keep, dim)
+    if "num_edges" in data:
+        out["num_edges"] = int(keep.sum())
+    if parts:
         ends = pointers(keep.long())
-        for name, starts in slices.items():
-            if name == "edge_index" or _one_row_an_arc(name, data[name], arcs):
-                slices[name] = ends[starts.to(keep.device)]
-        out._slice_dict = slices
+        starts = {name: parts[name] for name in found if name in parts and isinstance(data[name], Tensor)}
+        out._slice_dict = parts | {name: ends[start.to(keep.device)] for name, start in starts.items()}
+        for name in found:  # of PyG's follow_batch
+            if f"{name}_ptr" in data:
+                out[f"{name}_ptr"] = ends[data[f"{name}_ptr"].to(keep.device)]
+    else:
+        check_shifts(data, out)
     return out
-
-
-def _one_row_an_arc(name: str, value: Any, arcs: int) -> bool:
-    # Names with "index" hold node numbers along their second dimension.
-    return (
-        isinstance(value, Tensor)
-        and "edge" in name
-        and "index" not in name
-        and value.dim() > 0
-        and value.size(0) == arcs
-    )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
-from graphprune.graphs.flatten import check_edge_index, check_name, flatten
+from graphprune.graphs.flatten import check_edge_index, check_edge_weight, check_name, flatten
+from graphprune.graphs.joining import Joining
+from graphprune.graphs.loading import PackedLoader
+from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected
 from graphprune.graphs.segments import pointers, ranges
 
 STEP = 1 << 20  # arcs looked at in one go: bounds the memory beside the graphs' own
@@ -22,7 +26,8 @@ class PackedGraphs(Dataset[Data]):
     """A data set of graphs held as flat tensors.
 
     Indexing gives an ordinary :class:`torch_geometric.data.Data`, so that any loader can read it; :meth:`batch` and
-    :meth:`loader` build whole batches with a handful of tensor operations.
+    :meth:`loader` build whole batches with a handful of tensor operations. Graphs and batches are copies, as PyG's
+    loader gives them: what a network or a loop does to them in place does not reach the data set.
 
     Args:
         num_nodes: nodes of each graph, shape ``(G,)``.
@@ -32,6 +37,7 @@ class PackedGraphs(Dataset[Data]):
         edge: attributes with one row an arc, shape ``(E, ...)``.
         graph: attributes with one row a graph, shape ``(G, ...)``.
         objects: attributes that are no tensors, one entry a graph.
+        joining: what graphs of a user's own class do otherwise when they are joined; :meth:`of` finds it out.
 
     Raises:
         ValueError: counts and shapes contradict each other, or an arc points outside its graph.
@@ -47,9 +53,13 @@ class PackedGraphs(Dataset[Data]):
         edge: Mapping[str, Tensor] | None = None,
         graph: Mapping[str, Tensor] | None = None,
         objects: Mapping[str, Sequence[Any]] | None = None,
+        joining: Joining | None = None,
     ) -> None:
-        self._set(num_nodes, num_edges, edge_index, node or {}, edge or {}, graph or {}, objects or {})
+        levels = node or {}, edge or {}, graph or {}
+        self._set(num_nodes, num_edges, edge_index, *levels, objects or {}, joining or Joining())
         self._check_arcs()
+        if "edge_weight" in self.edge:
+            check_edge_weight(self.edge["edge_weight"], self.num_edges, self._where)
 
     def _set(
         self,
@@ -60,12 +70,14 @@ class PackedGraphs(Dataset[Data]):
         edge: Mapping[str, Tensor],
         graph: Mapping[str, Tensor],
         objects: Mapping[str, Sequence[Any]],
+        joining: Joining | None = None,
     ) -> None:
         self.node_count = num_nodes.long()
         self.edge_count = num_edges.long()
         self.edge_index = edge_index
         self.node, self.edge, self.graph = dict(node), dict(edge), dict(graph)
         self.objects = {name: list(values) for name, values in objects.items()}
+        self.joining = joining or Joining()
         self.node_ptr = pointers(self.node_count)
         self.edge_ptr = pointers(self.edge_count)
         self._check_rows()
@@ -81,8 +93,10 @@ class PackedGraphs(Dataset[Data]):
             for name, values in store.items():
                 if len(values) != rows:
                     raise ValueError(f"{level} attribute {name!r} has {len(values)} rows, expected {rows}")
+        if EDGE_PROTECTED in self.edge:
+            check_protected(self.edge[EDGE_PROTECTED], self.num_edges)
         for name in (*self.node, *self.edge, *self.graph, *self.objects):
-            check_name(name, name in self.edge)
+            check_name(name, name in self.edge, name in self.joining.shifts)
 
     def _check_arcs(self) -> None:
         for start, graphs, count in self._steps():
@@ -91,11 +105,19 @@ class PackedGraphs(Dataset[Data]):
             bad = ((arcs < 0) | (arcs >= limit)).any(0)
             if bool(bad.any()):
                 place = int(bad.nonzero()[0])
-                number = int(torch.searchsorted(self.edge_ptr, start + place, right=True)) - 1
+                number = self._graph_of(start + place)
                 raise ValueError(
                     f"graph {number}: edge_index {arcs[:, place].tolist()} points outside its "
                     f"{int(self.node_count[number])} nodes"
                 )
+
+    def _graph_of(self, arc: int) -> int:
+        return int(torch.searchsorted(self.edge_ptr, arc, right=True)) - 1
+
+    def _where(self, arc: int) -> str:
+        """How an error about an arc, or about all of them, begins."""
+        number = self._graph_of(arc)
+        return "" if arc < 0 else f"graph {number}, arc {arc - int(self.edge_ptr[number])}: "
 
     def _steps(self) -> Iterator[tuple[int, slice, Tensor]]:
         """``STEP`` arcs after the other: the first one, the graphs they belong to, and how many each has here."""
@@ -132,6 +154,7 @@ class PackedGraphs(Dataset[Data]):
             "edge": self.edge,
             "graph": self.graph,
             "objects": self.objects,
+            "joining": self.joining,
         }
 
     def _like(self, **changes: Any) -> Self:
@@ -154,10 +177,12 @@ class PackedGraphs(Dataset[Data]):
 
     def select(self, index: Tensor | Sequence[int]) -> PackedGraphs:
         """The graphs of these numbers, in this order, as a packed data set of their own."""
-        return PackedGraphs(**self._gather(index))
+        chosen = self._chosen(index)
+        # All graphs share their tensors, which neither set hands out.
+        return PackedGraphs(**(self._fields() if self._everything(chosen) else self._gather(chosen)))
 
-    def _gather(self, index: Tensor | Sequence[int]) -> dict[str, Any]:
-        """The constructor's arguments for the graphs of these numbers."""
+    def _chosen(self, index: Tensor | Sequence[int]) -> Tensor:
+        """Checked graph numbers."""
         chosen = torch.as_tensor(index, device=self.device)
         if chosen.numel() == 0:
             chosen = chosen.long()
@@ -165,19 +190,29 @@ class PackedGraphs(Dataset[Data]):
             raise TypeError(f"index must be a list of graph numbers, got {chosen.dtype} of shape {tuple(chosen.shape)}")
         if bool(((chosen < 0) | (chosen >= len(self))).any()):
             raise IndexError(f"index has graph numbers outside [0, {len(self)})")
-        if chosen.numel() == len(self) and torch.equal(chosen, torch.arange(len(self), device=self.device)):
-            return self._fields()  # everything, as full-batch training asks for in every step: nothing to copy
+        return chosen
+
+    def _everything(self, chosen: Tensor) -> bool:
+        """Whether these are all graphs in their order."""
+        return chosen.numel() == len(self) and torch.equal(chosen, torch.arange(len(self), device=self.device))
+
+    def _gather(self, chosen: Tensor) -> dict[str, Any]:
+        """The constructor's arguments for the graphs of these numbers; nothing in them is shared with this set."""
         nodes, edges = self.node_count[chosen], self.edge_count[chosen]
-        node_rows = ranges(self.node_ptr[chosen], nodes)
-        edge_rows = ranges(self.edge_ptr[chosen], edges)
+        if self._everything(chosen):  # as full-batch training asks for in every step: no rows to look up
+            node_rows = edge_rows = graph_rows = None
+        else:
+            node_rows, edge_rows = ranges(self.node_ptr[chosen], nodes), ranges(self.edge_ptr[chosen], edges)
+            graph_rows = chosen
         return {
             "num_nodes": nodes,
             "num_edges": edges,
-            "edge_index": self.edge_index.index_select(1, edge_rows),
-            "node": {name: values.index_select(0, node_rows) for name, values in self.node.items()},
-            "edge": {name: values.index_select(0, edge_rows) for name, values in self.edge.items()},
-            "graph": {name: values.index_select(0, chosen) for name, values in self.graph.items()},
-            "objects": {name: [entries[i] for i in chosen.tolist()] for name, entries in self.objects.items()},
+            "edge_index": _rows(self.edge_index, edge_rows, dim=1),
+            "node": {name: _rows(values, node_rows) for name, values in self.node.items()},
+            "edge": {name: _rows(values, edge_rows) for name, values in self.edge.items()},
+            "graph": {name: _rows(values, graph_rows) for name, values in self.graph.items()},
+            "objects": {name: [_copied(entries[i]) for i in chosen.tolist()] for name, entries in self.objects.items()},
+            "joining": self.joining.select(chosen),
         }
 
     def keep_edges(self, keep: Tensor) -> Self:
@@ -209,6 +244,7 @@ class PackedGraphs(Dataset[Data]):
             num_nodes=self.node_count.to(device),
             num_edges=self.edge_count.to(device),
             edge_index=self.edge_index.to(device),
+            joining=self.joining.to(device),
             **move,
         )
 
@@ -239,45 +275,46 @@ class PackedGraphs(Dataset[Data]):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, number: int) -> Data:
-        """Graph ``number`` as a ``Data`` object of views into the flat tensors."""
+        """A copy of graph ``number`` as a ``Data`` object."""
         if not -len(self) <= number < len(self):
             raise IndexError(f"graph {number} of {len(self)}")
         number %= len(self)
         nodes = slice(int(self.node_ptr[number]), int(self.node_ptr[number + 1]))
         edges = slice(int(self.edge_ptr[number]), int(self.edge_ptr[number + 1]))
-        data = Data(edge_index=self.edge_index[:, edges], num_nodes=nodes.stop - nodes.start)
-        for name, values in self.node.items():
-            data[name] = values[nodes]
-        for name, values in self.edge.items():
-            data[name] = values[edges]
-        for name, values in self.graph.items():
-            data[name] = values[number : number + 1]
+        data, joining = self.joining.kind(), self.joining
+        data.edge_index, data.num_nodes = self.edge_index[:, edges].clone(), nodes.stop - nodes.start
+        one = slice(number, number + 1)
+        for rows, store in ((nodes, self.node), (edges, self.edge), (one, self.graph)):
+            for name, values in store.items():
+                value = joining.shaped(name, values[rows].clone())
+                data[name] = value.squeeze(0) if name in joining.dims and joining.dims[name] is None else value
         for name, entries in self.objects.items():
-            data[name] = entries[number]
+            data[name] = _copied(entries[number])
         return data
 
     def batch(self, index: Tensor | Sequence[int]) -> Batch:
         """The graphs of these numbers as one PyG ``Batch``, node numbers shifted, without a loop over graphs."""
-        part = self._gather(index)
+        part = self._gather(self._chosen(index))
         nodes, edges = part["num_nodes"], part["num_edges"]
         node_ptr, edge_ptr = pointers(nodes), pointers(edges)
         offset = node_ptr[:-1]
         graphs = torch.arange(nodes.numel() + 1, device=self.device)
-        batch = Batch()
+        batch = Batch(_base_cls=part["joining"].kind)
         batch.edge_index = part["edge_index"] + torch.repeat_interleave(offset, edges)
-        slices = {"edge_index": edge_ptr}
-        for level, ptr in (("node", node_ptr), ("edge", edge_ptr), ("graph", graphs), ("objects", graphs)):
+        slices, shifts = {"edge_index": edge_ptr}, {"edge_index": offset}
+        for level, ptr in (("node", node_ptr), ("edge", edge_ptr), ("graph", graphs)):
             for name, values in part[level].items():
-                batch[name], slices[name] = values, ptr
+                batch[name], shifts[name] = part["joining"].joined(name, values, ptr)
+                slices[name] = ptr
+        for name, entries in part["objects"].items():
+            batch[name], slices[name], shifts[name] = entries, graphs, torch.zeros_like(offset)
         batch.num_nodes = int(node_ptr[-1])
         batch.batch = torch.repeat_interleave(graphs[:-1], nodes)
         batch.ptr = node_ptr
         # What Batch.get_example and Batch.to_data_list read.
         batch._num_graphs = nodes.numel()
         batch._num_nodes = nodes.tolist()
-        batch._slice_dict = slices
-        zero = torch.zeros_like(offset)
-        batch._inc_dict = {name: offset if name == "edge_index" else zero for name in slices}
+        batch._slice_dict, batch._inc_dict = slices, shifts
         return batch
 
     def loader(
@@ -305,34 +342,16 @@ class PackedGraphs(Dataset[Data]):
                 total.update(f"{level} {name} {values.dtype} {tuple(values.shape)}\n".encode())
                 if values.numel():
                     total.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        if self.joining.dims or self.joining.shifts:
+            total.update(f"{self.joining.summary()}\n".encode())
         return total.hexdigest()
 
 
-B = TypeVar("B", covariant=True)
+def _rows(values: Tensor, rows: Tensor | None, dim: int = 0) -> Tensor:
+    """A copy of some rows; None: of all."""
+    return values.clone() if rows is None else values.index_select(dim, rows)
 
 
-class Batched(Protocol[B]):
-    """What a loader needs of a split: a length, and batches by number."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, index: Tensor) -> B:
-        """The samples of these numbers."""
-
-
-class PackedLoader(Generic[B]):
-    """Iterates over a packed split, of graphs or of images, in batches; see :meth:`PackedGraphs.loader`."""
-
-    def __init__(self, samples: Batched[B], batch_size: int, shuffle: bool, generator: torch.Generator | None) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.samples, self.batch_size, self.shuffle, self.generator = samples, batch_size, shuffle, generator
-
-    def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
-
-    def __iter__(self) -> Iterator[B]:
-        size = len(self.samples)
-        order = torch.randperm(size, generator=self.generator) if self.shuffle else torch.arange(size)
-        for start in range(0, size, self.batch_size):
-            yield self.samples.batch(order[start : start + self.batch_size])
+def _copied(value: Any) -> Any:
+    """Arrays and plain containers as copies; other objects as they are."""
+    return copy.deepcopy(value) if isinstance(value, list | tuple | dict | set | np.ndarray) else value

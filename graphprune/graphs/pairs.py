@@ -1,4 +1,4 @@
-"""Undirected edges: which two arcs are one edge, and which are self-loops."""
+"""Undirected edges: which two arcs are one edge, and which arcs are never pruned."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from torch_geometric.data import Data
 
 EdgeUnit = Literal["pair", "arc"]
 
-# Edge attribute: the number of each arc's unit among all units of the training graphs, -1 at self-loops.
+# Edge attribute: the number of each arc's unit among all units of the training graphs, -1 at arcs that are in none.
 EDGE_UNIT = "edge_unit"
+
+# Edge attribute, bool: arcs that stay whatever their score, as self-loops do.
+EDGE_PROTECTED = "edge_protected"
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Units:
 
     Attributes:
         first: position of each unit's first arc, shape ``(U,)``, ascending.
-        unit: the unit of each arc, shape ``(E,)``; -1 for a self-loop, which is never pruned.
+        unit: the unit of each arc, shape ``(E,)``; -1 for what is never pruned: self-loops and protected arcs.
         arcs: arcs in each unit (1 or 2), shape ``(U,)``.
     """
 
@@ -35,9 +38,9 @@ class Units:
         total = values.new_zeros(self.first.numel()).index_add(0, self.unit[inside], values[inside])
         return total / self.arcs.to(values.dtype)
 
-    def spread(self, values: Tensor, loops: float | bool) -> Tensor:
-        """Each arc's unit's value, shape ``(E,)``; self-loops get ``loops``."""
-        return of_units(values, self.unit, loops)
+    def spread(self, values: Tensor, others: float | bool) -> Tensor:
+        """Each arc's unit's value, shape ``(E,)``; self-loops and protected arcs get ``others``."""
+        return of_units(values, self.unit, others)
 
 
 def arcs_of(data: Data) -> Tensor:
@@ -52,21 +55,53 @@ def arcs_of(data: Data) -> Tensor:
     return edge_index
 
 
-def of_units(values: Tensor, numbers: Tensor, loops: float | bool) -> Tensor:
-    """The value of each arc's unit, ``(E,)``, from values ``(U,)`` and the arcs' unit numbers, -1 at self-loops."""
-    return torch.cat([values, values.new_full((1,), loops)])[numbers]  # -1 reads the padding
+def protected_arcs(data: Data) -> Tensor | None:
+    """The attribute ``edge_protected`` of a graph or batch, shape ``(E,)``; None: no arc is protected.
+
+    Raises:
+        ValueError: it is no bool an arc.
+    """
+    protected: Tensor | None = data.get(EDGE_PROTECTED)
+    arcs = arcs_of(data).size(1)
+    if protected is not None:
+        check_protected(protected, arcs)
+    return protected
 
 
-def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair") -> Units:
+def check_protected(protected: object, arcs: int, where: str = "") -> None:
+    """Raise ValueError, beginning with ``where``, unless this is one bool an arc."""
+    fits = isinstance(protected, Tensor) and protected.dtype == torch.bool and protected.shape == (arcs,)
+    if not fits:
+        got = f"{protected.dtype} {tuple(protected.shape)}" if isinstance(protected, Tensor) else repr(protected)[:80]
+        raise ValueError(f"{where}{EDGE_PROTECTED} must be bool of shape ({arcs},), True where an arc stays, got {got}")
+
+
+def of_units(values: Tensor, numbers: Tensor, others: float | bool) -> Tensor:
+    """The value of each arc's unit, ``(E,)``, from values ``(U,)`` and the arcs' unit numbers, -1 in none."""
+    return torch.cat([values, values.new_full((1,), others)])[numbers]  # -1 reads the padding
+
+
+def graph_units(data: Data, unit: EdgeUnit) -> Units:
+    """:func:`edge_units` of a graph or batch, without the arcs that its ``edge_protected`` marks.
+
+    Raises:
+        ValueError: no ``edge_index``, or an ``edge_protected`` that is no bool an arc.
+    """
+    return edge_units(arcs_of(data), int(data.num_nodes or 0), unit, protected_arcs(data))
+
+
+def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", protected: Tensor | None = None) -> Units:
     """Group the arcs of one graph (or of a batch of graphs) into units.
 
     With ``"pair"`` the k-th arc u→v and the k-th arc v→u are one unit; an arc without partner is a unit of its own.
-    With ``"arc"`` every arc is one. Units are numbered by the position of their first arc.
+    With ``"arc"`` every arc is one. Units are numbered by the position of their first arc. Self-loops and protected
+    arcs are in none, nor is an arc whose partner is protected.
 
     Args:
         edge_index: shape ``(2, E)``; node numbers must be unique over a batch.
         num_nodes: nodes of the graph or batch.
         unit: ``"pair"`` or ``"arc"``.
+        protected: bool of shape ``(E,)``, True where an arc is never pruned.
     """
     source, target = edge_index
     position = torch.arange(source.numel(), device=source.device)
@@ -76,6 +111,9 @@ def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair") -> U
     else:
         partner = _reverse(source, target, num_nodes)
         leader = torch.where(partner >= 0, torch.minimum(position, partner), position)
+    if protected is not None:
+        kept = proper.new_zeros(source.numel()).index_put((leader[protected],), proper.new_ones(()))
+        proper = proper & ~kept[leader]
     first = position[proper & (leader == position)]
     number = source.new_full((source.numel(),), -1)
     number[first] = torch.arange(first.numel(), device=source.device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
+from graphprune.graphs.attributes import check_graph
 from graphprune.graphs.counting import (
     EdgeRule,
     arcs_and_nodes,
@@ -22,9 +23,9 @@ from graphprune.graphs.counting import (
     unit_sizes,
 )
 from graphprune.graphs.edges import EdgeMask, drop_arcs
-from graphprune.graphs.flatten import check_edge_index
+from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EDGE_UNIT, Units, edge_units, of_units
+from graphprune.graphs.pairs import EDGE_UNIT, Units, arcs_of, graph_units, of_units, protected_arcs
 from graphprune.graphs.segments import pointers
 from graphprune.masks import keep_top
 
@@ -64,7 +65,13 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
 
     Computed in double precision: what a kernel's blocking adds or takes in the last bits of a score differs between
     batches, and would let batch-mates decide between (nearly) equal edges.
+
+    Raises:
+        ValueError: no ``edge_index``, edge weights that are negative or no numbers, or scores of another shape.
+        TypeError: something that is no ``Data``, or edge weights that are not float.
     """
+    check_graph(data)
+    _check_edges(data)
     with torch.no_grad():
         return _apply(_double(scorer, EdgeRule()), data)
 
@@ -163,8 +170,7 @@ def targets(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Ten
 @torch.no_grad()
 def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scored:
     """The scores of a batch whose graphs are numbered from ``first`` on."""
-    edge_index, num_nodes = arcs_and_nodes(batch)
-    units = edge_units(edge_index, num_nodes, rule.unit)
+    units = graph_units(batch, rule.unit)
     score, size = units.mean(_apply(scorer, batch)).float(), unit_sizes(units, batch)
     if bool(score.isnan().any()):
         number = first + int(torch.searchsorted(pointers(size), score.isnan().nonzero()[0], right=True)) - 1
@@ -186,9 +192,23 @@ def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
     return scorer
 
 
+def _check_edges(data: Data) -> None:
+    """Check what a graph that no data set has checked says of its edges."""
+    arcs = arcs_of(data).size(1)
+    protected_arcs(data)
+    if data.get("edge_weight") is not None:
+        check_edge_weight(data.edge_weight, arcs, lambda arc: "" if arc < 0 else f"arc {arc}: ")
+
+
+def _doubled(values: Tensor) -> Tensor:
+    return values.to(torch.float64 if values.is_floating_point() else values.dtype, copy=True)
+
+
 def _apply(scorer: nn.Module, data: Data) -> Tensor:
     edge_index, _ = arcs_and_nodes(data)
-    scores: Tensor = scorer.to(edge_index.device)(data)
+    # A copy, for the scorer may change it in place, in the precision of the scorer.
+    given = copy.copy(data).apply(_doubled)
+    scores: Tensor = scorer.to(edge_index.device)(given)
     if scores.shape != edge_index.shape[1:]:
         shape = tuple(scores.shape)
         raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")
@@ -225,17 +245,21 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         """The graph with fewer arcs: a shallow copy, all other attributes kept.
 
         Raises:
-            ValueError: a batch (prune before collation), a graph without ``edge_index``, or scores that are no numbers.
+            ValueError: a batch (prune before collation), a graph without ``edge_index`` or with an attribute that would
+                be wrong without some arcs, or scores that are no numbers.
+            TypeError: something that is no ``Data``.
         """
+        check_graph(data)
         if isinstance(data, Batch):
             raise ValueError("prune graphs before they are collated: PruneEdges takes one Data, or use prune(dataset)")
         edge_index, num_nodes = arcs_and_nodes(data)
         check_edge_index(edge_index)
+        _check_edges(data)
         if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
             raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
         original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT)
         if numbers is None and self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
-            numbers = edge_units(edge_index, num_nodes, self.rule.unit).unit
+            numbers = graph_units(data, self.rule.unit).unit
         for stage in self.stages:
             keep, _ = stage_keep([data], numbers, data.edge_index.size(1), stage, self.rule, original)
             data, numbers = drop_arcs(data, keep), None if numbers is None else numbers[keep]

@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from graphprune.graphs.segments import pointers
 
+# Degrees and sums of gates up to this are those of an empty neighbourhood: their inverse would only make infinities.
+EMPTY = 1e-12
+
 
 def bags(rows: Tensor, table: Tensor, ptr: Tensor, weight: Tensor | None) -> Tensor:
     """``out[i] = sum of weight[k] * table[rows[k]]`` over ``ptr[i] <= k < ptr[i + 1]``."""

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune.data import GraphData
-from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs, edge_units
+from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs
 from graphprune.graphs.counting import in_chunks, unit_sizes
-from graphprune.graphs.encoders import node_inputs
+from graphprune.graphs.pairs import graph_units
 from graphprune.graphs.prune import keep_arcs, targets
 from graphprune.graphs.walks import RETURN_WALKS, walk_features
 from graphprune.methods.edge_gates import UnitGates, soft_gates
@@ -117,10 +117,9 @@ class JointNetwork(nn.Module):
         return logits
 
     def gates(self, batch: Data) -> Tensor:
-        """Gates of the arcs from each unit's mean logit, 1 at self-loops; shape ``(E,)``. Sampled ones are fresh."""
-        _, edge_index = node_inputs(batch)
-        units = edge_units(edge_index, int(batch.num_nodes or 0), self._rule.unit)
-        logits = units.mean(self.predictor(batch))
+        """Gates of the arcs from each unit's mean logit, 1 at those in none; shape ``(E,)``. Sampled ones are fresh."""
+        units = graph_units(batch, self._rule.unit)
+        logits = units.mean(self.predictor(batch.clone()))
         self._check(bool(logits.isfinite().all()))
         whole, sizes = self._rule.budget == "global", unit_sizes(units, batch)
         if whole:

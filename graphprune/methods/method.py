@@ -133,7 +133,8 @@ class Method(ABC):
 
     def _start(self, model: nn.Module, data: AnyData) -> Position:
         model = self.prepared(model, data)
-        full, digest = {split: proper(samples) for split, samples in data.splits.items()}, data.digest()
+        unit, digest = self.protocol.rule.unit, data.digest()
+        full = {split: proper(samples, unit) for split, samples in data.splits.items()}
         if isinstance(data, GraphData):
             units = {split: original_units(graphs, self.protocol.rule) for split, graphs in data.splits.items()}
             with_units = {split: data.splits[split].with_graph(**{ORIGINAL_UNITS: units[split]}) for split in SPLITS}
@@ -169,7 +170,7 @@ class Method(ABC):
     ) -> Ticket:
         data, masks = here.data, here.masks
         total = sum(parameter.numel() for parameter in here.model.parameters())
-        left = {split: proper(getattr(data, split)) for split in SPLITS}
+        left = {split: proper(getattr(data, split), self.protocol.rule.unit) for split in SPLITS}
         row = {
             "method": self.name,
             "data": data.name,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from graphprune.data import GraphData, Images
 from graphprune.data.base import SPLITS, Split
 from graphprune.graphs import PackedGraphs, PruneEdges, Stage
-from graphprune.graphs.counting import in_chunks
-from graphprune.graphs.pairs import EDGE_UNIT, of_units
+from graphprune.graphs.counting import in_chunks, prunable_arcs
+from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, of_units
 from graphprune.graphs.prune import stage_keep
 from graphprune.masks import MaskSet, rewind_
 from graphprune.methods.fit import AnyData, FitJob, State
@@ -106,11 +106,9 @@ class Position:
         return self.graph_data.with_splits(**splits)
 
 
-def proper(samples: PackedGraphs | Images) -> int:
-    """Arcs that are no self-loops: those that can be pruned. Images have none."""
-    if isinstance(samples, Images):
-        return 0
-    return int((samples.edge_index[0] != samples.edge_index[1]).sum())
+def proper(samples: PackedGraphs | Images, unit: EdgeUnit = "pair") -> int:
+    """Arcs that can be pruned: neither self-loops nor protected. Images have none."""
+    return 0 if isinstance(samples, Images) else int(prunable_arcs(samples, unit).sum())
 
 
 def pruned(here: Position, stage: Stage) -> Position:

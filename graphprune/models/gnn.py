@@ -65,6 +65,7 @@ class GraphClassifier(nn.Module, ABC):
     """
 
     reads_edge_gate = True  # a graph's own gates, data.edge_gate
+    reads_edge_attr = False
 
     def __init__(
         self,
@@ -218,15 +219,25 @@ class GIN(GraphClassifier):
         bonds: bool = False,
         **options: Any,
     ) -> None:
-        self._bonds = bonds
+        self._bonds = self.reads_edge_attr = bonds
         super().__init__(features, num_outputs, hidden, layers, **options)
         self._config["bonds"] = bonds
         self.bond_encoders = nn.ModuleList(BondEncoder(hidden) for _ in range(layers if bonds else 0))
 
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
-        """A model for this data set; with its bond features if it has OGB's, unless ``bonds=False``."""
+        """A model for this data set; with its bond features if it has OGB's, unless ``bonds=False``.
+
+        Raises:
+            ValueError: as others raise, or ``bonds=True`` for edge features that are not OGB's.
+        """
         check_graphs(cls, data)
+        if options.get("bonds") and data.edge_features != "ogb-mol":
+            has = "no edge features" if data.edge_features is None else f"{data.edge_features} columns of edge_attr"
+            raise ValueError(
+                f"bonds=True reads OGB's three categorical bond features, this data set has {has}: leave bonds out, or "
+                "take a network of your own, say with torch_geometric's GINEConv(edge_dim=...)"
+            )
         return super().for_data(data, hidden, layers, **({"bonds": data.edge_features == "ogb-mol"} | options))
 
     def conv(self, hidden: int) -> nn.Module:

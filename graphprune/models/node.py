@@ -33,6 +33,7 @@ class NodeClassifier(nn.Module, ABC):
     """
 
     reads_edge_gate = True  # a graph's own gates, data.edge_gate
+    reads_edge_attr = False
 
     def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
         super().__init__()

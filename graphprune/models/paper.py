@@ -31,6 +31,7 @@ class PaperGCN(nn.Module):
     """
 
     reads_edge_gate = True  # a graph's own gates, data.edge_gate
+    reads_edge_attr = False
 
     def __init__(self, features: Features, num_outputs: int, hidden: int = 128, layers: int = 3) -> None:
         super().__init__()

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, edge_units, score_arcs
-from graphprune.graphs.pairs import arcs_of
+from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, score_arcs
+from graphprune.graphs.pairs import graph_units
 from graphprune.masks import MaskSet, rewind_
 from graphprune.masks.copies import independent_copy
 from graphprune.ticket import contents, folder, plain
@@ -85,7 +85,8 @@ class Ticket:
 
         Returns:
             The sigmoid of each arc's logit (of the mean logit of both arcs where undirected edges are
-            pruned), 1 at self-loops; shape ``(num_edges,)``, float32, in the order of ``data.edge_index``.
+            pruned), 1 at self-loops and protected arcs; shape ``(num_edges,)``, float32, in the order of
+            ``data.edge_index``.
 
         Raises:
             ValueError: the ticket prunes no edges, or the graph lacks ``x`` or ``edge_index``.
@@ -93,9 +94,8 @@ class Ticket:
         scorer = self.edges.stages[-1].scorer if self.edges.stages else None
         if scorer is None:
             raise ValueError(f"this ticket of {self.method} prunes no unseen graphs, so it has no edge scores")
-        arcs = arcs_of(data)
         logits = score_arcs(scorer, data).double()
-        units = edge_units(arcs, int(data.num_nodes or 0), self.edges.rule.unit)
+        units = graph_units(data, self.edges.rule.unit)
         return units.spread(units.mean(logits).sigmoid(), 1.0).float()
 
     def prune_graph(self, data: Data) -> Data:

@@ -211,6 +211,7 @@ def test_what_can_be_pruned_and_another_number_of_threads_are_told(root: Path, t
 
     first = Listening()
     run_one(tiny_run(root, rounds=1), tmp_path, first)
+    assert not any("edge_attr" in text for text in first.heard)
     assert any("parameters can be pruned" in text and "(norm)" in text for text in first.heard)
     file = tmp_path / "provenance.json"
     file.write_text(file.read_text().replace(f'"threads": {torch.get_num_threads()}', '"threads": 99'))
@@ -231,3 +232,23 @@ def test_two_processes_keep_one_folder(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [row["round"] for row in json.loads((tmp_path / "run/results.json").read_text())] == [1, 2]
     assert len(metrics(tmp_path / "run")) == 2
+
+
+def test_edge_features_that_the_model_does_not_read_are_told(tmp_path: Path) -> None:
+    class Listening(Unwatched):
+        heard: tuple[str, ...] = ()
+
+        def notice(self, text: str) -> None:
+            self.heard = (*self.heard, text)
+
+    told = "GIN does not read the edge features (edge_attr) of"
+    for name, bonds, expected in (("MUTAG", None, True), ("ogbg-molbace", None, False), ("ogbg-molbace", False, True)):
+        values = {
+            "method": {"name": "dense"},
+            "data": {"name": name, **({"features": "raw"} if name == "MUTAG" else {})},
+            "model": {"name": "gin", "hidden": 4, "layers": 1, "bonds": bonds},
+            "fit": {"epochs": 1, "batch_size": 512},
+        }
+        watch = Listening()
+        run_one(RunConfig.of(values), tmp_path / f"{name}-{bonds}", watch)
+        assert any(told in text for text in watch.heard) == expected

@@ -123,7 +123,9 @@ FAULTS = {
     "empty": ("", "line 1: expected the number of graphs, found 0 numbers"),
     "no number of graphs": ("15 3\n", "line 1: expected the number of graphs, found 2 numbers"),
     "no graphs": ("0\n", "line 1: expected the number of graphs, found 0"),
-    "no int64": ("9" * 20 + "\n", "line 1: the file ends before graph 1 of|no plain integer"),
+    "no int64": ("9" * 20 + "\n", "line 1: 9{20} is beyond int64"),
+    "a tag beyond int64": (f"1\n1 0\n{2**63 + 1} 0\n", "line 3: 9223372036854775809 is beyond int64"),
+    "a class beyond int64": (f"1\n1 {-(2**63) - 1}\n0 0\n", "line 2: -9223372036854775809 is beyond int64"),
     "truncated between graphs": (HEAD, "line 4: the file ends before graph 2 of 15: truncated"),
     "truncated within a graph": ("1\n5 0\n0 0\n", "line 3: the file ends within graph 1: truncated"),
     "truncated within a line": (HEAD + "2 0\n0 1", "line 6: the file ends before graph 3 of 15|line 6: 0 numbers"),
@@ -184,3 +186,9 @@ def test_a_graph_in_no_fold_is_named(tmp_path):
 def test_without_either_format_both_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"COLLAB_A\.txt not found; looked in .*nor is COLLAB\.txt there"):
         data.load("COLLAB", root=tmp_path)
+
+
+def test_the_largest_integers_are_two_kinds(tmp_path):
+    graphs = [(number % 2, [2**63 - 1, -(2**63)], [[1], [0]]) for number in range(20)]
+    loaded = data.load("TOY", root=write(tmp_path, graphs), features="raw")
+    assert loaded.train.node["x"][:2].tolist() == [[0, 1], [1, 0]]

@@ -178,7 +178,7 @@ BAD_STREAMS = {
         [graph()],
     ),
     r"train 'what': \(1, 2\) is no tensor and no plain JSON value": ([graph(what=(1, 2))], [graph()], [graph()]),
-    "train graphs from 0 on: attribute 'some_index' holds indices": (
+    r"train graphs of class Data with attributes \['some_index'\] .* cannot be stored": (
         [graph(some_index=torch.zeros(1))],
         [graph()],
         [graph()],

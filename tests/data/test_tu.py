@@ -209,6 +209,10 @@ FAULTS = {
         {"graph_labels": "3\n1.5\n" * 10},
         "TOY_graph_labels.txt line 2: expected 1 integer",
     ),
+    "label beyond int64": (
+        {"node_labels": "1\n" * 30 + f"{2**63 + 1}\n{2**64 - 1}\n" + "1\n" * 28},
+        "TOY_node_labels.txt line 31: 9223372036854775809 is beyond int64",
+    ),
     "few node labels": (
         {"node_labels": "1\n" * 59},
         "TOY_node_labels.txt has 59 lines, but there are 60 nodes",

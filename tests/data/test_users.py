@@ -59,7 +59,7 @@ def test_binary_labels_of_any_shape(y):
 
 def test_several_tasks_with_missing_labels():
     many = [graph(y=torch.tensor([1, float("nan"), 0]))]
-    loaded = build(many, many, many, task="binary", metric="ap")
+    loaded = build([*many, graph(y=torch.tensor([0.0, 1, 1]))], many, many, task="binary", metric="ap")
     assert loaded.num_outputs == 3 and math.isnan(loaded.test.graph["y"][0, 1])
     with pytest.raises(ValueError, match="different numbers of labels"):
         build(many, many, [graph(y=torch.tensor([1.0, 0]))], task="binary")
@@ -161,3 +161,44 @@ def test_arguments_that_do_not_fit():
         build(num_classes=1)
     with pytest.raises(ValueError, match="mine, val split: graph 1 has no attribute 'tag'"):
         build(val=[graph(tag=torch.tensor([1])), graph()])
+
+
+def labelled(*labels):
+    return [graph(label) for label in labels]
+
+
+GAPS = {
+    r"no graph of the train split has the class 0, nor has any other split \(1 of 3 classes": ([1, 2], [1], [2]),
+    r"has the class 2, test has \(1 of 3 classes are not trained\).*num_classes=3": ([0, 1], [0], [2]),
+    r"has the class 7, val and test has \(1 of 8": ([0, 1, 2, 3, 4, 5, 6], [7], [7]),
+    r"has the class 2, nor has any other split \(1000000000000 of 1000000000002": ([0, 1], [0], [10**12 + 1]),
+}
+
+
+@pytest.mark.parametrize("message", GAPS)
+def test_a_class_that_training_does_not_have_is_said_or_meant(message):
+    splits = [labelled(*labels) for labels in GAPS[message]]
+    with pytest.raises(ValueError, match=f"mine: .*{message}"):
+        build(*splits)
+    if max(GAPS[message][2]) < 10:
+        assert build(*splits, num_classes=9).num_classes == 9
+        assert build(labelled(*range(9)), *splits[1:]).num_classes == 9
+
+
+def test_a_class_of_nodes_that_training_does_not_have():
+    one = graph(y=torch.tensor([0, 1, -100]))
+    with pytest.raises(ValueError, match="no node of the train split has the class 2, test has"):
+        build([one], [one], [graph(y=torch.tensor([0, 1, 2]))], level="node")
+    assert build([one], [one], [graph(y=torch.tensor([0, 1, 2]))], level="node", num_classes=3).num_classes == 3
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize("level", ["graph", "node"])
+def test_a_task_without_a_label_to_train_on(task, level):
+    labels = torch.tensor([[1.0, NAN, 0.0]])
+    full = torch.tensor([[1.0, 1.0, 0.0]])
+    if level == "node":
+        labels, full = labels.expand(3, 3), full.expand(3, 3)
+    with pytest.raises(ValueError, match=r"mine, train split: column 1 of y \(from 0\) has no label at all"):
+        build([graph(y=labels)], [graph(y=full)], [graph(y=full)], task=task, level=level)
+    assert build([graph(y=full)], [graph(y=labels)], [graph(y=labels)], task=task, level=level).num_tasks == 3

@@ -24,7 +24,7 @@ def data_lists(draw, min_graphs=1):
                 x=torch.randn(nodes, 3, generator=rng),
                 keep=torch.randint(9, (nodes,), generator=rng),
                 edge_attr=torch.randn(len(found), 2, generator=rng),
-                edge_weight=torch.randn(len(found), generator=rng).double(),
+                edge_weight=torch.rand(len(found), generator=rng).double(),
                 y=torch.randn(1, 2, generator=rng),
                 descriptor=torch.randn(1, 4, 2, generator=rng),
                 weight=torch.tensor(0.5 * number),
@@ -208,9 +208,9 @@ def test_what_cannot_be_packed_is_named(message):
 @pytest.mark.parametrize(
     "attribute",
     [
-        {"root_index": torch.tensor([1])},
+        {"pair_index": torch.zeros(2, 3, dtype=torch.int64)},
         {"assign_batch": torch.tensor([0, 0])},
-        {"face": torch.zeros(3, 1, dtype=torch.int64)},
+        {"face": torch.zeros(3, 5, dtype=torch.int64)},
         {"nested": {"a": torch.ones(1)}},
         {"nested": [torch.ones(1)]},
         {"x": torch.eye(2, 3).to_sparse()},

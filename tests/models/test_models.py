@@ -200,6 +200,21 @@ def test_for_data_reads_features_and_task():
     assert GIN.for_data(Molecules(), hidden=8).config()["bonds"]
     assert not GIN.for_data(Molecules(), hidden=8, bonds=False).config()["bonds"]
     assert not GIN.for_data(Bare(), hidden=8).config()["bonds"]
+    assert GIN.for_data(Molecules(), hidden=8).reads_edge_attr
+    assert not GIN.for_data(Bare(), hidden=8).reads_edge_attr
+    assert not GCN.for_data(Molecules(), hidden=8).reads_edge_attr
+
+
+@pytest.mark.parametrize(("features", "has"), [(4, "4 columns of edge_attr"), (None, "no edge features")])
+def test_bonds_are_those_of_ogb(features, has):
+    class Labelled:
+        features, num_outputs, level = 3, 2, "graph"
+        edge_features = None
+
+    Labelled.edge_features = features
+    with pytest.raises(ValueError, match=f"bonds=True reads OGB's three .* this data set has {has}: leave bonds out"):
+        GIN.for_data(Labelled(), hidden=8, bonds=True)
+    assert not GIN.for_data(Labelled(), hidden=8).reads_edge_attr
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import EdgeUnit, arcs_of, edge_units
+from graphprune.graphs.pairs import EdgeUnit, arcs_of, graph_units
 from graphprune.graphs.scorers import RandomEdges
 
 
@@ -37,7 +37,7 @@ class SpanningForest(nn.Module):
     def forward(self, data: Data) -> Tensor:
         """Scores in [2, 3) in the forest, in [0, 1) elsewhere; shape ``(E,)``, float64."""
         arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
-        units = edge_units(arcs, nodes, self.unit)
+        units = graph_units(data, self.unit)
         score = RandomEdges(self.seed, self.unit)(data)[units.first]
         best_first = torch.argsort(score, descending=True, stable=True)
         ends = arcs[:, units.first[best_first]].sort(dim=0).values

@@ -1,0 +1,151 @@
+"""What every graph of a user's data set has to be like."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphprune.data.base import HIDDEN, Level, Task
+from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
+from graphprune.graphs.flatten import check_edge_weight
+from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected
+
+
+@dataclass(frozen=True)
+class Check:
+    """Checks one graph against the first training graph and gives a copy with ``y`` in its standard shape."""
+
+    task: Task
+    features: Literal["ogb-mol"] | None
+    width: int | None
+    edge_width: int | None
+    num_classes: int | None
+    level: Level
+    weighted: bool = False
+    protected: bool = False
+
+    @classmethod
+    def like(
+        cls,
+        first: Data,
+        task: Task,
+        features: Literal["ogb-mol"] | None,
+        num_classes: int | None,
+        level: Level,
+    ) -> Check:
+        """The check by which all graphs are as the first training graph is."""
+        widths = _width(first, "x"), _width(first, "edge_attr")
+        has = (isinstance(first, Data) and first.get(name) is not None for name in ("edge_weight", EDGE_PROTECTED))
+        return cls(task, features, *widths, num_classes, level, *has)
+
+    @property
+    def categorical(self) -> bool:
+        """Whether features are numbers of categories."""
+        return self.features is not None
+
+    def __call__(self, graph: Data, where: str) -> Data:
+        """The graph as it is packed."""
+        if not isinstance(graph, Data):
+            raise TypeError(f"{where} is a {type(graph).__name__}, expected a torch_geometric.data.Data")
+        if graph.get("x") is None:
+            raise ValueError(f"{where} has no node features x; give bare graphs x = torch.ones(num_nodes, 1)")
+        self._features(graph.x, f"{where}: x", self.width, ATOM_FEATURES)
+        if graph.num_nodes != graph.x.size(0):
+            raise ValueError(f"{where}: x has {graph.x.size(0)} rows for {graph.num_nodes} nodes")
+        self._edges(graph, where)
+        checked = copy.copy(graph)
+        checked.y = self._label(graph.get("y"), where) if self.level == "graph" else self._labels(graph, where)
+        return checked
+
+    def _features(self, values: Tensor, where: str, width: int | None, sizes: tuple[int, ...]) -> None:
+        if self.categorical and values.dtype != torch.int64:
+            raise TypeError(f"{where} must be int64 for features='ogb-mol', got {values.dtype}")
+        if not self.categorical and not values.is_floating_point():
+            raise TypeError(f"{where} must be float, got {values.dtype}; convert it (.float()) or one-hot encode it")
+        width = len(sizes) if self.categorical else width
+        if values.dim() != 2 or values.size(1) != width:
+            expected = f"(rows, {'columns' if width is None else width})"
+            like = "as OGB has it" if self.categorical else "as in train graph 0"
+            raise ValueError(f"{where} has shape {tuple(values.shape)}, expected {expected} {like}")
+        bad = (values < 0) | (values >= torch.tensor(sizes)) if self.categorical else ~values.isfinite()
+        if bool(bad.any()):
+            row = int(bad.any(1).nonzero()[0])
+            problem = "outside its categories" if self.categorical else "NaN or infinite"
+            raise ValueError(f"{where} has a value in row {row} that is {problem}")
+
+    def _edges(self, graph: Data, where: str) -> None:
+        index = graph.get("edge_index")
+        if not isinstance(index, Tensor):
+            raise ValueError(f"{where} has no edge_index; without edges it is torch.empty(2, 0, dtype=torch.long)")
+        if index.dtype != torch.int64:
+            raise TypeError(f"{where}: edge_index must be int64, got {index.dtype}")
+        if index.dim() != 2 or index.size(0) != 2:
+            raise ValueError(f"{where}: edge_index has shape {tuple(index.shape)}, expected (2, E)")
+        bad = ((index < 0) | (index >= graph.x.size(0))).any(0)
+        if bool(bad.any()):
+            arc = int(bad.nonzero()[0])
+            ends = index[:, arc].tolist()
+            raise ValueError(f"{where}: edge_index[:, {arc}] = {ends} is out of range for {graph.x.size(0)} nodes")
+        values = graph.get("edge_attr")
+        if (values is None) != (self.edge_width is None):
+            has = "lacks" if values is None else "has"
+            raise ValueError(f"{where} {has} edge_attr of shape (E, D), unlike train graph 0")
+        if values is not None:
+            self._features(values, f"{where}: edge_attr", self.edge_width, BOND_FEATURES)
+            if values.size(0) != index.size(1):
+                raise ValueError(f"{where}: edge_attr has {values.size(0)} rows for {index.size(1)} edges")
+        for name, wanted in (("edge_weight", self.weighted), (EDGE_PROTECTED, self.protected)):
+            if (graph.get(name) is not None) != wanted:
+                raise ValueError(f"{where} {'lacks' if wanted else 'has'} {name}, unlike train graph 0")
+        if self.weighted:
+            check_edge_weight(graph.edge_weight, index.size(1), lambda arc: f"{where}{f', arc {arc}' * (arc >= 0)}: ")
+        if self.protected:
+            check_protected(graph[EDGE_PROTECTED], index.size(1), f"{where}: ")
+
+    def _label(self, y: object, where: str) -> Tensor:
+        if y is None:
+            raise ValueError(f"{where} has no label y")
+        values = torch.as_tensor(y)
+        if self.task == "multiclass":
+            if values.dtype != torch.int64:
+                raise TypeError(f"{where}: y of a multiclass task must be int64, got {values.dtype}")
+            if values.numel() != 1 or not 0 <= int(values) < (self.num_classes or int(values) + 1):
+                limit = f" to {self.num_classes - 1}" if self.num_classes else ""
+                raise ValueError(f"{where}: y is {values.tolist()}, expected one class number from 0{limit}")
+            return values.reshape(1)
+        values = values.reshape(1, -1).float()
+        if self.task == "binary" and not bool(((values == 0) | (values == 1) | values.isnan()).all()):
+            raise ValueError(f"{where}: y is {values.tolist()}, a binary label must be 0, 1 or NaN (missing)")
+        if bool(values.isinf().any()) or values.numel() == 0:
+            raise ValueError(f"{where}: y is {values.tolist()}, expected finite numbers or NaN (missing)")
+        return values
+
+    def _labels(self, graph: Data, where: str) -> Tensor:
+        """The labels of the nodes, ``(N,)`` or ``(N, T)``."""
+        y, nodes = graph.get("y"), graph.x.size(0)
+        if not isinstance(y, Tensor) or y.dim() not in (1, 2) or y.size(0) != nodes:
+            shape = tuple(y.shape) if isinstance(y, Tensor) else None
+            raise ValueError(f"{where}: y must have a row for each of {nodes} nodes, got shape {shape}")
+        if self.task != "multiclass":
+            values = (y if y.dim() == 2 else y[:, None]).float()
+            if self.task == "binary" and not bool(((values == 0) | (values == 1) | values.isnan()).all()):
+                raise ValueError(f"{where}: y of a binary task must hold 0, 1 or NaN (missing) only")
+            if bool(values.isinf().any()):
+                raise ValueError(f"{where}: y must hold finite numbers or NaN (missing)")
+            return values
+        if y.dtype != torch.int64 or y.dim() != 1:
+            raise TypeError(f"{where}: y of a multiclass task must be int64 of shape (N,), got {y.dtype} {y.dim()}-D")
+        seen = y[y != HIDDEN]
+        if seen.numel() and not 0 <= int(seen.min()) <= int(seen.max()) < (self.num_classes or int(seen.max()) + 1):
+            raise ValueError(f"{where}: y has class numbers from {int(seen.min())} to {int(seen.max())}")
+        return y
+
+
+def _width(graph: Data, attribute: str) -> int | None:
+    values = graph.get(attribute) if isinstance(graph, Data) else None
+    return values.size(1) if isinstance(values, Tensor) and values.dim() == 2 else None

@@ -1,0 +1,67 @@
+"""How PyG joins graphs of a user's own class into a batch: what is shifted by how much, and along which dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphprune.graphs.segments import pointers
+
+
+@dataclass(frozen=True, eq=False)
+class Joining:
+    """The rules of the graphs' class, ``__cat_dim__`` and ``__inc__``, worked out for a packed set.
+
+    Attributes:
+        kind: the class, of which single graphs and batches are made.
+        dims: along which dimension an attribute is joined, None for a new one; those that are not here along the first.
+        shifts: of attributes whose values are shifted in a batch: how much each graph shifts those behind it,
+            shape ``(G,)``.
+    """
+
+    kind: type[Data] = Data
+    dims: Mapping[str, int | None] = field(default_factory=dict)
+    shifts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> bool:
+        """Whether these are the rules of attributes that PyG joins row by row."""
+        return self.kind is Data and not self.dims and not self.shifts
+
+    def select(self, chosen: Tensor) -> Self:
+        """The same for the graphs of these numbers."""
+        return replace(self, shifts={name: by[chosen] for name, by in self.shifts.items()})
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return replace(self, shifts={name: by.to(device) for name, by in self.shifts.items()})
+
+    def shaped(self, name: str, rows: Tensor) -> Tensor:
+        """An attribute of one graph or of a batch as the class has it, from its rows."""
+        dim = self.dims.get(name, 0)
+        return rows.movedim(0, dim) if dim else rows
+
+    def joined(self, name: str, rows: Tensor, ptr: Tensor) -> tuple[Tensor, Tensor]:
+        """An attribute of a batch, and by how much the values of each of its graphs are shifted.
+
+        Args:
+            name: of the attribute.
+            rows: of the graphs, one behind the other.
+            ptr: where each graph's rows start, shape ``(B + 1,)``.
+        """
+        by = self.shifts.get(name)
+        if by is None:
+            return self.shaped(name, rows), torch.zeros_like(ptr[:-1])
+        total = pointers(by)[:-1]
+        of_rows = torch.repeat_interleave(total, ptr.diff())
+        return self.shaped(name, rows + of_rows.view(-1, *[1] * (rows.dim() - 1))), total
+
+    def summary(self) -> dict[str, Any]:
+        """What tells sets of the same tensors apart: dimensions and shifts."""
+        shifts = {name: by.tolist() for name, by in sorted(self.shifts.items())}
+        return {"dims": dict(sorted(self.dims.items())), "shifts": shifts}
