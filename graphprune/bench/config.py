@@ -107,12 +107,6 @@ class RunConfig:
         return found
 
     @property
-    def rounds(self) -> int:
-        """How many rounds the run has, or members of a front, or densities; a baseline has one."""
-        several = self.method.get("densities")
-        return len(several) if several else int(self.method.get("rounds", self.method.get("members", 1)))
-
-    @property
     def title(self) -> str:
         """A short name for progress displays."""
         return f"{self.method['name']}, {self.data['name']}, {self.model['name']}, seed {self.seed}"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from graphprune.bench.build import last_round
 from graphprune.bench.config import RunConfig
 from graphprune.bench.files import finite, read_json, write_json, write_text, writing
 from graphprune.bench.options import read_yaml
@@ -124,7 +125,7 @@ class RunFolder:
         """
         self.check(config)
         file, saved = self.path / RESULTS, self._saved()
-        if not saved or saved[-1] < config.rounds or not file.exists():
+        if not saved or not file.exists() or saved[-1] < last_round(config):
             return None
         rows: list[Row] = read_json(file)
         return [_numbers(row) for row in rows] if [row["round"] for row in rows] == saved else None

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 import graphprune
-from graphprune.bench.build import Built, build
+from graphprune.bench.build import Built, build, last_round
 from graphprune.bench.config import RunConfig
 from graphprune.bench.folder import Row, RunFolder
 from graphprune.data import ImageData
@@ -89,10 +89,9 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
         folder.log(entry)
         watch.epoch(entry)
 
-    if config.rounds < 1:
-        raise ValueError(f"method.rounds must be at least 1, got {config.rounds}")
+    last = last_round(config)
     folder.check(config)
-    complete = folder.finished >= config.rounds
+    complete = folder.finished >= last
     built = None if complete else build(config, on_epoch)  # before anything is written: it finds most mistakes
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0:
         # Under torchrun the first process keeps the folder, the others only compute.

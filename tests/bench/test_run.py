@@ -164,7 +164,7 @@ def test_only_one_process_runs_in_a_folder(root: Path, tmp_path: Path) -> None:
 
 
 def test_no_rounds_are_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="rounds must be at least 1"):
+    with pytest.raises(ValueError, match="rounds must be a whole number of at least 1"):
         run_one(tiny_run(root, rounds=0), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
