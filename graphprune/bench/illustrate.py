@@ -12,8 +12,8 @@ from graphprune.bench.collect import SINGLE, Group, Series
 from graphprune.bench.compare import Findings
 from graphprune.bench.config import RunConfig
 from graphprune.bench.drawings import drawable, drawings
-from graphprune.bench.equal import EDGES, WEIGHTS
-from graphprune.bench.figures import Styles, cost, heat, layers, tradeoff
+from graphprune.bench.equal import EDGES, SAME_SIZE, WEIGHTS
+from graphprune.bench.figures import Styles, cost, heat, layers, matched, tradeoff
 from graphprune.bench.folder import CONFIG
 from graphprune.bench.fronts import illustrations
 from graphprune.bench.joint import joint_grids
@@ -27,7 +27,7 @@ Illustration = tuple[str, str, str, Figure]  # file name, title, caption, figure
 
 LAYERED = 4  # panels of layers that fit beside each other
 _BAND = f"Lines are means over the runs, bands {PERCENT} bootstrap intervals of the mean (none for a single run)."
-_DIAMOND = " The diamond is a small dense network, above the ticket that has as many parameters."
+_DIAMOND = f" The diamond is a small dense network, above the ticket that has as many parameters (to {SAME_SIZE:.0%})."
 
 
 def figures(found: Findings, styles: Styles, tickets: bool) -> tuple[list[Illustration], list[str]]:
@@ -74,11 +74,21 @@ def _curves(group: Group, styles: Styles) -> Iterator[Illustration]:
         figure = tradeoff(group, axis, styles)
         if figure is None:
             continue
-        caption = _BAND + group.caveat + (_DIAMOND if axis is WEIGHTS and group.find("small-dense") else "")
+        caption = _BAND + group.caveat + (_diamonds(group) if axis is WEIGHTS else "")
         others = [series for series in group.series if series.method not in SINGLE and not series.joint]
         if absent := [series.label for series in others if not series.removes(axis.column)]:
             caption += f" Not shown, as they remove none of these: {', '.join(absent)}."
         yield axis.name, title, caption, figure
+
+
+def _diamonds(group: Group) -> str:
+    """What the diamonds are, and which small dense networks have none."""
+    pairs = matched(group)
+    alone = [
+        f"{small.label} ({small.last['params_kept'].mean:,.0f} parameters)" for small, point in pairs if point is None
+    ]
+    text = _DIAMOND if len(alone) < len(pairs) else ""
+    return text + (f" No ticket has the size of {', '.join(alone)}: not shown." if alone else "")
 
 
 def _layers(group: Group) -> list[Illustration]:
