@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from graphprune.bench.collect import SINGLE, Group, Series
 from graphprune.bench.compare import Findings
-from graphprune.bench.config import RunConfig
 from graphprune.bench.drawings import drawable, drawings
 from graphprune.bench.equal import EDGES, SAME_SIZE, WEIGHTS
 from graphprune.bench.figures import Styles, cost, heat, layers, matched, tradeoff
-from graphprune.bench.folder import CONFIG
 from graphprune.bench.fronts import illustrations
 from graphprune.bench.joint import joint_grids
 from graphprune.bench.records import Run
 from graphprune.bench.stats import MIN_PAIRS
 from graphprune.bench.tables import PERCENT
-from graphprune.data import GraphData, ImageData, load
+from graphprune.bench.trained import Trained
+from graphprune.data import ImageData
 from graphprune.ticket import Ticket
 
 Illustration = tuple[str, str, str, Figure]  # file name, title, caption, figure
@@ -119,7 +117,8 @@ def _graphs(group: Group) -> list[Illustration]:
     if not scored:
         return []
     run = scored[0].runs[0]
-    ticket, data = _ticket(run, run.rows[-1]["round"]), _data(run)
+    trained = _trained(run, run.rows[-1]["round"])
+    ticket, data = trained.ticket, trained.data({})
     if isinstance(data, ImageData) or data.level == "node":  # no graphs, or so large that no drawing shows anything
         return []
     if not (numbers := drawable(data.test)):
@@ -146,14 +145,9 @@ def _scores(series: Series) -> bool:
 def _tickets(series: Series) -> list[Ticket]:
     """Those of the first repetition, point by point."""
     first = [run for run in series.runs if run.repetition == series.repetitions[0]]
-    return [_ticket(run, row["round"]) for run in first for row in run.rows]
+    return [_trained(run, row["round"]).ticket for run in first for row in run.rows]
 
 
-def _ticket(run: Run, number: int) -> Ticket:
+def _trained(run: Run, number: int) -> Trained:
     # As seen from here: errors end up in the report, and where this machine keeps its files is nobody's business.
-    return Ticket.load(os.path.relpath(run.folder / f"round-{number}"))
-
-
-def _data(run: Run) -> GraphData | ImageData:
-    options: dict[str, Any] = dict(RunConfig.load(os.path.relpath(run.folder / CONFIG)).data)
-    return load(**options)
+    return Trained.at(os.path.relpath(run.folder / f"round-{number}"))
