@@ -143,6 +143,7 @@ def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:
 
 def circumstances(built: Built) -> dict[str, Any]:
     """Where, when and from what a run is computed."""
+    data: Any = built.method.protocol.splits(built.data)
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -151,13 +152,13 @@ def circumstances(built: Built) -> dict[str, Any]:
         "versions": versions(),
         "weights": weights(built),
         "data": {
-            "name": built.data.name,
+            "name": data.name,
             "digest": built.data.digest(),
-            "images" if isinstance(built.data, ImageData) else "graphs": {
-                name: len(samples) for name, samples in built.data.splits.items()
+            "images" if isinstance(data, ImageData) else "graphs": {
+                name: len(samples) for name, samples in data.splits.items()
             },
-            "empty": built.data.empty,
-            **built.data.provenance,
+            "empty": data.empty,
+            **data.provenance,
         },
     }
 

@@ -118,6 +118,7 @@ class Method(ABC):
     # ------------------------------------------------------------------ the steps of a round
 
     def _start(self, model: nn.Module, data: AnyData) -> Position:
+        data = self.protocol.splits(data)
         full, digest = {split: proper(samples) for split, samples in data.splits.items()}, data.digest()
         if isinstance(data, GraphData):
             units = {split: original_units(graphs, self.protocol.rule) for split, graphs in data.splits.items()}
