@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ same command goes on where an interrupted run stopped. METHOD is one of
 def run(argv: Sequence[str]) -> int:
     """Run one method on one data set and save a ticket every round."""
     from graphprune.bench.config import RunConfig
-    from graphprune.bench.options import canonical, check_names, names_in, run_parser
+    from graphprune.bench.options import canonical, check_names, list_options, names_in, run_parser
     from graphprune.bench.progress import watching
     from graphprune.bench.run import run_one
     from graphprune.methods import METHODS
@@ -65,7 +66,8 @@ def run(argv: Sequence[str]) -> int:
     parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
     parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")
     check_names(file, parser)
-    given = _parse(parser, canonical(argv, [action.dest for action in parser._actions]))
+    words = canonical(argv, [action.dest for action in parser._actions])
+    given = _parse(parser, _bracketed(words, list_options(parser)))
     config, out = RunConfig.parsed(parser, given), Path(given.out)
     with watching() as watch:
         run_one(config, out, watch)
@@ -245,6 +247,27 @@ def _parse(parser: ArgumentParser, argv: list[str], *, defaults: bool = True):  
         )
         guess = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(explained(error) + guess) from error
+
+
+def _bracketed(words: Sequence[str], lists: Collection[str]) -> list[str]:
+    """Values of options that are lists, with the brackets and quotes that ``0.5,0.25`` and ``head.*`` lack."""
+    out, awaited = list[str](), False
+    for word in words:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        listed = awaited if not flag else flag[2:] in lists
+        if listed and (equals or not flag) and not value.lstrip().startswith("["):
+            value = "[" + ", ".join(map(_quoted, value.split(","))) + "]"
+        out.append(flag + equals + value)
+        awaited = listed and bool(flag) and not equals
+    return out
+
+
+def _quoted(text: str) -> str:
+    try:
+        float(text)
+    except ValueError:
+        return json.dumps(text.strip())
+    return text
 
 
 def _one_line(error: Exception) -> str:
