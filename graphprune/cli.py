@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import graphprune
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+    from graphprune.bench.trained import Trained
 
 # What the user can mend, and what broke on the way.
 BAD_INPUT = (
@@ -45,7 +48,7 @@ same command goes on where an interrupted run stopped. METHOD is one of
 def run(argv: Sequence[str]) -> int:
     """Run one method on one data set and save a ticket every round."""
     from graphprune.bench.config import RunConfig
-    from graphprune.bench.options import canonical, check_names, names_in, run_parser
+    from graphprune.bench.options import canonical, check_names, list_options, names_in, run_parser
     from graphprune.bench.progress import watching
     from graphprune.bench.run import run_one
     from graphprune.methods import METHODS
@@ -63,7 +66,8 @@ def run(argv: Sequence[str]) -> int:
     parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
     parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")
     check_names(file, parser)
-    given = _parse(parser, canonical(argv, [action.dest for action in parser._actions]))
+    words = canonical(argv, [action.dest for action in parser._actions])
+    given = _parse(parser, _bracketed(words, list_options(parser)))
     config, out = RunConfig.parsed(parser, given), Path(given.out)
     with watching() as watch:
         run_one(config, out, watch)
@@ -111,20 +115,15 @@ def demo(argv: Sequence[str]) -> int:
 
 def prune_graphs(argv: Sequence[str]) -> int:
     """Apply a ticket's edge pruning to every graph of a data set, seen or unseen."""
-    from jsonargparse import ArgumentParser
-
-    from graphprune import data
     from graphprune.bench.apply import prune_data
-    from graphprune.bench.options import canonical
-    from graphprune.ticket import Ticket
 
-    parser = ArgumentParser(prog="graphprune prune-graphs", description=prune_graphs.__doc__, exit_on_error=False)
-    parser.add_argument("ticket", type=str, help="folder of a finished round")
-    parser.add_function_arguments(data.load, "data")
-    parser.add_argument("--out", type=str, required=True, help="new folder for the masks and summary.json")
-    given = _parse(parser, canonical(argv, [action.dest for action in parser._actions]))
-    out = Path(given.out)
-    prune_data(Ticket.load(given.ticket), data.load(**given.data.as_dict()), out, given.ticket)
+    name, out, trained, options = _ticket_and_data(
+        argv,
+        "prune-graphs",
+        "Applies a ticket's edge pruning to every graph of a data set, seen or unseen: that of its run, or any other.",
+        "new folder for the masks and summary.json",
+    )
+    prune_data(trained.ticket, trained.any_data(options), out, name)
     return 0
 
 
@@ -132,19 +131,36 @@ def compact(argv: Sequence[str]) -> int:
     """Make a ticket's network small, and measure what that gains."""
     from graphprune.bench.small import compact_ticket
 
-    parser = argparse.ArgumentParser(
-        prog="graphprune compact",
-        description="Removes dead units and channels from a ticket's network, checks that it computes the same, and "
-        "prints what both cost on the test samples of the ticket's data set.",
-        exit_on_error=False,
-        allow_abbrev=False,
+    _, out, trained, options = _ticket_and_data(
+        argv,
+        "compact",
+        "Removes dead units and channels from a ticket's network, checks that it computes the same, and prints what "
+        "both cost on the test samples of the ticket's data set.",
+        "new folder for weights, costs.json and program.pt2",
     )
-    parser.add_argument("ticket", help="folder of a finished round")
-    parser.add_argument("--out", type=Path, required=True, help="new folder for weights, costs.json and program.pt2")
-    parser.add_argument("--root", help="folder of raw data, where the ticket's data set is not embedded")
-    given = parser.parse_args(argv)
-    compact_ticket(given.ticket, given.out, given.root)
+    compact_ticket(trained, out, options)
     return 0
+
+
+def _ticket_and_data(
+    argv: Sequence[str], command: str, about: str, into: str
+) -> tuple[str, Path, Trained, dict[str, Any]]:
+    """What the commands that take a ticket read: its name, --out, the ticket, and the data options that are given."""
+    from jsonargparse import ArgumentParser
+
+    from graphprune import data
+    from graphprune.bench.options import canonical
+    from graphprune.bench.trained import Trained
+
+    parser = ArgumentParser(prog=f"graphprune {command}", description=about, exit_on_error=False)
+    parser.add_argument("ticket", type=str, help="folder of a finished round, or of a run, whose last round it is then")
+    parser.add_argument("--data.name", type=str, help="the data set (default: that of the run)")
+    parser.add_function_arguments(data.load, "data", skip={"name"})
+    parser.add_argument("--out", type=str, required=True, help=into)
+    words = canonical(argv, [action.dest for action in parser._actions])
+    given = _parse(parser, words, defaults=False)
+    options = given.get("data")
+    return given.ticket, Path(given.out), Trained.at(given.ticket), {} if options is None else options.as_dict()
 
 
 def report(argv: Sequence[str]) -> int:
@@ -215,12 +231,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parse(parser: ArgumentParser, argv: list[str]):  # type: ignore[no-untyped-def]  # a jsonargparse Namespace
+def _parse(parser: ArgumentParser, argv: list[str], *, defaults: bool = True):  # type: ignore[no-untyped-def]
     """Parse; an unknown option's error names the nearest ones."""
     from graphprune.bench.options import explained, option_names
 
     try:
-        return parser.parse_args(argv)
+        return parser.parse_args(argv, defaults=defaults)
     except argparse.ArgumentError as error:
         unknown = [word.partition("=")[0] for word in argv if word.startswith("--")]
         unknown = [word for word in unknown if f"unrecognized arguments: {word}" in str(error)]
@@ -231,6 +247,27 @@ def _parse(parser: ArgumentParser, argv: list[str]):  # type: ignore[no-untyped-
         )
         guess = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(explained(error) + guess) from error
+
+
+def _bracketed(words: Sequence[str], lists: Collection[str]) -> list[str]:
+    """Values of options that are lists, with the brackets and quotes that ``0.5,0.25`` and ``head.*`` lack."""
+    out, awaited = list[str](), False
+    for word in words:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        listed = awaited if not flag else flag[2:] in lists
+        if listed and (equals or not flag) and not value.lstrip().startswith("["):
+            value = "[" + ", ".join(map(_quoted, value.split(","))) + "]"
+        out.append(flag + equals + value)
+        awaited = listed and bool(flag) and not equals
+    return out
+
+
+def _quoted(text: str) -> str:
+    try:
+        float(text)
+    except ValueError:
+        return json.dumps(text.strip())
+    return text
 
 
 def _one_line(error: Exception) -> str:

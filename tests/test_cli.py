@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+import yaml
 
 import graphprune
 from graphprune import data
@@ -63,6 +64,30 @@ def test_from_a_run_to_a_report_and_pruned_graphs(root: Path, tmp_path: Path, ca
     assert main(["report", str(out)]) == 0
     assert "report.html" in capsys.readouterr().out
     assert (out / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--objectives latency,params", {"objectives": ["latency", "params"]}),
+        ("--objectives=latency,params --seed 1", {"objectives": ["latency", "params"]}),
+        ('--objectives ["latency","params"]', {"objectives": ["latency", "params"]}),
+        ("--objectives latency", {"objectives": ["latency"]}),
+        ("--protect head.*,*.bias --rounds 2", {"protect": ["head.*", "*.bias"]}),
+        ("--densities 0.5,0.25", {"densities": [0.5, 0.25]}),
+        ("--densities=0.5", {"densities": [0.5]}),
+        ("--densities [0.5,0.25]", {"densities": [0.5, 0.25]}),
+        ("--milestones 30,60", {}),
+    ],
+)
+def test_lists_need_no_brackets(typed: str, meant: dict[str, list[object]], capsys: Capture) -> None:
+    method = {"objectives": "hamp", "densities": "gicp"}.get(next(iter(meant), ""), "imp")
+    with pytest.raises(SystemExit) as stop:
+        main(["run", method, "--data", "MUTAG", "--out", "x", *typed.split(), "--print_config"])
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert {name: printed["method"][name] for name in meant} == meant
+    assert printed["fit"]["milestones"] == ([30, 60] if "milestones" in typed else [])
 
 
 def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.progress import Progress
 
+from graphprune.bench.build import last_round
 from graphprune.bench.folder import METRICS
 from graphprune.bench.grid import Job, Outcome
 from graphprune.bench.progress import bars, validation
@@ -65,7 +66,7 @@ class _Board:
         for job in jobs:
             if job.out not in self._told and (entry := _latest(job.out / METRICS, self._started)):
                 if job.out not in self._tasks:
-                    self._tasks[job.out] = self._progress.add_task(job.name, total=job.config.rounds, text="")
+                    self._tasks[job.out] = self._progress.add_task(job.name, total=last_round(job.config), text="")
                 text = f"{entry['phase']}, {validation(entry)}epoch {entry['epoch']}"
                 self._progress.update(self._tasks[job.out], completed=entry["round"] - 1, text=text)
         self._progress.update(self._all, completed=len(done))

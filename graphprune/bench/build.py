@@ -76,6 +76,19 @@ def check(config: RunConfig) -> None:
     Fit(**config.fit, seed=config.seed)
 
 
+def last_round(config: RunConfig) -> int:
+    """The number of the last round of a run, which its method knows; no data are loaded.
+
+    Raises:
+        ValueError: options that the method does not take, or a method without any round.
+    """
+    with torch.random.fork_rng(devices=[]):
+        last = _method(config, partial(EdgePredictor, 1)).last_round
+    if last < 1:
+        raise ValueError(f"{config.method['name']} has nothing to run: its last_round is {last}")
+    return last
+
+
 def trial(model_class: type[nn.Module], **options: Any) -> nn.Module:
     """A model of the registry for no data set in particular, without storage: a network's size costs nothing.
 

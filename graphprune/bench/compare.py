@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from graphprune.bench.collect import SINGLE, Group, Repetition, Series, Stat
-from graphprune.bench.equal import AXES, WEIGHTS, Axis, at, contenders, meetings
+from graphprune.bench.equal import AXES, WEIGHTS, Axis, at, contenders, meetings, of_size
 from graphprune.bench.standings import Standing, standings
 from graphprune.bench.stats import (
     Comparison,
@@ -17,8 +17,7 @@ from graphprune.bench.stats import (
     extreme_ticket,
 )
 
-# Against how many others each method is set, and how far off a small dense network's size may be.
-RIVALS, SAME_SIZE = 2, 0.05
+RIVALS = 2  # against how many others each method is set
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,7 @@ def _twins(group: Group) -> Iterator[Duel]:
             continue
         size = small.last["params_kept"].mean
         for series in contenders(group, WEIGHTS):
-            twin = min(series.points, key=lambda point: abs(point["params_kept"].mean - size))
-            if abs(twin["params_kept"].mean - size) <= SAME_SIZE * size:
+            if (twin := of_size(small, [series])) is not None:
                 yield _duel(group, None, size, (series, small), (twin.tests, small.last.tests))
 
 

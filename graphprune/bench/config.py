@@ -95,22 +95,14 @@ class RunConfig:
     def differences(self, other: RunConfig) -> list[str]:
         """Options in which another configuration differs, as ``name: here -> there``.
 
-        A larger number of rounds and another folder of raw data are no differences.
+        Another number of rounds, of which a run may get more, and another folder of raw data are no differences.
         """
         mine, others = flat(self.plain()), flat(other.plain())
-        found = []
-        for name in sorted(mine.keys() | others.keys()):
-            here, there = mine.get(name), others.get(name)
-            grows = name == GROWING and here is not None and there is not None and there > here
-            if here != there and name != MOVABLE and not grows:
-                found.append(f"{name}: {here} -> {there}")
-        return found
-
-    @property
-    def rounds(self) -> int:
-        """How many rounds the run has, or members of a front, or densities; a baseline has one."""
-        several = self.method.get("densities")
-        return len(several) if several else int(self.method.get("rounds", self.method.get("members", 1)))
+        return [
+            f"{name}: {mine.get(name)} -> {others.get(name)}"
+            for name in sorted(mine.keys() | others.keys())
+            if mine.get(name) != others.get(name) and name not in (GROWING, MOVABLE)
+        ]
 
     @property
     def title(self) -> str:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphprune.bench.collect import SINGLE, Group, Repetition, Series
+from graphprune.bench.collect import SINGLE, Group, Point, Repetition, Series
 from graphprune.bench.stats import at_sparsity
 
 # Sparsities that differ by less are one: of other weights protected, the same density is rounded to other counts.
 ROUNDING = 1e-4
+# How far off a small dense network's number of parameters may be, as a share of it.
+SAME_SIZE = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ def contenders(group: Group, axis: Axis) -> list[Series]:
         and not series.selects_on_test
         and series.removes(axis.column)
     ]
+
+
+def of_size(small: Series, lines: Sequence[Series]) -> Point | None:
+    """Of all points of these series the one of a small dense network's size; None if none is within 5 % of it."""
+    size = small.last["params_kept"].mean
+    points = [point for line in lines for point in line.points]
+    nearest = min(points, key=lambda point: abs(point["params_kept"].mean - size), default=None)
+    return nearest if nearest is not None and abs(nearest["params_kept"].mean - size) <= SAME_SIZE * size else None
 
 
 def common_sparsity(several: Sequence[Series], axis: Axis) -> float | None:

@@ -27,7 +27,7 @@ from graphprune.bench.canvas import (
     spread_near,
 )
 from graphprune.bench.collect import SINGLE, Group, Point, Series
-from graphprune.bench.equal import WEIGHTS, Axis
+from graphprune.bench.equal import WEIGHTS, Axis, of_size
 from graphprune.bench.stats import WORSE, Comparison
 
 WIDE = 4  # costs and errors that differ by more than this factor are spread by a logarithmic axis
@@ -48,11 +48,11 @@ def tradeoff(group: Group, axis: Axis, styles: Styles) -> Figure | None:
     Returns:
         The figure; None where no method has removed anything of this kind.
     """
-    lines = [series for series in group.series if _is_line(series) and series.removes(axis.column) and _defined(series)]
+    lines = _lines(group, axis)
     if not lines:
         return None
     levels = list(filter(_defined, group.find("dense", "no-edges")))
-    twins = list(filter(_defined, group.find("small-dense"))) if axis is WEIGHTS else []
+    twins = [(series, point) for series, point in matched(group) if point is not None] if axis is WEIGHTS else []
     figure, [axes] = panels(height=height_for(len(lines) + len(levels) + len(twins)))
     ends = []
     for series in lines:
@@ -71,14 +71,20 @@ def tradeoff(group: Group, axis: Axis, styles: Styles) -> Figure | None:
     left, right = axes.get_xlim()
     for series in levels:
         ends.append(_level(axes, series, right))
-    for series in twins:
-        ends.append(_twin(axes, lines, series))
+    for series, point in twins:
+        ends.append(_twin(axes, 100 * point[axis.column].mean, series))
     axes.set_xlim(left, right)
-    _spread_metric(axes, group, [*lines, *levels, *twins])
+    _spread_metric(axes, group, [*lines, *levels, *(series for series, _ in twins)])
     axes.set_xlabel(f"{axis.text} (%)")
     axes.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
     label_ends(axes, ends)
     return figure
+
+
+def matched(group: Group) -> list[tuple[Series, Point | None]]:
+    """The small dense networks, each with the ticket of its size among those with a curve; None where there is none."""
+    lines = _lines(group, WEIGHTS)
+    return [(series, of_size(series, lines)) for series in group.find("small-dense") if _defined(series)]
 
 
 def cost(group: Group, styles: Styles) -> Figure | None:
@@ -199,6 +205,11 @@ def layers(ledgers: Sequence[tuple[Series, Ledger]]) -> Figure:
 # ---------------------------------------------------------------------- lines
 
 
+def _lines(group: Group, axis: Axis) -> list[Series]:
+    """What has a curve against a sparsity."""
+    return [series for series in group.series if _is_line(series) and series.removes(axis.column) and _defined(series)]
+
+
 def _is_line(series: Series) -> bool:
     return series.method not in SINGLE and not series.joint
 
@@ -225,15 +236,10 @@ def _level(axes: Axes, series: Series, right: float) -> End:
     return _end(series, right, mean, style)
 
 
-def _twin(axes: Axes, lines: Sequence[Series], series: Series) -> End:
+def _twin(axes: Axes, x: float, series: Series) -> End:
     """A diamond where the ticket of as many parameters stands."""
-    point, style = series.last, BASELINES[series.method]
-    size = point["params_kept"].mean
-    twin = min(
-        (other for line in lines for other in line.points), key=lambda other: abs(other["params_kept"].mean - size)
-    )
-    x = 100 * twin[WEIGHTS.column].mean
-    (mean,), (low,), (high,) = _band([point])
+    style = BASELINES[series.method]
+    (mean,), (low,), (high,) = _band([series.last])
     axes.errorbar(
         x,
         mean,

@@ -10,12 +10,14 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from graphprune.bench.config import RunConfig
+from graphprune.bench.build import last_round
+from graphprune.bench.config import GROWING, MOVABLE, RunConfig
 from graphprune.bench.files import finite, read_json, write_json, write_text, writing
-from graphprune.bench.options import read_yaml
+from graphprune.bench.options import flat, read_yaml
 from graphprune.ticket import Ticket, plain
 from graphprune.ticket.folder import DOCUMENT
 
@@ -40,7 +42,7 @@ class RunFolder:
         """Make the folder, or go on in that of an earlier, perhaps interrupted, run of this configuration.
 
         Inside the block no other process can claim it. What the earlier run wrote behind its last finished round is
-        cut off.
+        cut off. A new run that is refused before its first epoch leaves the folder to any other.
 
         Raises:
             FileExistsError: see :meth:`check`.
@@ -52,12 +54,26 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         with _locked(self.path / LOCK):
             self.check(config)
-            config.save(self.path / CONFIG)
+            new = not (self.path / CONFIG).exists()
+            self._longer(config).save(self.path / CONFIG)
             for rest in self.path.glob(".round-*.tmp"):  # a ticket that was being saved when the process died
                 shutil.rmtree(rest)
             self._cut_metrics()
             self.write_results()
-            yield
+            try:
+                yield
+            except (ValueError, TypeError, LookupError):
+                if new and not (self.path / METRICS).exists() and not self.finished:
+                    for name in (CONFIG, RESULTS, PROVENANCE):
+                        (self.path / name).unlink(missing_ok=True)
+                raise
+
+    def _longer(self, config: RunConfig) -> RunConfig:
+        """The configuration with the most rounds that this folder was asked for."""
+        if not (self.path / CONFIG).exists():
+            return config
+        there = RunConfig.load(self.path / CONFIG)
+        return config if last_round(there) <= last_round(config) else replace(config, method=there.method)
 
     def check(self, config: RunConfig) -> None:
         """Make sure that a run of this configuration can begin or go on here.
@@ -124,7 +140,7 @@ class RunFolder:
         """
         self.check(config)
         file, saved = self.path / RESULTS, self._saved()
-        if not saved or saved[-1] < config.rounds or not file.exists():
+        if not saved or not file.exists() or saved[-1] < last_round(config):
             return None
         rows: list[Row] = read_json(file)
         return [_numbers(row) for row in rows] if [row["round"] for row in rows] == saved else None
@@ -150,16 +166,21 @@ class RunFolder:
             raise ValueError(f"{error}. Delete {folder} to compute this round again") from error
 
     def rows(self) -> list[Row]:
-        """One row a finished round, as the tickets have it.
+        """One row a finished round, as the tickets have it, with the options of the run by their full names.
+
+        Options without a value are left out, as are those that tell no runs apart: rounds and the place of raw data.
 
         Raises:
             ValueError: a ticket's document is damaged.
         """
+        config = flat(read_yaml(self.path / CONFIG)) if (self.path / CONFIG).exists() else {}
+        told = (name for name, value in config.items() if value is not None and name not in (GROWING, MOVABLE, "seed"))
+        options = {name: config[name] for name in told}
         rows = []
         for number in self._saved():
             file = self.round(number) / DOCUMENT
             try:
-                rows.append(plain.loads(file.read_bytes())["ticket"]["row"])
+                rows.append({**plain.loads(file.read_bytes())["ticket"]["row"], **options})
             except (ValueError, KeyError, TypeError, OSError) as error:
                 raise ValueError(
                     f"{file} is damaged ({error!r}); delete {self.round(number)} and all rounds behind it to compute "

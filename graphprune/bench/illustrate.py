@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from graphprune.bench.collect import SINGLE, Group, Series
 from graphprune.bench.compare import Findings
-from graphprune.bench.config import RunConfig
 from graphprune.bench.drawings import drawable, drawings
-from graphprune.bench.equal import EDGES, WEIGHTS
-from graphprune.bench.figures import Styles, cost, heat, layers, tradeoff
-from graphprune.bench.folder import CONFIG
+from graphprune.bench.equal import EDGES, SAME_SIZE, WEIGHTS
+from graphprune.bench.figures import Styles, cost, heat, layers, matched, tradeoff
 from graphprune.bench.fronts import illustrations
 from graphprune.bench.joint import joint_grids
 from graphprune.bench.records import Run
 from graphprune.bench.stats import MIN_PAIRS
 from graphprune.bench.tables import PERCENT
-from graphprune.data import GraphData, ImageData, load
+from graphprune.bench.trained import Trained
+from graphprune.data import ImageData
 from graphprune.ticket import Ticket
 
 Illustration = tuple[str, str, str, Figure]  # file name, title, caption, figure
 
 LAYERED = 4  # panels of layers that fit beside each other
 _BAND = f"Lines are means over the runs, bands {PERCENT} bootstrap intervals of the mean (none for a single run)."
-_DIAMOND = " The diamond is a small dense network, above the ticket that has as many parameters."
+_DIAMOND = f" The diamond is a small dense network, above the ticket that has as many parameters (to {SAME_SIZE:.0%})."
 
 
 def figures(found: Findings, styles: Styles, tickets: bool) -> tuple[list[Illustration], list[str]]:
@@ -74,11 +72,21 @@ def _curves(group: Group, styles: Styles) -> Iterator[Illustration]:
         figure = tradeoff(group, axis, styles)
         if figure is None:
             continue
-        caption = _BAND + group.caveat + (_DIAMOND if axis is WEIGHTS and group.find("small-dense") else "")
+        caption = _BAND + group.caveat + (_diamonds(group) if axis is WEIGHTS else "")
         others = [series for series in group.series if series.method not in SINGLE and not series.joint]
         if absent := [series.label for series in others if not series.removes(axis.column)]:
             caption += f" Not shown, as they remove none of these: {', '.join(absent)}."
         yield axis.name, title, caption, figure
+
+
+def _diamonds(group: Group) -> str:
+    """What the diamonds are, and which small dense networks have none."""
+    pairs = matched(group)
+    alone = [
+        f"{small.label} ({small.last['params_kept'].mean:,.0f} parameters)" for small, point in pairs if point is None
+    ]
+    text = _DIAMOND if len(alone) < len(pairs) else ""
+    return text + (f" No ticket has the size of {', '.join(alone)}: not shown." if alone else "")
 
 
 def _layers(group: Group) -> list[Illustration]:
@@ -109,7 +117,8 @@ def _graphs(group: Group) -> list[Illustration]:
     if not scored:
         return []
     run = scored[0].runs[0]
-    ticket, data = _ticket(run, run.rows[-1]["round"]), _data(run)
+    trained = _trained(run, run.rows[-1]["round"])
+    ticket, data = trained.ticket, trained.data({})
     if isinstance(data, ImageData) or data.level == "node":  # no graphs, or so large that no drawing shows anything
         return []
     if not (numbers := drawable(data.test)):
@@ -136,14 +145,9 @@ def _scores(series: Series) -> bool:
 def _tickets(series: Series) -> list[Ticket]:
     """Those of the first repetition, point by point."""
     first = [run for run in series.runs if run.repetition == series.repetitions[0]]
-    return [_ticket(run, row["round"]) for run in first for row in run.rows]
+    return [_trained(run, row["round"]).ticket for run in first for row in run.rows]
 
 
-def _ticket(run: Run, number: int) -> Ticket:
+def _trained(run: Run, number: int) -> Trained:
     # As seen from here: errors end up in the report, and where this machine keeps its files is nobody's business.
-    return Ticket.load(os.path.relpath(run.folder / f"round-{number}"))
-
-
-def _data(run: Run) -> GraphData | ImageData:
-    options: dict[str, Any] = dict(RunConfig.load(os.path.relpath(run.folder / CONFIG)).data)
-    return load(**options)
+    return Trained.at(os.path.relpath(run.folder / f"round-{number}"))

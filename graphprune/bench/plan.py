@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain, product, zip_longest
@@ -82,9 +82,9 @@ def read_grid(file: Path) -> Grid:
     axes = read_axes(Marked.read(file))
     used: set[Place] = set()
     series = [
-        _cells(axes, one, model, method, label, values)
+        _cells(axes, one, model, each)
         for one, model, method in product(axes.data, axes.models, axes.methods)
-        for label, values in _merged(axes, one, model, method, used)
+        for each in _merged(axes, one, model, method, used)
     ]
     _all_real(axes, used)
     _all_distinct(axes, chain(*series))
@@ -92,8 +92,22 @@ def read_grid(file: Path) -> Grid:
     return Grid(axes.source, tuple(cell for part in zip_longest(*series) for cell in part if cell is not None))
 
 
-def _merged(axes: Axes, one: Entry, model: Entry, method: Entry, used: set[Place]) -> Iterator[tuple[str, Options]]:
-    """The options of a method's series, each with the label of its folder."""
+@dataclass(frozen=True)
+class _Series:
+    """Cells that differ in seed and fold: the label of their folder, their options, and what they compute."""
+
+    label: str
+    values: Options
+    config: RunConfig
+
+    @property
+    def rounds(self) -> int:
+        """How many there are; 0 for a method that has no such option."""
+        return int(self.config.method.get("rounds", 0))
+
+
+def _merged(axes: Axes, one: Entry, model: Entry, method: Entry, used: set[Place]) -> Iterable[_Series]:
+    """A method's series; of sparsities that differ in the number of rounds alone the longest, which has them all."""
     known = option_names(parser_of(method.name, model.name))
     entries = (one, model, method)
     for entry in entries:
@@ -105,28 +119,50 @@ def _merged(axes: Axes, one: Entry, model: Entry, method: Entry, used: set[Place
         mine = {name: given for name, given in options.items() if name in known}
         used |= {given.place for given in mine.values()}
         values |= mine
-    series: dict[str, Options] = {}
+    series: dict[tuple[str, str], _Series] = {}
     for sparsity in axes.sparsities:
         mine = {name: given for name, given in sparsity.items() if name in known}
         used |= {given.place for given in mine.values()}
         for name in mine.keys() & values.keys():
             line = axes.source.line(values[name].place)
             raise axes.source.error(mine[name].place, f"{name} is given here and in line {line}: leave one out")
-        # Sparsities that differ in nothing this method has are one to it.
-        series.setdefault(method.label + told({name: given.value for name, given in mine.items()}), values | mine)
-    yield from series.items()
+        label = method.label + told({name: given.value for name, given in mine.items()})
+        found = _Series(label, values | mine, _config(axes, one, model, method, values | mine))
+        # Sparsities that differ in nothing this method has are one to it; a label may be that of others.
+        same = (label, _content(found.config))
+        series[same] = _longer(axes, method, series.get(same, found), found)
+    return series.values()
 
 
-def _cells(axes: Axes, one: Entry, model: Entry, method: Entry, label: str, values: Options) -> list[Cell]:
+def _longer(axes: Axes, method: Entry, one: _Series, other: _Series) -> _Series:
+    """Of two series that differ in their number of rounds alone the one that has the tickets of both."""
+    shorter, longer = sorted((one, other), key=lambda series: series.rounds)
+    every = int(longer.config.method.get("ticket_every", 1))
+    if shorter.rounds < longer.rounds and shorter.rounds % every:
+        raise axes.source.error(
+            method.place,
+            f"{method.name} is asked for {shorter.rounds} and for {longer.rounds} rounds of one run, but with "
+            f"ticket_every={every} the longer has no ticket of round {shorter.rounds}: leave one out",
+        )
+    return longer
+
+
+def _content(config: RunConfig) -> str:
+    """All that decides what a run computes: all of its options, but how far it goes and where its raw data lie."""
+    options = {name: value for name, value in flat(config.plain()).items() if name not in (GROWING, MOVABLE)}
+    return json.dumps(options, sort_keys=True)
+
+
+def _cells(axes: Axes, one: Entry, model: Entry, series: _Series) -> list[Cell]:
     """A cell for each seed and fold."""
-    config = _config(axes, one, model, method, values)
+    config, values = series.config, series.values
     repeats = {**axes.repeats, **one.repeats}
     folds = repeats.get("folds")
     if folds and "data.fold" in values:
         raise axes.source.error(values["data.fold"].place, "fold is given here, and folds are an axis: leave one out")
     cells = []
     for seed, fold in product(repeats["seeds"], folds or (None,)):
-        name = f"{one.label}/{model.label}/{label}/seed-{seed}" + ("" if fold is None else f"-fold-{fold}")
+        name = f"{one.label}/{model.label}/{series.label}/seed-{seed}" + ("" if fold is None else f"-fold-{fold}")
         section = config.data if fold is None else {**config.data, "fold": fold}
         cells.append(Cell(name, replace(config, data=section, seed=seed), one.place))
     return cells
@@ -196,8 +232,7 @@ def _all_distinct(axes: Axes, cells: Iterable[Cell]) -> None:
                 cell.place, f"two cells would share the folder {cell.name}: give entries of one name a label"
             )
         names[cell.name] = cell
-        options = {name: value for name, value in flat(cell.config.plain()).items() if name not in (GROWING, MOVABLE)}
-        content = json.dumps(options, sort_keys=True)
+        content = _content(cell.config)
         if content in contents:
             raise axes.source.error(
                 cell.place, f"{cell.name} and {contents[content].name} are the same run: leave one out"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from graphprune.bench.build import last_round
 from graphprune.bench.config import RunConfig
 from graphprune.bench.run import Unwatched, Watch
 from graphprune.ticket import Ticket
@@ -41,12 +42,10 @@ class Bars(Lines):
         self._progress = progress
         self._rounds = progress.add_task("rounds", total=None, text="")
         self._epochs = progress.add_task("epochs", total=None, text="")
-        self._total = 0
 
     def started(self, config: RunConfig, finished: int) -> None:
         """Set the lengths of the bars."""
-        self._total = config.rounds
-        self._progress.update(self._rounds, total=self._total, completed=finished, text=config.title)
+        self._progress.update(self._rounds, total=last_round(config), completed=finished, text=config.title)
         self._progress.update(self._epochs, total=config.fit["epochs"])
 
     def epoch(self, entry: Mapping[str, Any]) -> None:

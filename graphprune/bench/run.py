@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 import graphprune
-from graphprune.bench.build import Built, build
+from graphprune.bench.build import Built, build, last_round
 from graphprune.bench.config import RunConfig
 from graphprune.bench.folder import Row, RunFolder
 from graphprune.data import ImageData
@@ -89,10 +89,9 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
         folder.log(entry)
         watch.epoch(entry)
 
-    if config.rounds < 1:
-        raise ValueError(f"method.rounds must be at least 1, got {config.rounds}")
+    last = last_round(config)
     folder.check(config)
-    complete = folder.finished >= config.rounds
+    complete = folder.finished >= last
     built = None if complete else build(config, on_epoch)  # before anything is written: it finds most mistakes
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0:
         # Under torchrun the first process keeps the folder, the others only compute.
@@ -147,6 +146,7 @@ def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:
 
 def circumstances(built: Built) -> dict[str, Any]:
     """Where, when and from what a run is computed."""
+    data: Any = built.method.protocol.splits(built.data)
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -155,13 +155,13 @@ def circumstances(built: Built) -> dict[str, Any]:
         "versions": versions(),
         "weights": weights(built),
         "data": {
-            "name": built.data.name,
+            "name": data.name,
             "digest": built.data.digest(),
-            "images" if isinstance(built.data, ImageData) else "graphs": {
-                name: len(samples) for name, samples in built.data.splits.items()
+            "images" if isinstance(data, ImageData) else "graphs": {
+                name: len(samples) for name, samples in data.splits.items()
             },
-            "empty": built.data.empty,
-            **built.data.provenance,
+            "empty": data.empty,
+            **data.provenance,
         },
     }
 

@@ -147,7 +147,7 @@ def _duels(found: Findings) -> Table:
     caption = (
         "Pairs of runs at each density that one of the methods was run at and the other reaches, else at the largest "
         "sparsity that both reach, interpolated between rounds, never beyond them. Rivals are the two that are "
-        "strongest by the validation metric there, and the small dense network of the nearest size. "
+        "strongest by the validation metric there, and small dense networks of the same size (to 5 %). "
         f"Intervals are not corrected for the number of comparisons.{found.group.caveat}"
     )
     return Table(

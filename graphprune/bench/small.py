@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from torch import nn
 
-from graphprune import data as datasets
 from graphprune.bench.files import write_json, writing
+from graphprune.bench.trained import Trained
 from graphprune.compaction import compact, save
 from graphprune.data import ImageData
 from graphprune.measure import Costs, break_even, report
@@ -21,28 +22,27 @@ _EXAMPLE = 64  # training samples that show what is constant
 _CLASSES = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.values()}
 
 
-def compact_ticket(folder: str, out: Path, root: str | None = None) -> nn.Module:
+def compact_ticket(trained: Trained, out: Path, options: Mapping[str, Any] | None = None) -> nn.Module:
     """Build a ticket's network, make it small, measure both on test samples, and write the small one.
 
     Args:
-        folder: of a finished round.
+        trained: the ticket. Its own data set's samples are measured.
         out: new folder. It gets ``weights.safetensors`` (``graphprune.compaction.restored`` makes a model of them),
             ``costs.json``, and for networks over images ``program.pt2``, which ``torch.export.load`` runs without this
             package. Networks over graphs read sizes off their data, which torch.export cannot follow.
-        root: where raw data of the ticket's data set lie.
+        options: of the data set, where its run does not tell them; see :class:`graphprune.bench.trained.Trained`.
 
     Returns:
         The small network.
 
     Raises:
         FileExistsError: ``out`` is there.
-        ValueError: a ticket of a model that is not the package's, or nothing to remove.
+        ValueError: a ticket of a model that is not the package's, nothing to remove, or other data than the ticket's.
     """
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another --out")
-    ticket = Ticket.load(folder)
-    masked = ticket.build(model_of(ticket))
-    data = datasets.load(ticket.provenance["data"]["name"], root=root)
+    ticket = trained.ticket
+    masked, data = ticket.build(model_of(ticket)), trained.data(options or {})
     batch = data.train.batch(range(min(_EXAMPLE, len(data.train))))
     example = batch.x if isinstance(data, ImageData) else batch
     small = compact(masked, example)

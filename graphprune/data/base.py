@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graphprune.data import metrics
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.metrics import Metric
+from graphprune.data.splits import together
 from graphprune.graphs.encoders import ATOM_FEATURES, BondEncoder, FeatureEncoder, Features, node_encoder
 from graphprune.graphs.packed import PackedGraphs
 
@@ -175,6 +176,8 @@ class GraphData(LabelledData[PackedGraphs]):
         provenance: source, licence and split recipe, as text.
         level: what carries a label, ``"graph"`` or ``"node"``.
         transductive: the three splits are the same graphs, and differ in the labels that they see.
+        held_out: where the validation graphs stood among the training graphs, if they were held out of these and the
+            source has no validation split; empty if it has one, or splits are of the user's choice.
 
     Raises:
         ValueError: the metric does not belong to the task, the labels are not where the level says, or the splits of a
@@ -187,6 +190,7 @@ class GraphData(LabelledData[PackedGraphs]):
     ogb_name: str = ""
     level: Level = "graph"
     transductive: bool = False
+    held_out: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.task not in METRICS:
@@ -202,6 +206,23 @@ class GraphData(LabelledData[PackedGraphs]):
                 raise ValueError(f"{self.name}, {split} split: the graphs have no y with a row a {self.level}")
         if self.transductive and any(_other(graphs, self.train) for graphs in (self.val, self.test)):
             raise ValueError(f"{self.name}: the splits of a transductive set must be the same graphs")
+
+    def with_splits(
+        self, *, train: PackedGraphs | None = None, val: PackedGraphs | None = None, test: PackedGraphs | None = None
+    ) -> Self:
+        """A copy with other graphs in the splits that are named; splits of one's own are not held out of each other."""
+        return replace(super().with_splits(train=train, val=val, test=test), held_out=())
+
+    def without_val(self) -> Self:
+        """The data as a protocol has them that validates on the test graphs: those that were held out train again.
+
+        The test graphs stand in place of the validation split. A set whose source has such a split stays as it is.
+        """
+        if not self.held_out:
+            return self
+        split = f"{self.provenance.get('split', 'held out for validation')}, which trains here: the test graphs select"
+        data = self.with_splits(train=together(self.train, self.val, self.held_out), val=self.test)
+        return replace(data, provenance={**self.provenance, "split": split})
 
     @property
     def num_features(self) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from graphprune.graphs.packed import PackedGraphs
 
 FOLDS = 10
 
@@ -61,6 +65,29 @@ def fold_split(
     rest = np.flatnonzero(outer != fold)
     inner = stratified_folds(labels[rest], FOLDS, seed) == 0
     return {"train": rest[~inner], "val": rest[inner], "test": np.flatnonzero(outer == fold)}
+
+
+def together(train: PackedGraphs, val: PackedGraphs, places: Sequence[int]) -> PackedGraphs:
+    """Training graphs with the validation graphs that were held out of them, in the order of both before.
+
+    Args:
+        train: what is left of the training graphs.
+        val: the graphs that were held out.
+        places: where they stood, one number a graph of ``val``, rising.
+    """
+    held = torch.zeros(len(train) + len(val), dtype=torch.bool)
+    held[list(places)] = True
+    order = torch.empty(len(held), dtype=torch.int64)
+    order[~held], order[held] = torch.arange(len(train)), torch.arange(len(train), len(held))
+    both = PackedGraphs(
+        torch.cat([train.node_count, val.node_count]),
+        torch.cat([train.edge_count, val.edge_count]),
+        torch.cat([train.edge_index, val.edge_index], dim=1),
+        node={name: torch.cat([values, val.node[name]]) for name, values in train.node.items()},
+        edge={name: torch.cat([values, val.edge[name]]) for name, values in train.edge.items()},
+        graph={name: torch.cat([values, val.graph[name]]) for name, values in train.graph.items()},
+    )
+    return both.select(order)
 
 
 def by_class(labels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -153,6 +153,7 @@ def graph_data(
         num_tasks=1 if classes else y.size(1),
         edge_features=edge_features,
         degrees=degrees,
+        held_out=np.searchsorted(np.sort(np.append(parts["train"], parts["val"])), parts["val"]).tolist(),
         provenance={**provenance, "fold": f"{fold} of {FOLDS}, {drawn}", "removed": removed},
     )
 

@@ -88,17 +88,14 @@ class NoEdges(Dense):
     On DD, PROTEINS and ENZYMES such controls beat graph networks (Errica et al., ICLR 2020).
     """
 
+    edge_rate: float = attrs.field(default=1.0, init=False)  # all, however a protocol counts
     name = "no-edges"
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise where there are no edges to do without."""
-        super().supports(model, data)
         if not proper(data.train):
             raise ValueError(f"{data.name} has no edges: dense and no-edges are the same there")
-
-    def edge_density(self, number: int) -> float:
-        """None is left."""
-        return 0.0
+        super().supports(model, data)
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Every edge goes, whatever its score."""

@@ -132,6 +132,7 @@ class Method(ABC):
         return self.protocol.published if self.prune_heads is None else self.prune_heads
 
     def _start(self, model: nn.Module, data: AnyData) -> Position:
+        data = self.protocol.splits(data)
         model = self.prepared(model, data)
         unit, digest = self.protocol.rule.unit, data.digest()
         full = {split: proper(samples, unit) for split, samples in data.splits.items()}

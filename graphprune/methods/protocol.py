@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from graphprune.data import GraphData
 from graphprune.graphs import EdgeRule
+from graphprune.methods.fit import AnyData
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,8 @@ class Protocol:
 
     Args:
         select: the split that selects epoch and predictor. ``"test"`` is what the ICPG authors' TU code does and leaks
-            the test set: every output says so.
+            the test set: every output says so. Validation graphs that were only held out of the training graphs, as of
+            the TU sets' folds, train then: see :meth:`splits`.
         rule: units, counts, budget and scoring of edges.
         pruned: pruned edges of the training graphs are ``"removed"``, or ``"gated"``: they stay in the graph with a
             gate of 0, as in the code of UGS, whose GAT and GIN still count them. Only UGS can do that.
@@ -31,6 +34,10 @@ class Protocol:
         for name, words in (("select", ("val", "test")), ("pruned", ("removed", "gated"))):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
+
+    def splits(self, data: AnyData) -> AnyData:
+        """The data as the protocol splits them: see :meth:`graphprune.data.GraphData.without_val`."""
+        return data.without_val() if self.select == "test" and isinstance(data, GraphData) else data
 
     @property
     def label(self) -> str:

@@ -64,8 +64,9 @@ class UGS(IterativeMethod):
         weight_l1: the same of the weight masks (authors: 1e-2 there).
         noise: masks start at 1 give or take this much (authors: 1e-5), which breaks ties.
         protocol: ``"paper"`` here means the UGS authors' code: arcs pruned one by one under one threshold, and pruned
-            edges that stay in the graph with a gate of 0, which is no removal in GAT and in GIN with a mean; see
-            ``ugs-gat`` and ``ugs-gin`` among the models, and :class:`~graphprune.methods.Protocol`.
+            edges that stay in the graph with a gate of 0, which is no removal in GAT and in GIN with a mean. Take the
+            authors' networks with it: the models ``ugs-gcn``, ``ugs-gat`` and ``ugs-gin``. See also
+            :class:`~graphprune.methods.Protocol`.
         scope: weights compete over all layers or within each.
         layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
         unit: single weights, channels, or channels of coupled layers.

@@ -5,7 +5,7 @@ from torch import nn
 from graphprune.models.gnn import GAT, GCN, GIN, SAGE, GraphClassifier
 from graphprune.models.image import ImageClassifier
 from graphprune.models.lenet import LeNet5, LeNet300
-from graphprune.models.node import UGSGAT, UGSGIN, NodeClassifier, NodeGAT, NodeGCN, NodeGIN
+from graphprune.models.node import UGSGAT, UGSGCN, UGSGIN, NodeClassifier, NodeGAT, NodeGCN, NodeGIN
 from graphprune.models.paper import PaperGCN
 from graphprune.models.resnet import ResNet, ResNet20, ResNet32, ResNet50, ResNet110
 from graphprune.models.vgg import VGG19
@@ -20,6 +20,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "node-gcn": NodeGCN,
     "node-gin": NodeGIN,
     "node-gat": NodeGAT,
+    "ugs-gcn": UGSGCN,
     "ugs-gin": UGSGIN,
     "ugs-gat": UGSGAT,
     "lenet-300-100": LeNet300,
@@ -38,6 +39,7 @@ __all__ = [
     "MODELS",
     "SAGE",
     "UGSGAT",
+    "UGSGCN",
     "UGSGIN",
     "VGG19",
     "GraphClassifier",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
-from graphprune.graphs.adjacency import Adjacency, adjacency_of
+from graphprune.graphs.adjacency import Adjacency, Degree, adjacency_of
 from graphprune.graphs.bags import BagLinear
 from graphprune.graphs.conv import GATLayer
 from graphprune.graphs.encoders import node_inputs
@@ -83,6 +83,8 @@ class NodeClassifier(nn.Module, ABC):
 class NodeGCN(NodeClassifier):
     """GCN without biases (Kipf & Welling, ICLR 2017)."""
 
+    degree: Degree = "target"  # over which end of the arcs degrees are summed
+
     def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
         super().__init__(features, num_outputs, hidden, dropout=dropout)
         self.first = BagLinear(features, hidden, bias=False)
@@ -90,7 +92,14 @@ class NodeGCN(NodeClassifier):
 
     def classify(self, x: Tensor, adjacency: Adjacency) -> Tensor:
         """Logits from features ``(N, F)``."""
-        return adjacency.gcn(self.second(self.drop(functional.relu(adjacency.gcn(self.first(x))))))
+        x = self.drop(functional.relu(adjacency.gcn(self.first(x), self.degree)))
+        return adjacency.gcn(self.second(x), self.degree)
+
+
+class UGSGCN(NodeGCN):
+    """:class:`NodeGCN` as in UGS's code: degrees are summed over sources, which differs once single arcs are pruned."""
+
+    degree = "source"
 
 
 class _Head(nn.Linear):

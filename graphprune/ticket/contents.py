@@ -164,8 +164,8 @@ def _stage(number: int, stage: object, tensors: Mapping[str, Tensor], known: Ten
         stage = {"graphs": ""} | stage
     found = plain.require_fields(stage, _STAGE, where)
     rate, density, threshold = found["rate"], found["density"], found["threshold"]
-    if not (0 <= rate < 1 and 0 <= density <= 1):
-        raise ValueError(f"{where}: rate must lie in [0, 1) and density in [0, 1], got {rate} and {density}")
+    if not (0 <= rate <= 1 and 0 <= density <= 1):
+        raise ValueError(f"{where}: rate must lie in [0, 1] and density in [0, 1], got {rate} and {density}")
     if threshold is not None and threshold != threshold:
         raise ValueError(f"{where}.threshold must not be NaN")
     if known is not None:

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from graphprune.bench.collect import Group, collect
 from graphprune.bench.compare import findings
 from graphprune.bench.equal import EDGES, WEIGHTS
 from graphprune.bench.figures import Styles, cost, heat, layers, tradeoff
+from graphprune.bench.illustrate import figures
 from graphprune.bench.joint import joint_grids
 from tests.bench.grids import LOST, cell, grid, joint
 
@@ -51,6 +53,29 @@ def test_every_line_is_named_beside_it(tmp_path: Path) -> None:
     assert "imp" not in words(edges)
     assert "imp, 6 runs" in words(weights)
     assert "small-dense, 6 runs" in words(weights)
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"), [(640, 64), (610, 64), (673, 64), (608, None), (675, None), (200, None), (900, None)]
+)
+def test_a_small_dense_network_stands_at_the_ticket_of_its_size_or_nowhere(
+    size: int, drawn: int | None, tmp_path: Path
+) -> None:
+    """ICPG's tickets have 800, 640 and 512 parameters left, where 20, 36 and 48.8 % of the weights are removed."""
+    grid(tmp_path, losses={"icpg": 0.01, "dense": 0.0})
+    for seed in range(6):
+        cell(tmp_path / f"small{seed}", "small-dense", seed, params_kept=size, params_total=size, tests=[0.5])
+    group, looks = only(tmp_path)
+    figure = tradeoff(group, WEIGHTS, looks)
+    assert figure is not None
+    places = [100 - diamond.lines[0].get_xdata()[0] for diamond in figure.axes[0].containers]
+    assert places == ([] if drawn is None else [pytest.approx(drawn)])
+    told = "small-dense" in words(figure)
+    duels = [duel for duel in findings(group).duels if duel.axis is None]
+    assert told == bool(duels) == (drawn is not None)
+    (caption,) = [text for name, _, text, _ in figures(findings(group), looks, tickets=False)[0] if name == "weights"]
+    assert ("The diamond" in caption) == (drawn is not None)
+    assert (f"No ticket has the size of small-dense ({size} parameters)" in caption) == (drawn is None)
 
 
 def test_bands_are_the_intervals(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphprune.bench import RunConfig
@@ -90,6 +91,67 @@ def test_a_cell_has_the_configuration_that_its_options_give(
     assert cell.config == RunConfig.of(
         {"method": {"name": method}, "data": {"name": "MUTAG"}, "model": model, "seed": seed}
     )
+
+
+def test_a_run_of_more_rounds_stands_for_those_of_fewer(tmp_path: Path) -> None:
+    sparsity = "[{rounds: 2, edge_rate: .05, weight_rate: .2}, {rounds: 6, edge_rate: .1, weight_rate: .2}]"
+    text = f"data: [MUTAG]\nmethods: [imp, random]\nsparsity: {sparsity}\n"
+    rounds = {cell.name.split("/")[2]: cell.config.method["rounds"] for cell in plan(tmp_path, text).cells}
+    assert rounds == {
+        "imp,weight_rate=0.2": 6,
+        "random,edge_rate=0.05,weight_rate=0.2": 2,
+        "random,edge_rate=0.1,weight_rate=0.2": 6,
+    }
+
+
+def test_a_run_without_the_ticket_of_a_shorter_one_does_not_stand_for_it(tmp_path: Path) -> None:
+    text = "data: [MUTAG]\nmethods:\n- random\ncommon: {method: {ticket_every: 4}}\n"
+    (cell,) = plan(tmp_path, text + "joint: {rounds: [4, 6]}\n").cells
+    assert cell.config.method["rounds"] == 6
+    message = refusal(tmp_path, text + "joint: {rounds: [5, 6]}\n")
+    assert "line 3: random is asked for 5 and for 6 rounds of one run" in message
+
+
+# Options of sparsities, and which of them each method has.
+OFFERED = {
+    "rounds": st.integers(1, 5),
+    "edge_rate": st.sampled_from([0.05, 0.1]),
+    "weight_rate": st.sampled_from([0.2, 0.4]),
+    "layer_floor": st.sampled_from([0.0, 0.3]),
+    "density": st.sampled_from([0.5, 0.1]),
+}
+TAKEN = {
+    "dense": {"layer_floor"},
+    "imp": {"rounds", "weight_rate", "layer_floor"},
+    "icpg": {"rounds", "edge_rate", "weight_rate", "layer_floor"},
+    "random": {"rounds", "edge_rate", "weight_rate", "layer_floor"},
+    "snip": {"density"},
+}
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.sampled_from(sorted(TAKEN)), min_size=1, unique=True),
+    st.lists(st.fixed_dictionaries(OFFERED), min_size=1, max_size=4),
+    st.sets(st.integers(0, 9), min_size=1, max_size=2),
+)
+def test_a_grid_runs_all_it_was_asked_for_and_nothing_twice(
+    tmp_path_factory: pytest.TempPathFactory, methods: list[str], sparsities: list[dict[str, Any]], seeds: set[int]
+) -> None:
+    without = [{name: value for name, value in one.items() if name != "rounds"} for one in sparsities]
+    sparsities = [one for number, one in enumerate(sparsities) if without[number] not in without[:number]]
+    wanted: dict[tuple[Any, ...], int] = {}  # rounds of each run, by the options that its method has
+    for method, sparsity, seed in product(methods, sparsities, seeds):
+        options = tuple((name, sparsity[name]) for name in sorted(TAKEN[method] - {"rounds"}))
+        rounds = sparsity["rounds"] if "rounds" in TAKEN[method] else 0
+        wanted[method, options, seed] = max(rounds, wanted.get((method, options, seed), 0))
+    grid = {"data": ["MUTAG"], "methods": methods, "sparsity": sparsities, "seeds": sorted(seeds)}
+    cells = plan(tmp_path_factory.mktemp("grid"), yaml.safe_dump(grid)).cells
+    planned = []
+    for config in (cell.config for cell in cells):
+        options = tuple((name, config.method[name]) for name in sorted(TAKEN[config.method["name"]] - {"rounds"}))
+        planned.append(((config.method["name"], options, config.seed), config.method.get("rounds", 0)))
+    assert sorted(planned) == sorted(wanted.items())
 
 
 def test_a_joint_grid_is_the_product_of_its_rates(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from graphprune.graphs import PackedGraphs, number_units
 from graphprune.methods import UGS_PAPER, FitJob, FitResult
 from graphprune.methods.fit import derive_seed
 from graphprune.methods.softmasks import soft_start
-from graphprune.models import GCN, GIN, UGSGAT, UGSGIN, NodeGAT, NodeGCN, NodeGIN
+from graphprune.models import GCN, GIN, UGSGAT, UGSGCN, UGSGIN, NodeGAT, NodeGCN, NodeGIN
 from graphprune.train import Fit
 from tests.methods.graphs import plain_fit, random_graph, small_data
 from tests.methods.test_reference import classify, matrix
@@ -282,6 +282,52 @@ def test_a_gate_of_zero_removes_but_not_in_the_published_networks(kind: Any, rem
     graph, gate = star()
     without = Data(x=graph.x, edge_index=graph.edge_index[:, :2])
     assert torch.allclose(model(graph, gate), model(without), atol=1e-6) == removes
+
+
+def by_matrices(model: NodeGCN, graph: Data, kept: Tensor) -> Tensor:
+    """Predictions of UGS's GCN by dense matrices: degrees of the arcs that are left, summed over their sources."""
+    matrix = torch.zeros(graph.num_nodes, graph.num_nodes, dtype=torch.float64)
+    source, target = graph.edge_index[:, kept]
+    matrix[target, source] = 1
+    matrix += torch.eye(graph.num_nodes, dtype=torch.float64)
+    degree = matrix.sum(0)  # a column holds what a node sends
+    matrix = degree.rsqrt()[:, None] * matrix * degree.rsqrt()
+    return matrix @ (matrix @ (graph.x.double() @ model.first.weight.t())).relu() @ model.second.weight.t()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 1.0])
+@pytest.mark.parametrize("gated", [True, False])
+def test_the_published_gcn_sums_degrees_over_sources(share: float, gated: bool) -> None:
+    torch.manual_seed(0)
+    theirs, ours = UGSGCN(5, 2, hidden=8).double().eval(), NodeGCN(5, 2, hidden=8).double().eval()
+    ours.load_state_dict(theirs.state_dict())
+    graph = nodes_data().test[0]
+    graph.x = graph.x.double()
+    kept = torch.rand(graph.num_edges, generator=torch.Generator().manual_seed(1)) >= share
+    pruned = Data(x=graph.x, edge_index=graph.edge_index[:, kept])
+    there = [theirs(graph, kept.double()), ours(graph, kept.double())] if gated else [theirs(pruned), ours(pruned)]
+    assert torch.allclose(there[0], by_matrices(theirs, graph, kept), rtol=0, atol=5e-9)
+    # The two are one network on graphs whose arcs go both ways.
+    assert torch.allclose(there[0], there[1], rtol=0, atol=5e-9) == (share in (0.0, 1.0))
+
+
+def test_a_ticket_of_the_published_gcn_predicts_by_degrees_over_sources() -> None:
+    data = nodes_data()
+    ugs = UGS(rounds=3, edge_rate=0.2, weight_rate=0.3, protocol="paper")
+    *_, ticket = ugs.rounds(model_of(data, UGSGCN), data, Fit(epochs=5, lr=0.01))
+    graph = number_units(data.test, "arc")[0]
+    known = ticket.edges.stages[-1].known
+    assert known is not None
+    kept = known[graph.edge_unit]
+    assert 1 - ticket.row["edge_sparsity_test"] == pytest.approx(float(kept.double().mean()))
+    assert not set(map(tuple, graph.edge_index[:, kept].T.tolist())) >= set(
+        map(tuple, graph.edge_index[:, kept].flip(0).T.tolist())
+    )
+    network = ticket.build(model_of(data, UGSGCN)).double().eval()
+    graph.x, graph.edge_gate = graph.x.double(), kept.double()
+    assert torch.allclose(network(graph), by_matrices(network, graph, kept), rtol=0, atol=5e-9)
+    right = (by_matrices(network, graph, kept).argmax(1) == graph.y)[graph.y != HIDDEN].double().mean()
+    assert ticket.row["test_metric"] == pytest.approx(float(right))
 
 
 def test_attention_with_scaled_logits_is_the_published_softmax() -> None:
