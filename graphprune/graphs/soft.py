@@ -12,6 +12,7 @@ from torch_geometric import EdgeIndex
 
 from graphprune.graphs.adapters import Handle, signature
 from graphprune.graphs.registry import parts, register_soft_edges
+from graphprune.masks import recompute
 
 __all__ = ["SoftEdges", "register_soft_edges", "supports"]
 
@@ -31,7 +32,8 @@ class SoftEdges:
             out = soft(gate, data)
 
     Inside the block the model runs only through ``soft``. Leaving it, by an exception too, removes every
-    hook; the ``state_dict`` is never touched.
+    hook; the ``state_dict`` is never touched. Activation checkpointing inside of the model saves no memory while
+    ``soft`` runs: what it would compute again in the backward pass would have no gates.
 
     Args:
         model: called as ``model(data)``. Each of its convolutions must be given ``data.edge_index`` as it is,
@@ -41,6 +43,7 @@ class SoftEdges:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._hooks: ExitStack | None = None
+        self._convs: list[tuple[str, nn.Module]] = []
         self._run: tuple[Tensor, Tensor] | None = None  # gate and edge_index of the call that is running
         self._reads = 0
 
@@ -72,6 +75,7 @@ class SoftEdges:
             if refused:
                 raise TypeError("soft edges cannot gate these modules:" + "".join(refused))
             self._hooks = hooks.pop_all()
+        self._convs = [(name, module) for name, module, _ in found]
         return self
 
     def __exit__(
@@ -99,8 +103,8 @@ class SoftEdges:
                 features in a tuple (bipartite).
             ValueError: ``gate`` has the wrong shape, device or range; a convolution gets other edges than
                 ``data.edge_index``.
-            RuntimeError: outside the block; under torch.compile; a convolution ran without reading the gate,
-                or none ran.
+            RuntimeError: outside the block; under torch.compile; a convolution ran without reading the gate, or
+                without gradients that the call has, or none ran.
         """
         if torch.compiler.is_compiling():
             raise RuntimeError("torch.compile skips message hooks; call soft edges from uncompiled code")
@@ -110,7 +114,8 @@ class SoftEdges:
         _check_gate(gate, edge_index)
         self._run, self._reads = (gate, edge_index), 0
         try:
-            out = self._model(data)
+            with recompute.once(self._model, self._convs):
+                out = self._model(data)
         finally:
             self._run = None
         if self._reads == 0 and gate.numel() > 0:
@@ -123,10 +128,7 @@ class SoftEdges:
 
     def _running(self) -> tuple[Tensor, Tensor]:
         if self._run is None:
-            raise RuntimeError(
-                "inside `with SoftEdges(model) as soft` the model runs only as soft(gate, data), and is not "
-                "recomputed by activation checkpointing"
-            )
+            raise RuntimeError("inside `with SoftEdges(model) as soft` the model runs only as soft(gate, data)")
         return self._run
 
     def _guard(self, name: str, module: nn.Module) -> tuple[Handle, Handle]:
