@@ -149,7 +149,7 @@ def drop_arcs(data: D, keep: Tensor) -> D:
         slices = dict(data._slice_dict)
         ends = pointers(keep.long())
         for name, starts in slices.items():
-            if name == "edge_index" or _one_row_an_arc(name, data[name], arcs):
+            if name == "edge_index" or _one_row_an_arc(name, data.get(name), arcs):
                 slices[name] = ends[starts.to(keep.device)]
         out._slice_dict = slices
     return out
