@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from graphprune.data.base import Samples
+from graphprune.masks.copies import forget_caches_
 
 _WORDS = ("mean", "var", "std", "running", "moving")  # in the names of buffers that hold statistics
 
@@ -81,9 +82,11 @@ def recalibrate_(model: nn.Module, batches: Iterable[Any], frozen: Collection[st
         for norm in awake:
             norm.training = True
         for batch in rest if awake else ():
+            forget_caches_(model)
             model(batch)
             ran = True
     finally:
+        forget_caches_(model)
         for handle in handles:
             handle.remove()
         for norm, momentum in momenta.items():

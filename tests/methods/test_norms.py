@@ -263,3 +263,21 @@ def test_tickets_of_gicp_have_the_statistics_of_their_pruned_graphs() -> None:
         torch.testing.assert_close(built.norm.running_mean, mean)
         torch.testing.assert_close(built.norm.running_var, torch.stack([x.var(0) for x in hidden]).mean(0))
         assert torch.equal(built.kept.running_mean, model.kept.running_mean)
+
+
+def test_convolutions_that_cache_see_each_batch() -> None:
+    class Cached(nn.Module):
+        def __init__(self, cached: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.norm = pyg.GCNConv(3, 4, cached=cached), nn.BatchNorm1d(4)
+
+        def forward(self, data: Data) -> Tensor:
+            return self.norm(self.conv(data.x, data.edge_index))
+
+    graphs = small_data().train
+    wanted, found = Cached(False), Cached(True)
+    for model in (wanted, found):
+        recalibrate_(model, [graphs.batch(part) for part in alike(graphs, 5)])
+    assert found.conv._cached_edge_index is None
+    torch.testing.assert_close(found.norm.running_mean, wanted.norm.running_mean)
