@@ -194,10 +194,10 @@ class _Gradients:
         if grad is None or bool(grad.sum().isfinite()) or not all(bool(given.isfinite()) for given in self._given):
             return
         raise RuntimeError(
-            f"{self._name}: the gradient of its gates is not finite, though that of its output is. Where all edges of a "
-            "node are gated off, dividing by the sum of their weights or taking a root of it has no gradient: in its "
-            "adapter (or where it uses edge_gate), put a constant in the place of such sums or weights, by masked_fill, "
-            "before the convolution sees them"
+            f"{self._name}: the gradient of its gates is not finite, though that of its output is. Where all edges of "
+            "a node are gated off, dividing by the sum of their weights or taking a root of it has no gradient: in its "
+            "adapter (or where it uses edge_gate), put a constant in the place of such sums or weights, by "
+            "masked_fill, before the convolution sees them"
         )
 
 
@@ -234,10 +234,10 @@ def _check_same(edge_index: Tensor, expected: Tensor, name: str) -> None:
     if not (torch.equal(edge_index, expected) or torch.equal(edge_index, expected.flip(0))):
         raise ValueError(
             f"{name}: its {edge_index.size(1)} edges are not the {expected.size(1)} of data.edge_index in "
-            "their order, so the gates do not belong to them; pass it data.edge_index as it is. Where the model changes "
-            "edges on its way (pooling as TopKPooling and SAGPooling, added or dropped edges), give the forward of the "
-            "module that does it a parameter edge_gate: it is handed the gates, and multiplies the weights of the edges "
-            "with them"
+            "their order, so the gates do not belong to them; pass it data.edge_index as it is. Where the model "
+            "changes edges on its way (pooling as TopKPooling and SAGPooling, added or dropped edges), give the "
+            "forward of the module that does it a parameter edge_gate: it is handed the gates, and multiplies the "
+            "weights of the edges with them"
         )
 
 
