@@ -12,6 +12,9 @@ from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves, tree_map
 from torch_geometric.data import Data
 
+from graphprune.masks.copies import independent_copy, uncached_
+from graphprune.measure.modes import as_it_was
+
 TINY = 1e-6  # outputs below it are compared as if they were so large
 
 
@@ -40,9 +43,16 @@ def check_model(model: nn.Module) -> None:
             raise ValueError(f"{name or 'the model'} has parametrizations: remove them, leaving the masked weights")
 
 
+def uncached(model: nn.Module) -> nn.Module:
+    """A copy in ``eval()`` mode that keeps nothing of one graph for the next."""
+    made = independent_copy(model).eval()
+    uncached_(made)
+    return made
+
+
 def run(model: nn.Module, arguments: tuple[Any, ...]) -> list[Tensor]:
-    """All tensors of the model's output on copies of the arguments, without gradients."""
-    with torch.no_grad():
+    """All tensors of the model's output on copies of the arguments, without gradients and without a trace of them."""
+    with as_it_was(model), torch.no_grad():
         return [leaf for leaf in tree_leaves(model(*copy.deepcopy(arguments))) if isinstance(leaf, Tensor)]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from graphprune.compaction.check import check_model, difference, run, varied
+from graphprune.compaction.check import check_model, difference, run, uncached, varied
 from graphprune.compaction.kernels import choose_kernels_
 from graphprune.compaction.record import recorded
 from graphprune.compaction.shrink import fold_norms_, plan_of, shrink_
@@ -37,12 +36,13 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
             these are faster by a tenth, on this machine and on the inputs that they get from the example.
 
     Returns:
-        A copy of the model in ``eval()`` mode with smaller parameters and buffers.
+        A copy of the model in ``eval()`` mode with smaller parameters and buffers. Convolutions with ``cached=True``
+        compute anew for every graph in it.
 
     Raises:
         TypeError: a scripted, compiled or wrapped model, or outputs without tensors.
-        ValueError: hooks, parametrizations or uninitialised parameters; outputs that are not finite; nothing to remove
-            (the text says why).
+        ValueError: hooks, parametrizations or uninitialised parameters; a model whose copies would use its own weights;
+            outputs that are not finite; nothing to remove (the text says why).
         RuntimeError: the small model does not run or its outputs differ.
     """
     if kernels not in get_args(Kernels):
@@ -64,8 +64,7 @@ class _Changed(RuntimeError):
 
 
 def _compacted(model: nn.Module, arguments: tuple[Any, ...], atol: float, kernels: Kernels, caution: int) -> nn.Module:
-    whole = copy.deepcopy(model).eval()
-    small = copy.deepcopy(model).eval()
+    whole, small = uncached(model), uncached(model)
     tape, output = recorded(whole, arguments, caution)
     expected = run(whole, arguments)
     if not expected:

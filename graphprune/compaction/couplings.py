@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from graphprune.compaction.check import check_model
+from graphprune.compaction.check import check_model, uncached
 from graphprune.compaction.record import recorded
 from graphprune.masks import Channel, Coupled, Selector, Shared, prunable
 
@@ -34,7 +33,7 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
         TypeError, ValueError: as `compact`, of the model.
     """
     check_model(model)
-    whole = copy.deepcopy(model).eval()
+    whole = uncached(model)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         tape, _ = recorded(whole, example if isinstance(example, tuple) else (example,))
     group, free = tape.wires.groups(pinned=False), tape.wires.groups()

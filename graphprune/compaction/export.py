@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.compaction.check import difference, run
+from graphprune.compaction.check import difference, run, uncached
 from graphprune.compaction.layers import NORMS, like, put, replace, takes_bias, write_sizes
 from graphprune.compaction.tape import named_tensors
 
@@ -51,7 +50,7 @@ def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
         RuntimeError: ``torch.export`` cannot follow the model, or the program computes something else.
     """
     names: tuple[str, ...] = ()
-    model = copy.deepcopy(model).eval()
+    model = uncached(model)
     if isinstance(example, Data):
         names = tuple(name for name in _OF_GRAPHS if isinstance(example.get(name), Tensor))
         model, example = _OverTensors(model, names), tuple(example[name] for name in names)
@@ -92,7 +91,7 @@ def restored(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     Raises:
         RuntimeError: the state is not one of this model made smaller.
     """
-    small = copy.deepcopy(model).eval()
+    small = uncached(model)
     for name, module in list(small.named_modules()):
         mine = [key for key in state if key.startswith(f"{name}.")]
         if isinstance(module, NORMS) and module.state_dict() and not mine:

@@ -10,6 +10,7 @@ from torch import nn
 
 from graphprune.compaction import shapes, sums
 from graphprune.compaction.tape import Tape
+from graphprune.measure.modes import as_it_was
 
 RULES = shapes.RULES | sums.RULES
 
@@ -29,7 +30,7 @@ def recorded(model: nn.Module, arguments: tuple[Any, ...], caution: int = 0) -> 
 def followed(tape: Tape, model: nn.Module, arguments: tuple[Any, ...]) -> Any:
     """The output of a model in ``eval()`` mode on copies of its arguments; the tape has followed, and is finished."""
     copies = copy.deepcopy(arguments)
-    with torch.no_grad(), tape:
+    with as_it_was(model), torch.no_grad(), tape:
         output = model(*copies)
     tape.finish(output)
     return output

@@ -14,7 +14,7 @@ from graphprune.graphs.adjacency import Adjacency, Degree
 from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINLayer
 from graphprune.graphs.encoders import CategoricalEncoder, FeatureEncoder, Features, node_encoder, node_inputs
 from graphprune.graphs.fold import fold_after, fold_before
-from graphprune.graphs.walks import MOST_STEPS, RETURN_WALKS, walk_features
+from graphprune.graphs.walks import MOST_STEPS, walks_of
 
 Encoder = Literal["gcn", "gin", "gat", "mlp"]
 Score = Literal["concat_mlp", "inner_product", "bilinear"]
@@ -115,7 +115,7 @@ class EdgePredictor(nn.Module):
         adjacency = Adjacency(edge_index, x.size(0), None, data.get("edge_weight"), dtype)
         z: Tensor = self.node_encoder(x)
         if self.walk_encoder is not None:
-            z = z + self.walk_encoder(self._walks_of(data))
+            z = z + self.walk_encoder(walks_of(data, self.walks))
         z = self.start(z)
         for depth, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True), start=1):
             z = conv(norm(z), adjacency)
@@ -130,15 +130,6 @@ class EdgePredictor(nn.Module):
         at_source, at_target = ends.unbind(1)
         logits = at_source.index_select(0, source) + at_target.index_select(0, target) + self.head.bias
         return logits if self.form is None else logits + self.form(z, edge_index)
-
-    def _walks_of(self, data: Data) -> Tensor:
-        """Walk features, counted beforehand or now."""
-        counted: Tensor | None = data.get(RETURN_WALKS)
-        if counted is None:
-            return walk_features(data, self.walks)
-        if counted.size(-1) != self.walks:
-            raise ValueError(f"{RETURN_WALKS} has {counted.size(-1)} columns, this predictor reads {self.walks}")
-        return counted
 
     @torch.no_grad()
     def folded(self) -> Self:

@@ -40,8 +40,7 @@ class Stage:
         density: share of the original units left behind this stage.
         threshold: global budget only: the lowest score kept on the training graphs.
         known: which units of the training graphs are left, bool of shape ``(U,)``, for methods that learn a mask for
-            each edge that they trained on. It prunes these graphs, and parts of them that :func:`number_units`
-            numbered.
+            each edge that they trained on. It prunes these graphs.
         graphs: :func:`structure` of the training graphs, by which they are recognised.
     """
 
@@ -257,8 +256,8 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         _check_edges(data)
         if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
             raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
-        original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT)
-        if numbers is None and self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
+        original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT) if self._takes_numbers else None
+        if self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
             numbers = graph_units(data, self.rule.unit).unit
         for stage in self.stages:
             keep, _ = stage_keep([data], numbers, data.edge_index.size(1), stage, self.rule, original)
@@ -273,15 +272,19 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         """Which arcs of a data set stay."""
         original = original_units(graphs, self.rule)
         mask = EdgeMask.full(graphs.edge_ptr)
-        if EDGE_UNIT not in graphs.edge and self._knows(graphs.node_count, graphs.edge_count, graphs.edge_index):
-            graphs = number_units(graphs, self.rule.unit)
-        left = graphs
+        left, numbers = graphs, graphs.edge.get(EDGE_UNIT) if self._takes_numbers else None
+        if self._knows(graphs.node_count, graphs.edge_count, graphs.edge_index):
+            numbers = number_units(graphs, self.rule.unit).edge[EDGE_UNIT]
         for stage in self.stages:
-            numbers, chunks = left.edge.get(EDGE_UNIT), in_chunks(left, self.rule)
-            keep, _ = stage_keep(chunks, numbers, left.num_edges, stage, self.rule, original)
-            left = left.keep_edges(keep)
+            keep, _ = stage_keep(in_chunks(left, self.rule), numbers, left.num_edges, stage, self.rule, original)
+            left, numbers = left.keep_edges(keep), None if numbers is None else numbers[keep.to(numbers.device)]
             mask.keep.masked_scatter_(mask.keep.clone(), keep.to(mask.keep.device))
         return mask
+
+    @property
+    def _takes_numbers(self) -> bool:
+        """Whether the graphs' own numbers are believed, as tickets need it that do not tell whose masks they hold."""
+        return any(stage.known is not None and not stage.graphs for stage in self.stages)
 
     def _knows(self, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> bool:
         """Whether these are the very graphs for whose edges the stages have learnt masks."""

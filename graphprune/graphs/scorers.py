@@ -51,12 +51,17 @@ def arc_bits(arcs: Tensor, of_node: Tensor, ptr: Tensor, seed: int) -> Tensor:
     Returns:
         int64, shape ``(K,)``.
     """
+    arc, total = arc_hashes(arcs, of_node, ptr)
+    return mix(mix(total + _signed(seed * _GOLDEN))[of_node[arcs[0]]] + arc)
+
+
+def arc_hashes(arcs: Tensor, of_node: Tensor, ptr: Tensor) -> tuple[Tensor, Tensor]:
+    """64 bits of each arc within its graph, ``(K,)``, and their sum over each graph, ``(B,)``; see :func:`arc_bits`."""
     graph = of_node[arcs[0]]
     local = arcs - ptr[graph]
     arc = mix(mix(local[0]) + 3 * local[1])
     # The sum over a graph's arcs tells graphs apart and does not know their order.
-    total = arc.new_zeros(ptr.numel() - 1).index_add(0, graph, arc)
-    return mix(mix(total + _signed(seed * _GOLDEN))[graph] + arc)
+    return arc, arc.new_zeros(ptr.numel() - 1).index_add(0, graph, arc)
 
 
 def uniform(bits: Tensor) -> Tensor:

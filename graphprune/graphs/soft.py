@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch_geometric import EdgeIndex
 
 from graphprune.graphs.adapters import Handle, signature
 from graphprune.graphs.registry import parts, register_soft_edges
+from graphprune.masks import recompute
 
 __all__ = ["SoftEdges", "register_soft_edges", "supports"]
 
@@ -31,7 +34,8 @@ class SoftEdges:
             out = soft(gate, data)
 
     Inside the block the model runs only through ``soft``. Leaving it, by an exception too, removes every
-    hook; the ``state_dict`` is never touched.
+    hook; the ``state_dict`` is never touched. Activation checkpointing inside of the model saves no memory while
+    ``soft`` runs: what it would compute again in the backward pass would have no gates.
 
     Args:
         model: called as ``model(data)``. Each of its convolutions must be given ``data.edge_index`` as it is,
@@ -41,6 +45,8 @@ class SoftEdges:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._hooks: ExitStack | None = None
+        self._convs: list[tuple[str, nn.Module]] = []
+        self._blame: dict[str, _Gradients] = {}  # of the call that is running, by convolution
         self._run: tuple[Tensor, Tensor] | None = None  # gate and edge_index of the call that is running
         self._reads = 0
 
@@ -63,7 +69,7 @@ class SoftEdges:
         with ExitStack() as hooks:
             for name, module, adapter in found:
                 try:
-                    handles = adapter(module, self._gate)
+                    handles = adapter(module, partial(self._gate, name))
                 except TypeError as reason:
                     refused.append(f"\n  {name} ({type(module).__name__}): {reason}")
                     continue
@@ -72,6 +78,7 @@ class SoftEdges:
             if refused:
                 raise TypeError("soft edges cannot gate these modules:" + "".join(refused))
             self._hooks = hooks.pop_all()
+        self._convs = [(name, module) for name, module, _ in found]
         return self
 
     def __exit__(
@@ -99,8 +106,9 @@ class SoftEdges:
                 features in a tuple (bipartite).
             ValueError: ``gate`` has the wrong shape, device or range; a convolution gets other edges than
                 ``data.edge_index``.
-            RuntimeError: outside the block; under torch.compile; a convolution ran without reading the gate,
-                or none ran.
+            RuntimeError: outside the block; under torch.compile; a convolution ran without reading the gate, or
+                without gradients that the call has, or none ran; (in the backward pass) a convolution's gradient is not
+                finite where that of its output is.
         """
         if torch.compiler.is_compiling():
             raise RuntimeError("torch.compile skips message hooks; call soft edges from uncompiled code")
@@ -109,24 +117,27 @@ class SoftEdges:
         edge_index = _plain(getattr(data, "edge_index", None), "data")
         _check_gate(gate, edge_index)
         self._run, self._reads = (gate, edge_index), 0
+        # A gradient scaler for float16 counts on gradients that are not finite, and skips their steps.
+        half = torch.is_autocast_enabled(gate.device.type) and torch.get_autocast_dtype(gate.device.type) == torch.half
+        if gate.requires_grad and torch.is_grad_enabled() and not half:
+            self._blame = {name: _Gradients(f"{name} ({type(module).__name__})") for name, module in self._convs}
         try:
-            out = self._model(data)
+            with recompute.once(self._model, self._convs):
+                out = self._model(data)
         finally:
-            self._run = None
+            self._run, self._blame = None, {}
         if self._reads == 0 and gate.numel() > 0:
             raise RuntimeError(f"{type(self._model).__name__} ran no convolution, so no edge was gated")
         return out
 
-    def _gate(self) -> Tensor:
+    def _gate(self, name: str) -> Tensor:
         self._reads += 1
-        return self._running()[0]
+        gate = self._running()[0]
+        return self._blame[name].watched(gate) if name in self._blame else gate
 
     def _running(self) -> tuple[Tensor, Tensor]:
         if self._run is None:
-            raise RuntimeError(
-                "inside `with SoftEdges(model) as soft` the model runs only as soft(gate, data), and is not "
-                "recomputed by activation checkpointing"
-            )
+            raise RuntimeError("inside `with SoftEdges(model) as soft` the model runs only as soft(gate, data)")
         return self._run
 
     def _guard(self, name: str, module: nn.Module) -> tuple[Handle, Handle]:
@@ -144,13 +155,49 @@ class SoftEdges:
                 _check_same(_plain(given["edge_index"], name), expected, name)
             reads = self._reads
 
-        def after(_module: nn.Module, _args: tuple[Any, ...], _out: Any) -> None:
+        def after(_module: nn.Module, _args: tuple[Any, ...], out: Any) -> None:
+            if name in self._blame:
+                self._blame[name].begin(out)
             if self._reads == reads and self._running()[0].numel() > 0:
                 raise RuntimeError(f"{name}: the hooks of its adapter did not run, so no edge was gated")
 
         return (
             module.register_forward_pre_hook(before, with_kwargs=True, prepend=True),
             module.register_forward_hook(after),
+        )
+
+
+class _Gradients:
+    """Finds out whether it is in a convolution that a gradient ceases to be finite."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._given: list[Tensor] = []  # sums of the gradients of its outputs
+
+    def begin(self, out: Any) -> None:
+        """Look at the gradients of the convolution's outputs."""
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor) and leaf.requires_grad:
+                leaf.register_hook(self._note)
+
+    def watched(self, gate: Tensor) -> Tensor:
+        """The gate, whose gradient out of this convolution is looked at."""
+        part = gate.view_as(gate)
+        part.register_hook(self._check)
+        return part
+
+    def _note(self, grad: Tensor | None) -> None:
+        if grad is not None:  # as gradients may be that nothing has reached
+            self._given.append(grad.sum())
+
+    def _check(self, grad: Tensor | None) -> None:
+        if grad is None or bool(grad.sum().isfinite()) or not all(bool(given.isfinite()) for given in self._given):
+            return
+        raise RuntimeError(
+            f"{self._name}: the gradient of its gates is not finite, though that of its output is. Where all edges of "
+            "a node are gated off, dividing by the sum of their weights or taking a root of it has no gradient: in its "
+            "adapter (or where it uses edge_gate), put a constant in the place of such sums or weights, by "
+            "masked_fill, before the convolution sees them"
         )
 
 
@@ -187,7 +234,10 @@ def _check_same(edge_index: Tensor, expected: Tensor, name: str) -> None:
     if not (torch.equal(edge_index, expected) or torch.equal(edge_index, expected.flip(0))):
         raise ValueError(
             f"{name}: its {edge_index.size(1)} edges are not the {expected.size(1)} of data.edge_index in "
-            "their order, so the gates do not belong to them; pass it data.edge_index as it is"
+            "their order, so the gates do not belong to them; pass it data.edge_index as it is. Where the model "
+            "changes edges on its way (pooling as TopKPooling and SAGPooling, added or dropped edges), give the "
+            "forward of the module that does it a parameter edge_gate: it is handed the gates, and multiplies the "
+            "weights of the edges with them"
         )
 
 

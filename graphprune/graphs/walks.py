@@ -9,14 +9,31 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphprune.graphs.pairs import arcs_of
+from graphprune.graphs.scorers import arc_hashes
 from graphprune.graphs.segments import graph_of_nodes, ranges
 
-# Node attribute: walk features counted beforehand, of the graph as it is. Who changes its arcs has to delete it.
+# Node attribute: walk features counted beforehand. They are believed of the very arcs that they were counted on.
 RETURN_WALKS = "graphprune_walks"
+# Graph attribute: what tells these arcs from others.
+WALKED = "graphprune_walked"
 
 MOST_STEPS = 128
 LARGEST = 8192  # nodes of a graph, of which a handful of matrices of 512 MiB are needed at once
 _AT_ONCE = 1 << 22  # entries of the matrices of a few small graphs
+
+
+def counted(data: Data, steps: int) -> dict[str, Tensor]:
+    """Walk features and what they were counted on, as attributes that graphs can bring along."""
+    return {RETURN_WALKS: walk_features(data, steps), WALKED: _arcs(data)}
+
+
+def walks_of(data: Data, steps: int) -> Tensor:
+    """Walk features that a graph or batch has brought along, or else counted now; as :func:`walk_features`."""
+    found: Tensor | None = data.get(RETURN_WALKS)
+    walked: Tensor | None = data.get(WALKED)
+    if found is None or walked is None or found.shape != (data.num_nodes, steps):
+        return walk_features(data, steps)
+    return found if torch.equal(walked, _arcs(data)) else walk_features(data, steps)
 
 
 @torch.no_grad()
@@ -66,6 +83,13 @@ def walk_features(data: Data, steps: int) -> Tensor:
         inside = column < sizes[members][:, None]
         out[(ptr[members][:, None] + column)[inside]] = _walks(adjacency, steps)[inside].float()
     return out
+
+
+def _arcs(data: Data) -> Tensor:
+    """64 bits of the arcs of each graph, whatever their order, shape ``(B,)``."""
+    arcs = arcs_of(data)
+    graph, ptr = graph_of_nodes(data, int(data.num_nodes or 0), arcs.device)
+    return arc_hashes(arcs, graph, ptr)[1]
 
 
 def _walks(adjacency: Tensor, steps: int) -> Tensor:

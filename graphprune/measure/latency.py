@@ -34,7 +34,12 @@ class Latency:
 
 
 def time_calls(
-    call: Callable[[], object], *, repeats: int = 20, warmup: int = 3, clock: Clock = time.perf_counter
+    call: Callable[[], object],
+    *,
+    repeats: int = 20,
+    warmup: int = 3,
+    clock: Clock = time.perf_counter,
+    before: Callable[[], object] = lambda: None,
 ) -> Latency:
     """Time a call.
 
@@ -43,6 +48,7 @@ def time_calls(
         repeats: timed calls.
         warmup: calls before them that are not timed.
         clock: seconds.
+        before: runs before each call, outside of its time.
 
     Raises:
         ValueError: no repeats, or a negative number of warm-up calls.
@@ -50,9 +56,11 @@ def time_calls(
     if repeats < 1 or warmup < 0:
         raise ValueError(f"repeats must be at least 1 and warmup at least 0, got {repeats=} and {warmup=}")
     for _ in range(warmup):
+        before()
         call()
     seconds = []
     for _ in range(repeats):
+        before()
         begin = clock()
         call()
         seconds.append(clock() - begin)

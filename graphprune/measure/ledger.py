@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from graphprune.graphs import PruneEdges
@@ -17,7 +17,7 @@ from graphprune.measure.latency import Clock, Latency, time_calls
 from graphprune.measure.macs import Macs, arcs_in, counted, tensors_of
 from graphprune.measure.memory import bytes_of, file_bytes, peak_bytes
 from graphprune.measure.modes import evaluating, using_threads
-from graphprune.measure.samples import batches_of, device_of, tensors_in
+from graphprune.measure.samples import Watch, batches_of, device_of, fresh, tensors_in
 
 WARMUP = 3  # passes that are not timed
 
@@ -36,7 +36,8 @@ def report(
     """Measure what a network costs in use: in ``eval()`` mode, without gradients, on batches that are there already.
 
     Args:
-        model: masked, compacted or dense; ``model(batch)`` of graphs or ``model(x)`` of images. It is left as it is.
+        model: masked, compacted or dense; ``model(batch)`` of graphs or ``model(x)`` of images. It is left as it is,
+            whatever its forward pass writes, and what it has cached of another graph is not read.
         samples: a split of a data set or a sequence of ``Data``, of which ``batch_size`` evenly spread ones are
             measured (with smaller batches as many whole batches as 256 samples fill); or one batch: a ``Data``,
             ``Batch`` or tensor.
@@ -73,10 +74,7 @@ def report(
                 )
         macs, latency = _cost(model, measured.batches, [model], device, repeats, clock)
         state = list(tensors_of(model))
-        peaks = [
-            peak_bytes(lambda batch=batch: model(batch), [*state, *tensors_in(batch)])  # type: ignore[misc]
-            for batch in measured.batches
-        ]
+        peaks = [_peak(model, state, fresh(batch)) for batch in measured.batches]
     return Costs(
         samples=measured.samples,
         available=measured.available,
@@ -105,14 +103,24 @@ def _cost(
     clock: Clock,
 ) -> tuple[Macs, Latency]:
     """The multiply-accumulates of all batches, and the time of one: a pass over all, divided by their number."""
+    given = list(map(fresh, batches))
 
     def once() -> None:
-        for batch in batches:
+        for batch in given:
             run(batch)
         torch.get_device_module(device).synchronize()
 
-    macs = counted(once, tensors_of(*modules), arcs_in(batches))
-    return macs, time_calls(once, repeats=repeats, warmup=WARMUP, clock=clock) / len(batches)
+    def renew() -> None:
+        given[:] = map(fresh, batches)
+
+    watch = Watch(given)
+    macs = counted(once, tensors_of(*modules), arcs_in(given))
+    before = renew if watch.changed else lambda: None  # for a network that works in place
+    return macs, time_calls(once, repeats=repeats, warmup=WARMUP, clock=clock, before=before) / len(batches)
+
+
+def _peak(model: nn.Module, state: Sequence[Tensor], batch: Any) -> int:
+    return peak_bytes(lambda: model(batch), [*state, *tensors_in(batch)])
 
 
 def _weights(model: nn.Module, masks: MaskSet | None) -> Weights:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 from torch_geometric import EdgeIndex
 from torch_geometric.data.data import BaseData
@@ -64,11 +64,12 @@ def count_macs(model: nn.Module, *inputs: Any) -> Macs:
     the inputs' ``edge_index`` (of arguments that are tensors: integers of shape ``(2, E)``).
 
     Args:
-        model: its modes are given back to it.
-        inputs: of its forward pass.
+        model: is left as it is.
+        inputs: of its forward pass, which runs on copies.
     """
+    given = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor | BaseData) else leaf, inputs)
     with evaluating(model), torch.no_grad():
-        return counted(lambda: model(*inputs), tensors_of(model), arcs_in(inputs))
+        return counted(lambda: model(*given), tensors_of(model), arcs_in(given))
 
 
 def counted(call: Callable[[], object], weights: Iterable[Tensor], arcs: Iterable[Tensor]) -> Macs:

@@ -71,7 +71,7 @@ def batches_of(samples: Any, batch_size: int, device: torch.device, *, graphs: b
     if isinstance(samples, BaseData | Tensor):
         size = samples.size(0) if isinstance(samples, Tensor) else getattr(samples, "num_graphs", 1)
         _require(size)
-        return Measured((samples.to(device),), size, size)
+        return Measured((fresh(samples).to(device),), size, size)
     if not hasattr(samples, "__len__") or not (hasattr(samples, "__getitem__") or hasattr(samples, "batch")):
         raise TypeError(
             f"samples must be a split of a data set, a sequence of Data, or one batch; got {type(samples).__name__}"
@@ -81,6 +81,30 @@ def batches_of(samples: Any, batch_size: int, device: torch.device, *, graphs: b
     parts = tuple(samples.select(chunk) for chunk in chunks) if graphs else ()
     made = tuple(_collate(samples, chunk).to(device) for chunk in chunks)
     return Measured(made, len(chunks[0]), len(samples), parts)
+
+
+def fresh(batch: Any) -> Any:
+    """A copy for a network that may work in place; packed graphs, which none is called with, as they are."""
+    return batch if isinstance(batch, PackedGraphs) else batch.clone()
+
+
+class Watch:
+    """Whether batches are changed from now on: their tensors written to, or replaced by others."""
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        self._batches, self._before = batches, _versions(batches)
+
+    @property
+    def changed(self) -> bool:
+        """Up to now."""
+        now = _versions(self._batches)
+        same = (one is other and at == then for (one, at), (other, then) in zip(self._before, now, strict=False))
+        return len(now) != len(self._before) or not all(same)
+
+
+def _versions(batches: Sequence[Any]) -> list[tuple[Tensor, int]]:
+    tensors = (tensor for batch in batches if not isinstance(batch, PackedGraphs) for tensor in tensors_in(batch))
+    return [(tensor, -1 if tensor.is_inference() else tensor._version) for tensor in tensors]
 
 
 def tensors_in(batch: Any) -> list[Tensor]:

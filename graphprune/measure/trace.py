@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.masks import MaskSet, prunable
+from graphprune.masks.copies import independent_copy
 from graphprune.measure.paths import Chain
 
 # Relative to the largest output: what rounding may do to a network of float32 that sums in another order.
@@ -69,7 +70,7 @@ def trim_(model: nn.Module, masks: MaskSet, example: Tensor) -> MaskSet:
             bias = getattr(traced.owner(name), "bias", None)
             if isinstance(bias, Tensor):
                 bias.masked_fill_(~alive.to(bias.device), 0)
-        after = trimmed(example)
+        after = trimmed(example.clone())
         if not _close(after, traced.output):
             raise ValueError(
                 f"without dead ends the outputs differ by {float((after - traced.output).abs().max()):.2g}: {MIXED}"
@@ -88,13 +89,13 @@ class _Traced:
         own = dict(model.named_parameters(remove_duplicate=False))
         if strangers := [n for n in masks if n not in own or own[n].shape != masks[n].shape]:
             raise ValueError(f"the masks do not fit {type(model).__name__}: it has no {strangers} of their shapes")
-        self.model = copy.deepcopy(model).eval()
+        self.model = independent_copy(model).eval()
         weights = dict.fromkeys([*prunable()(model).selected, *masks])
         self._weights = {name: own[name] for name in weights if own[name].ndim > 1}
         self.inputs: dict[str, Tensor] = {}
         with torch.no_grad():
             with self._hooked(self._record):
-                self.output: Tensor = self.model(example)
+                self.output: Tensor = self.model(example.clone())
             if missing := [name for name in self._weights if name not in self.inputs]:
                 raise ValueError(f"the layers of {missing} do not run in {type(model).__name__}'s forward pass")
             for name in list(self.inputs)[1:]:
@@ -129,7 +130,7 @@ class _Traced:
 
     def _check_cut(self, name: str, other: Tensor) -> None:
         """All that the output knows of the input must come through this layer: other inputs change nothing then."""
-        with self._hooked(lambda *_: (self.inputs[name],), name):
+        with self._hooked(lambda *_: (self.inputs[name].clone(),), name):
             output = self.model(other)
         if not _close(output, self.output):
             raise ValueError(f"signals go around the layer of {name!r}, as in a residual network: that is no chain")

@@ -40,8 +40,7 @@ class FitJob:
             in ``train()`` mode edges are weighed,
             in ``eval()`` mode they are removed, so that an ordinary loop does the right thing.
         data: pruned ``train``, ``val`` and ``test`` graphs, or images. Only ``val`` may select anything. Graphs may
-            bring along what was counted on their edges (``original_units``, ``graphprune_walks``): a loop that changes
-            edges itself deletes the second.
+            bring along what was counted on their edges (``original_units``, ``graphprune_walks``).
         masks: which weights stay; attach them to the optimiser.
         round: number of the round, 0 for a dense training.
         phase: ``"search"`` or ``"ticket"``; a search needs no test metric.

@@ -160,7 +160,12 @@ class GatedPruning(Pruning):
 
     def _refuse_closures(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._shadow is not None and callable(kwargs.get("closure", args[-1])):
-            raise RuntimeError("gates cannot follow a step with a closure: compute gradients before step()")
+            raise RuntimeError(
+                "gates cannot follow a step with a closure, which computes gradients in the middle of the step: call "
+                "loss.backward(), and then optimizer.step() without one. Lightning's optimisers always pass one on: "
+                "set self.automatic_optimization = False, and in training_step call self.manual_backward(loss) and "
+                "self.optimizers(use_pl_optimizer=False).step(). LBFGS, which needs a closure, cannot train with gates"
+            )
 
     def _stepped(self) -> None:
         """A step of the gates: their part of the loss's gradient is there, the penalty's is added."""

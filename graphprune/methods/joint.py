@@ -14,7 +14,7 @@ from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, SoftEdges, 
 from graphprune.graphs.counting import in_chunks, unit_sizes
 from graphprune.graphs.pairs import graph_units
 from graphprune.graphs.prune import keep_arcs, targets
-from graphprune.graphs.walks import RETURN_WALKS, walk_features
+from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted
 from graphprune.methods.edge_gates import UnitGates, soft_gates
 from graphprune.methods.fit import AnyData, State, TrainingDiverged
 from graphprune.methods.position import ORIGINAL_UNITS
@@ -43,16 +43,19 @@ def check_predictor(predictor: nn.Module | None, data: AnyData) -> None:
 def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
     """Graphs that bring along what a predictor reads of their walks: counted once a training, not each epoch.
 
-    Behind the training nothing has it: pruned graphs have other walks.
+    Behind the training nothing has it. Where an edge is gone, by a loop's own hand too, walks are counted anew.
     """
     steps = predictor.walks if isinstance(predictor, EdgePredictor) else 0
     if not steps or steps * sum(graphs.num_nodes for graphs in data.splits.values()) > _MOST_WALKED:
         return data
-    counted = {}
+    splits = {}
     for split, graphs in data.splits.items():
-        walks = [walk_features(batch, steps) for batch in in_chunks(graphs, EdgeRule())]
-        counted[split] = graphs.with_node(**{RETURN_WALKS: torch.cat(walks)}) if walks else graphs
-    return data.with_splits(**counted)
+        parts = [counted(batch, steps) for batch in in_chunks(graphs, EdgeRule())]
+        if parts:
+            walks, walked = (torch.cat([part[name] for part in parts]) for name in (RETURN_WALKS, WALKED))
+            graphs = graphs.with_node(**{RETURN_WALKS: walks}).with_graph(**{WALKED: walked})
+        splits[split] = graphs
+    return data.with_splits(**splits)
 
 
 def load_predictor_(predictor: nn.Module, joint: State) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graphprune.masks import recompute
 from graphprune.masks.attach import masked_parameters
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -153,7 +154,8 @@ class Flow:
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.masked_fill_(~masks[name].to(weight.device), 0)
-        flow = self._model(self._input).sum()
+        with recompute.once(self._model, ()):
+            flow = self._model(self._input).sum()
         grads = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
         scores = {name: grad * weights[name].detach() for name, grad in zip(weights, grads, strict=True)}
         if flow == 0:
@@ -165,14 +167,15 @@ class Flow:
 
 
 class _Tempered(nn.Module):
-    """A model with softer logits."""
+    """A model with softer logits, whose activations are kept: torch's checkpoints allow no ``autograd.grad``."""
 
     def __init__(self, model: nn.Module, temperature: float) -> None:
         super().__init__()
         self.model, self.temperature = model, temperature
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self.model(*args, **kwargs) / self.temperature  # type: ignore[no-any-return]
+        with recompute.once(self.model, ()):
+            return self.model(*args, **kwargs) / self.temperature  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from graphprune.graphs import SoftEdges
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.store import EdgeStore
+from graphprune.masks import recompute
 
 
 class SoftMasked(nn.Module):
@@ -60,7 +61,8 @@ class SoftMasked(nn.Module):
             f"model.{name}": self.model.get_parameter(name) * mask
             for name, mask in zip(self._names, self.weight_masks, strict=True)
         }
-        out: Tensor = functional_call(self._gated[0], masked, (batch, gate))
+        with recompute.once(self.model, recompute.owners(self.model, self._names)):
+            out: Tensor = functional_call(self._gated[0], masked, (batch, gate))
         return out
 
     def weight_scores(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

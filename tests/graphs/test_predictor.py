@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs import EdgePredictor, PackedGraphs, score_arcs
-from graphprune.graphs.walks import RETURN_WALKS
+from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted
 from tests.graphs.samples import arcs, molecule, random_graph, shake, to_index
 
 ENCODERS = ["gcn", "gin", "gat", "mlp"]
@@ -93,11 +93,24 @@ def test_walks_tell_edges_apart_that_features_do_not():
     assert float(blind.std()) < 1e-12 < 1e-6 < float(seeing.std())
 
 
-def test_walks_counted_for_another_predictor_are_refused():
-    data = random_graph(0)
-    data[RETURN_WALKS] = torch.zeros(data.num_nodes, 8)
-    with pytest.raises(ValueError, match="graphprune_walks has 8 columns, this predictor reads 6"):
-        predictor(walks=6)(data)
+def test_walks_that_a_graph_brings_along_are_believed_of_its_own_arcs_only():
+    data, scorer = random_graph(0), predictor(walks=6)
+    wanted = scorer(data)
+    for steps in (6, 8):  # of this predictor, or counted for another
+        for name, value in counted(data, steps).items():
+            data[name] = value
+        assert torch.equal(scorer(data), wanted)
+    for name, value in counted(data, 6).items():
+        data[name] = value
+    data[RETURN_WALKS].zero_()
+    assert not torch.equal(scorer(data), wanted)  # they are read
+    swapped = data.edge_index.flip(1)
+    for changed in (data.edge_index[:, 2:], swapped[:, 1:], data.edge_index.roll(1, 0)[:, :-1]):
+        data.edge_index = changed
+        assert torch.equal(scorer(data), scorer(Data(x=data.x, edge_index=changed)))
+    other = data.clone()
+    del other[WALKED]
+    assert torch.equal(scorer(other), scorer(Data(x=data.x, edge_index=data.edge_index)))
 
 
 def test_predictors_from_before_there_were_walks_are_described_as_ever():

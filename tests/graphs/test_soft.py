@@ -241,17 +241,33 @@ class TestUse:
         with pytest.raises(RuntimeError, match="Unused ran no convolution"):
             soft(Unused(GCNConv(WIDTH, 2)), torch.ones(9), data)
 
-    def test_recomputation_is_refused(self, data: Data) -> None:
+    @pytest.mark.parametrize("reentrant", [True, False])
+    def test_checkpoints_have_the_gradients_of_what_ran(self, reentrant: bool, data: Data) -> None:
         # Checkpointing runs the layer again in backward, when there is no gate any more.
         class Saving(Net):
             def forward(self, data: Data) -> Tensor:
-                return checkpoint(self.body, data.x, data.edge_index, use_reentrant=False)
+                return checkpoint(self.body, data.x, data.edge_index, use_reentrant=reentrant)
 
         data.x.requires_grad_()
-        with SoftEdges(Saving(SAGEConv(WIDTH, 2))) as run:
-            out = run(torch.rand(9), data)
-            with pytest.raises(RuntimeError, match="checkpointing"):
-                out.sum().backward()
+        saving, gate = Saving(SAGEConv(WIDTH, 2)), torch.rand(9, requires_grad=True)
+        wanted = torch.autograd.grad(soft(Net(saving.body), gate, data).square().sum(), [gate, data.x])
+        out = soft(saving, gate, data)
+        found = torch.autograd.grad(out.square().sum(), [gate, data.x])
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other)
+
+    def test_parts_without_gradients_are_detached_instead(self, data: Data) -> None:
+        class Teaching(Net):
+            def forward(self, data: Data) -> Tensor:
+                with torch.no_grad():
+                    return self.body(data.x, data.edge_index)
+
+        net = Teaching(SAGEConv(WIDTH, 2))
+        with pytest.raises(RuntimeError, match=r"body \(SAGEConv\) runs without gradients.*detach\(\)"):
+            soft(net, torch.rand(9), data)
+        with torch.no_grad():
+            assert soft(net, torch.rand(9), data).shape == (6, 2)
+        assert not any(hooks(net).values())
 
     @pytest.mark.filterwarnings("ignore::UserWarning")  # Dynamo's, about what it traces
     @pytest.mark.parametrize("conv", [SAGEConv, GATConv])

@@ -17,11 +17,13 @@ from torch_geometric.nn import (
     GINEConv,
     SAGEConv,
     Sequential,
+    TAGConv,
+    TopKPooling,
     TransformerConv,
 )
 from torch_geometric.typing import OptTensor
 
-from graphprune.graphs.soft import SoftEdges, supports
+from graphprune.graphs.soft import SoftEdges, register_soft_edges, supports
 from tests.graphs.samples import Net
 
 WIDTH = 4
@@ -158,3 +160,87 @@ def test_wrong_gates(gate: Any, error: Any, message: str, data: Data) -> None:
 def test_data_without_plain_edges(value: Any) -> None:
     with pytest.raises(TypeError, match="data: soft edges need edge_index"):
         soft(Net(GCNConv(WIDTH, 2)), torch.ones(9), Data(x=torch.ones(3, WIDTH), edge_index=value))
+
+
+class Pooled(nn.Module):
+    """A network whose second convolution sees other edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.pool, self.second = GCNConv(WIDTH, WIDTH), TopKPooling(WIDTH), GCNConv(WIDTH, 2)
+
+    def run(self, data: Data, weight: Tensor | None) -> Tensor:
+        x = self.first(data.x, data.edge_index, weight)
+        x, edge_index, weight, *_ = self.pool(x, data.edge_index, weight)
+        return self.second(x, edge_index, weight)
+
+    def forward(self, data: Data) -> Tensor:
+        return self.run(data, None)
+
+
+class GatedPooled(Pooled):
+    """The same as the message says."""
+
+    def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
+        return self.run(data, torch.ones(data.num_edges) if edge_gate is None else edge_gate)
+
+
+def test_pooling_is_told_the_way_that_works(data: Data) -> None:
+    torch.manual_seed(0)
+    net, data.x, gate = Pooled(), torch.randn(6, WIDTH), torch.ones(9)
+    with pytest.raises(ValueError, match=r"second: its \d edges are not the 9.*TopKPooling.*a parameter edge_gate"):
+        soft(net, gate, data)
+    gate[3:6] = 0
+    gated = GatedPooled()
+    gated.load_state_dict(net.state_dict())
+    wanted = net(Data(x=data.x, edge_index=data.edge_index[:, gate > 0]))
+    torch.testing.assert_close(soft(gated, gate, data), wanted)
+
+
+def by_weight(conv: Any, gate: Any) -> list[Any]:
+    """An adapter as one writes it first: gates as weights of the edges."""
+
+    def weigh(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        return args, {**kwargs, "edge_weight": gate()}
+
+    return [conv.register_forward_pre_hook(weigh, with_kwargs=True)]
+
+
+class Weighed(TAGConv):
+    pass
+
+
+register_soft_edges(Weighed, by_weight)
+
+
+class TestGradients:
+    def net(self) -> nn.Module:
+        torch.manual_seed(0)
+        return Net(Sequential("x, e", [(GCNConv(WIDTH, WIDTH), "x, e -> x"), (Weighed(WIDTH, 2), "x, e -> x")]))
+
+    def alone(self, data: Data) -> Tensor:
+        """A gate that takes all edges of node 3."""
+        return (data.edge_index != 3).all(0).float().requires_grad_()
+
+    def test_a_convolution_that_has_none_is_named(self, data: Data) -> None:
+        out = soft(self.net(), self.alone(data), data)
+        assert bool(out.isfinite().all())
+        with pytest.raises(RuntimeError, match=r"body.module_1 \(Weighed\): the gradient of its gates is not finite"):
+            out.sum().backward()
+
+    def test_one_that_is_given_none_is_not_blamed(self, data: Data) -> None:
+        gate = torch.ones(9, requires_grad=True)
+        (soft(self.net(), gate, data).sum() * float("nan")).backward()
+        assert gate.grad is not None and bool(gate.grad.isnan().all())
+
+    def test_gradient_scalers_go_on(self, data: Data) -> None:
+        gate = self.alone(data)
+        with torch.autocast("cpu", torch.float16):
+            soft(self.net(), gate, data).sum().backward()
+        assert gate.grad is not None and bool(gate.grad.isnan().any())
+
+    @pytest.mark.parametrize("conv", [GCNConv, SAGEConv, GATConv])
+    def test_ours_have_gradients(self, conv: Any, data: Data) -> None:
+        gate = self.alone(data)
+        soft(Net(conv(WIDTH, 2)), gate, data).sum().backward()
+        assert gate.grad is not None and bool(gate.grad.isfinite().all())

@@ -3,6 +3,7 @@
 import copy
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -437,24 +438,48 @@ def test_compiling_while_gated_is_refused() -> None:
         torch.compile(net, backend="eager", fullgraph=True)(torch.randn(2, 6))
 
 
+class Saving(nn.Module):
+    """Computes its only layer in some way."""
+
+    def __init__(self, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.run = nn.Linear(6, 3), run
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self.inner, x)
+
+
 def test_parts_of_a_gated_model_do_not_run_dense() -> None:
-    class Recomputing(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = nn.Linear(6, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = checkpoint(self.inner, x, use_reentrant=False)
-            return out
-
-    net, x = Recomputing(), torch.randn(2, 6)
+    net, x = Saving(lambda inner, x: inner(x)), torch.randn(2, 6)
     with GumbelGates(net, density=0.5).attach(net):
         with pytest.raises(RuntimeError, match="as a whole"):
             net.inner(x)
-        out = net(x)
-        with pytest.raises(RuntimeError, match="as a whole"):
-            out.sum().backward()
+        assert net(x).requires_grad
     assert net.inner(x).requires_grad
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpoints_have_the_gradients_of_the_gated_model(reentrant: bool) -> None:
+    x, grads = torch.randn(2, 6, requires_grad=True), []
+    for run in (lambda inner, x: inner(x), partial(checkpoint, use_reentrant=reentrant)):
+        torch.manual_seed(0)
+        net = Saving(run)
+        gates = GumbelGates(net, density=0.5)
+        with gates.attach(net):
+            net(x).square().sum().backward()
+        grads.append([*(p.grad for p in net.parameters()), *(p.grad for p in gates.parameters())])
+    for wanted, found in zip(*grads, strict=True):
+        assert bool(wanted.any())
+        torch.testing.assert_close(found, wanted)
+
+
+def test_parts_without_gradients_are_refused() -> None:
+    net = Saving(torch.no_grad()(lambda inner, x: inner(x)))
+    with GumbelGates(net, density=0.5).attach(net):
+        with pytest.raises(RuntimeError, match=r"inner \(Linear\) runs without gradients"):
+            net(torch.randn(2, 6))
+        net.run = lambda inner, x: inner(x)
+        assert net(torch.randn(2, 6)).requires_grad  # and nothing is left of the pass that failed
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch_geometric.data import Data
+from torch_geometric.nn import TAGConv, global_add_pool
 
 from graphprune import ICPG, EdgePredictor, Ticket
 from graphprune.data import GraphData
-from graphprune.graphs import EdgeRule, Stage
+from graphprune.graphs import EdgeRule, Stage, register_soft_edges
 from graphprune.graphs.edges import drop_arcs
 from graphprune.methods import Protocol, TrainingDiverged
 from graphprune.methods.edge_gates import SampledGates, soft_gates, to_share
@@ -311,3 +312,33 @@ def test_a_temperature_that_is_not_above_0_is_refused(temperature: float, data: 
 def test_unknown_gates_are_refused(data: GraphData) -> None:
     with pytest.raises(ValueError, match="edge_gates must be one of soft, gumbel, top, got 'hard'"):
         icpg(data, edge_gates="hard")
+
+
+class ByWeight(TAGConv):
+    """A convolution that a user has taught by weights of edges, which have no gradient at nodes without edges."""
+
+
+def by_weight(conv: Any, gate: Any) -> list[Any]:
+    def weigh(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        return args, {**kwargs, "edge_weight": gate()}
+
+    return [conv.register_forward_pre_hook(weigh, with_kwargs=True)]
+
+
+register_soft_edges(ByWeight, by_weight)
+
+
+class Taught(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = ByWeight(3, 8), nn.Linear(8, 2)
+
+    def forward(self, data: Data) -> Tensor:
+        return self.head(global_add_pool(self.conv(data.x, data.edge_index), data.batch))
+
+
+@pytest.mark.parametrize("gates", ["top", "gumbel"])
+def test_an_adapter_without_gradients_is_named(gates: Any, data: GraphData) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(RuntimeError, match=r"conv \(ByWeight\): the gradient of its gates is not finite"):
+        list(icpg(data, edge_gates=gates, edge_rate=0.9).rounds(Taught(), data, plain_fit()))

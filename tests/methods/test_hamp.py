@@ -151,7 +151,7 @@ def test_batch_norms_are_counted_on_parts_of_equal_size(
     """A tail of one sample has no variance, and any short one would weigh too much."""
     judging = hamp(budget=6, population=4).explore(network(data), data, FIT).proxy
     seen: list[Any] = []
-    monkeypatch.setattr(proxy, "recalibrate_", lambda model, batches: seen.extend(batches))
+    monkeypatch.setattr(proxy, "recalibrate_", lambda model, batches, frozen: seen.extend(batches))
     many = data.train.select(torch.arange(samples) % len(data.train))
     replace(judging, calibration=many).network(judging.genes.full)
     assert [batch.num_graphs for batch in seen] == sizes

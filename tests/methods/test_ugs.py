@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch_geometric.data import Data
 from graphprune import UGS, RandomPruning, Ticket
 from graphprune.data import GraphData
 from graphprune.data.base import HIDDEN
-from graphprune.graphs import PackedGraphs, number_units
+from graphprune.graphs import PackedGraphs, PruneEdges, number_units
 from graphprune.methods import UGS_PAPER, FitJob, FitResult
 from graphprune.methods.fit import derive_seed
 from graphprune.methods.softmasks import soft_start
@@ -198,11 +199,26 @@ def test_a_search_that_trains_no_edge_mask_is_an_error() -> None:
         next(UGS(rounds=1).rounds(model_of(data), data, fit))
 
 
-def test_masks_learnt_for_other_graphs_are_refused() -> None:
+def test_numbers_of_other_graphs_are_not_believed() -> None:
+    data, others = small_data(), small_data(seed=1, graphs=30)
+    (ticket,) = UGS(rounds=1).rounds(model_of(data), data, plain_fit())
+    for graphs in (data.val, others.train):  # of fewer and of more edges
+        assert ticket.prune(number_units(graphs, "pair")).num_edges == graphs.num_edges
+    assert (
+        ticket.prune(number_units(data.train, "pair").select([5, 2])).num_edges == data.train.select([5, 2]).num_edges
+    )
+
+
+def test_tickets_that_do_not_tell_their_graphs_go_by_numbers() -> None:
     data = small_data()
     (ticket,) = UGS(rounds=1).rounds(model_of(data), data, plain_fit())
+    stages = [replace(stage, graphs="") for stage in ticket.edges.stages]
+    old, pruned = PruneEdges(stages, ticket.edges.rule), ticket.prune(data.train)
+    numbered = number_units(data.train, "pair")
+    assert torch.equal(old.prune(numbered).edge_index, pruned.edge_index)
+    assert torch.equal(old(numbered[7]).edge_index, pruned[7].edge_index)
     with pytest.raises(ValueError, match="more edges"):
-        ticket.prune(number_units(small_data(graphs=30).train, "pair"))
+        old.prune(number_units(small_data(graphs=30).train, "pair"))
 
 
 # ---------------------------------------------------------------------- nodes of one graph

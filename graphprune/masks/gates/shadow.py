@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+from graphprune.masks import recompute
 
 # Which of a module's own parameters are shadowed: two owners of one parameter must not gate it at the same time.
 _SHADOWED: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
@@ -24,8 +27,8 @@ class Shadow:
     optimisers stay as they are, and what a parameter's several owners share stays shared. Outside of the block
     the model is the dense one, and so is a copy that is made inside of it.
 
-    Inside of the block the model runs as a whole: a part that is run by itself, or recomputed by activation
-    checkpointing, would see dense weights, and raises RuntimeError.
+    Inside of the block the model runs as a whole: a part that is run by itself would see dense weights, and raises
+    RuntimeError. Activation checkpointing saves no memory meanwhile, see :func:`graphprune.masks.recompute.once`.
     """
 
     def __init__(
@@ -34,16 +37,18 @@ class Shadow:
         _refuse(model)
         self._model: nn.Module | None = model
         self._gated, self._depth = gated, 0
+        self._pass = ExitStack()  # what is undone behind a forward pass
         self._sites = _sites(model, names)
         for name, sites in self._sites.items():
             if any(attribute in _SHADOWED.get(module, ()) for module, attribute in sites):
                 raise ValueError(f"the parameter {name!r} is gated already: detach the gates that are attached to it")
+        self._owners = {owner for owner, _ in self._flat()}
         for module, attribute in self._flat():
             _SHADOWED.setdefault(module, set()).add(attribute)
         self._hooks = (
             model.register_forward_pre_hook(self._before),
             model.register_forward_hook(self._behind, always_call=True),
-            *(owner.register_forward_pre_hook(self._guard) for owner in {owner for owner, _ in self._flat()} - {model}),
+            *(owner.register_forward_pre_hook(self._guard) for owner in self._owners - {model}),
         )
         self._attached = True
 
@@ -95,14 +100,13 @@ class Shadow:
             for name, tensor in self._gated(weights).items():
                 for owner, attribute in self._sites[name]:
                     owner.__dict__[attribute] = tensor
+            owners = [(name, owner) for name, owner in module.named_modules() if owner in self._owners]
+            self._pass.enter_context(recompute.once(module, owners))
         self._depth += 1
 
     def _guard(self, _module: nn.Module, _args: Any) -> None:
         if self._model is not None and not self.running:
-            raise RuntimeError(
-                "while gates are attached the model runs as a whole: its parts cannot be run alone, nor recomputed by "
-                "activation checkpointing"
-            )
+            raise RuntimeError("while gates are attached the model runs as a whole: its parts cannot be run alone")
 
     def _behind(self, module: nn.Module, _args: Any, _out: Any) -> None:
         # Called without its partner if another hook, or the gating itself, failed before.
@@ -110,6 +114,7 @@ class Shadow:
             return
         self._depth -= 1
         if self._depth == 0:
+            self._pass.close()
             for owner, attribute in self._flat():
                 owner.__dict__.pop(attribute, None)
 

@@ -16,6 +16,7 @@ from torch.optim import Adam
 
 from graphprune.data.base import Samples
 from graphprune.data.images import ImageBatch
+from graphprune.masks import recompute
 from graphprune.methods.clad.attention import Distillation
 from graphprune.methods.clad.budget import floors
 from graphprune.methods.clad.channels import Channels
@@ -62,7 +63,8 @@ def _through(model: nn.Module, channels: Channels, gates: Mapping[str, Tensor], 
     for name, values in gates.items():
         weight = model.get_parameter(name)
         gated[name] = weight * channels.entries[name].spread(torch.cat([values, values.new_ones(1)]), weight)
-    out: Tensor = functional_call(model, gated, (given,))
+    with recompute.once(model, recompute.owners(model, gates)):
+        out: Tensor = functional_call(model, gated, (given,))
     return out
 
 

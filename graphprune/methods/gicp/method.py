@@ -24,7 +24,7 @@ from graphprune.methods.gradual import SCOPES
 from graphprune.methods.in_training import steps
 from graphprune.methods.joint import JointNetwork, check_predictor, load_predictor_, with_walks
 from graphprune.methods.method import Epochs, Method
-from graphprune.methods.norms import alike, recalibrate_
+from graphprune.methods.norms import alike, kept_norms, recalibrate_
 from graphprune.methods.one_training import one_of, open_density, share
 from graphprune.methods.position import Position, proper, pruned
 from graphprune.ticket import Ticket
@@ -193,7 +193,8 @@ class GICP(Method):
         model.load_state_dict(here.best)
         here.masks.verify(model)
         device = next(model.parameters()).device
-        recalibrate_(model, (graphs.batch(part).to(device) for part in alike(graphs, _BATCH)))
+        parts = (graphs.batch(part).to(device) for part in alike(graphs, _BATCH))
+        recalibrate_(model, parts, kept_norms(here.model.state_dict(), model))
         metrics = {}
         for split in ("val", "test"):
             metrics[split] = evaluate(model, here.data.splits[split], here.data, split=split, batch_size=_BATCH)

@@ -29,6 +29,7 @@ from graphprune.methods.hamp.samples import drawn, split
 from graphprune.methods.hamp.searched import Searched, Searching
 from graphprune.methods.hamp.searches import fewest, find
 from graphprune.methods.method import Epochs, Method
+from graphprune.methods.norms import kept_norms
 from graphprune.methods.position import Position, proper
 from graphprune.methods.rounds import count
 from graphprune.methods.sparsifier import EDGE_SCORERS, EdgeScore
@@ -204,10 +205,9 @@ class HAMP(Method):
             dense.check(method=self.name, settings=self._decisive(), data_digest=start.digest)
             check_start(dense, start.model)
         journal.open(genes.genes, self.objectives, clock(self.device) if "latency" in self.objectives else {})
-        if dense is None:
-            dense = self._dense(start, genes, fit, begun)
+        dense = dense or self._dense(start, genes, fit, begun)
         journal.bind(dense)
-        proxy = self._proxy(dense.build(start.model), genes, start.data)
+        proxy = self._proxy(dense, start, genes)
         with self._judges() as executor:
             evaluator = Evaluator(proxy, self._meter(), journal, executor, self.workers, self.cost_batch)
             archive = find(
@@ -243,18 +243,19 @@ class HAMP(Method):
         example = batch if isinstance(data, GraphData) else batch.x
         return Genes.of(model, example, self.selector, self.step, edges=self.edge_score is not None)
 
-    def _proxy(self, model: nn.Module, genes: Genes, data: AnyData) -> Proxy:
-        held_out, rest = split(data, self.holdout, self.seed)
+    def _proxy(self, dense: Ticket, start: Position, genes: Genes) -> Proxy:
+        model, (held_out, rest) = dense.build(start.model), split(start.data, self.holdout, self.seed)
         rule, seed = self.protocol.rule, derive_seed(self.seed, "edges")
         return Proxy(
             model.to(self.device),
             genes,
-            data.with_splits(train=held_out, val=held_out, test=held_out),
+            start.data.with_splits(train=held_out, val=held_out, test=held_out),
             drawn(rest, self.batches * BATCH, self.seed),
             rule,
             None if self.edge_score is None else EDGE_SCORERS[self.edge_score](seed, rule.unit),
             self.threads,
             self.device,
+            kept_norms(dense.rewind, model),
         )
 
     def _meter(self) -> Meter:

@@ -51,6 +51,7 @@ class Proxy:
         scorer: of edges; None: edges stay.
         threads: of the CPU.
         device: where it computes.
+        frozen: names of norms that the dense training has left alone, and so are not counted anew.
     """
 
     model: nn.Module
@@ -61,13 +62,14 @@ class Proxy:
     scorer: nn.Module | None
     threads: int
     device: str
+    frozen: frozenset[str] = frozenset()
 
     def network(self, point: Sequence[int]) -> tuple[nn.Module, MaskSet]:
         """A masked copy of the model with batch norms counted anew."""
         masks, model = self.genes.masks(self.model, point), copy.deepcopy(self.model)
         masks.apply_(model)
         samples = self.pruned(self.calibration, point)
-        recalibrate_(model, [self._inputs(samples.batch(part)) for part in alike(samples, BATCH)])
+        recalibrate_(model, [self._inputs(samples.batch(part)) for part in alike(samples, BATCH)], self.frozen)
         return model, masks
 
     def judge(self, points: Sequence[Point]) -> list[tuple[float, nn.Module]]:
