@@ -53,6 +53,30 @@ def left(ticket: gp.Ticket, data: Any, split: str) -> list[Arcs]:
     return [arcs(graph) for graph in pruned]
 
 
+def fallen(ticket: gp.Ticket, data: Any, split: str) -> tuple[list[int], list[int]]:
+    """Units that each graph keeps, and that it had; makes sure that each is kept or gone as a whole, and loops stay."""
+    kept, there = [], []
+    for graph, now in zip(data.splits[split], left(ticket, data, split), strict=True):
+        full = arcs(graph)
+        assert set(now) <= set(full) and len(set(now)) == len(now), "an arc is new, changed or doubled"
+        assert set(now) - set(proper(now)) == set(full) - set(proper(full)), "a self-loop is gone"
+        units, numbers = unit_of(full, ticket.edges.rule.unit), {number for *_, number in proper(now)}
+        whole = {units[number] for number in numbers}
+        assert not whole & {units[number] for number in units.keys() - numbers}, "a part of a unit is gone"
+        kept.append(len(whole))
+        there.append(len(set(units.values())))
+    return kept, there
+
+
+def edges_as_asked(method: Method, ticket: gp.Ticket, data: Any, split: str) -> bool:
+    """Whether a ticket keeps as many edges of each graph as the settings ask for."""
+    kept, there = fallen(ticket, data, split)
+    asked = asked_edges(method, ticket, split, there)
+    if isinstance(asked, int):  # of all graphs together; unseen ones go by the lowest score that is kept there
+        return split != "train" or sum(kept) == asked
+    return asked in (None, kept)
+
+
 def asked_edges(method: Method, ticket: gp.Ticket, split: str, units: Sequence[int]) -> list[int] | int | None:
     """How many units of each graph are to stay by the method's settings; one number for all graphs together.
 
@@ -91,7 +115,9 @@ def weight_units(masks: Mapping[str, torch.Tensor], unit: str, together: Sequenc
         return sum(entries), len(entries)
     groups = [[name for name in group if name in masks] for group in together] if unit == "coupled" else []
     others = [[name] for name, mask in masks.items() if mask.dim() > 1 and not any(name in group for group in groups)]
-    kept = [[any(same) for same in zip(*(rows(masks[name]) for name in group), strict=True)] for group in groups + others]
+    kept = [
+        [any(same) for same in zip(*(rows(masks[name]) for name in group), strict=True)] for group in groups + others
+    ]
     return sum(sum(group) for group in kept), sum(len(group) for group in kept)
 
 

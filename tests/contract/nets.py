@@ -88,10 +88,14 @@ class Network:
 NETWORKS = {
     "gin": Network(graph_data, lambda data: gp.models.GIN.for_data(data, hidden=8, layers=2)),
     "user": Network(
-        graph_data, lambda data: UserNet(data.features, data.num_outputs), together=(("convs.1.nn.3.weight", "skip.weight"),)
+        graph_data,
+        lambda data: UserNet(data.features, data.num_outputs),
+        together=(("convs.1.nn.3.weight", "skip.weight"),),
     ),
     "conv": Network(
-        image_data, lambda data: UserConvNet(data.shape[0], data.num_outputs), together=(("conv2.weight", "skip.weight"),)
+        image_data,
+        lambda data: UserConvNet(data.shape[0], data.num_outputs),
+        together=(("conv2.weight", "skip.weight"),),
     ),
 }
 # Other networks of ours, for what a method does with its weights.

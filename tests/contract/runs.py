@@ -1,4 +1,4 @@
-"""A method run once in a setting, with all that was the user's as it was before and as it is behind; kept for all tests."""
+"""A method run once in a setting for all tests, with what was the user's as it was before and as it is behind."""
 
 import dataclasses
 import tempfile
@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import attrs
 from torch import nn
 
 import graphprune as gp
@@ -27,6 +26,7 @@ CASES = [
     for name, kind in KINDS.items()
     for protocol in protocols(kind)
     for unit in units(kind)
+    if network in NETWORKS or (protocol == "clean" and unit != "channel")
 ]
 
 

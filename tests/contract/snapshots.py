@@ -81,9 +81,10 @@ def of_process() -> dict[str, Any]:
 
 def snapshot(model: nn.Module, data: Any, method: Method) -> dict[str, Any]:
     """All of it by name."""
+    settings = {f"method: {name}": value for name, value in method.settings().items()}
     predictor = getattr(method, "predictor", None)
-    own = {f"predictor, {key}": value for key, value in of_module(predictor).items()} if predictor is not None else {}
-    return of_module(model) | of_data(data) | own | {f"method: {key}": v for key, v in method.settings().items()} | of_process()
+    own = {} if predictor is None else {f"predictor, {name}": value for name, value in of_module(predictor).items()}
+    return of_module(model) | of_data(data) | settings | own | of_process()
 
 
 def same_bits(one: Tensor, two: Tensor) -> bool:

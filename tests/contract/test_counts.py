@@ -5,9 +5,10 @@ import math
 import pytest
 from torch_geometric.loader import DataLoader
 
-from graphprune.methods import IterativeMethod
+from graphprune.methods import IterativeMethod, OneTraining
 from tests.contract import counting
 from tests.contract.runs import Ran
+from tests.contract.snapshots import same_bits
 
 
 def test_each_round_has_its_ticket_or_the_setting_is_refused(ran: Ran) -> None:
@@ -20,35 +21,18 @@ def test_each_round_has_its_ticket_or_the_setting_is_refused(ran: Ran) -> None:
 def test_edges(ran: Ran) -> None:
     before: dict[str, list[set[int]]] = {}
     for ticket in ran.tickets:
-        if not ran.network.edges:
-            assert [ticket.row[f"edge_sparsity_{split}"] for split in ran.data.splits] == [0, 0, 0]
-            continue
-        rule = ticket.edges.rule
-        for split in ran.data.splits:
-            graphs = counting.left(ticket, ran.data, split)
-            full = [counting.arcs(graph) for graph in ran.data.splits[split]]
-            # No arc is new or changed, and loops stay.
-            assert all(set(now) <= set(then) and len(now) == len(set(now)) for now, then in zip(graphs, full, strict=True))
-            loops = [[set(some) - set(counting.proper(some)) for some in each] for each in (graphs, full)]
-            assert loops[0] == loops[1]
-            # What falls together has fallen together, and as many as asked.
-            units = [counting.unit_of(arcs, rule.unit) for arcs in full]
-            numbers = [{number for *_, number in counting.proper(arcs)} for arcs in graphs]
-            whole = [{unit[number] for number in now} for unit, now in zip(units, numbers, strict=True)]
-            gone = [
-                {unit[number] for number in unit.keys() - now} for unit, now in zip(units, numbers, strict=True)
+        for split, samples in ran.data.splits.items():
+            if not ran.network.edges:
+                assert ticket.row[f"edge_sparsity_{split}"] == 0
+                continue
+            assert counting.edges_as_asked(ran.method, ticket, ran.data, split)
+            numbers = [
+                {number for *_, number in counting.proper(arcs)} for arcs in counting.left(ticket, ran.data, split)
             ]
-            assert not any(some & others for some, others in zip(whole, gone, strict=True))
-            there, kept = [len(set(unit.values())) for unit in units], [len(some) for some in whole]
-            asked = counting.asked_edges(ran.method, ticket, split, there)
-            if isinstance(asked, int):  # of all graphs together; unseen ones go by the lowest score kept there
-                assert split != "train" or sum(kept) == asked
-            elif asked is not None:
-                assert kept == asked
-            arcs = [sum(map(len, each)) for each in (numbers, units)]
-            assert ticket.row[f"edge_sparsity_{split}"] == 1 - arcs[0] / arcs[1]
-            # Later rounds prune further, where a round goes on from the one before.
-            assert not isinstance(ran.method, IterativeMethod) or all(now <= then for now, then in zip(numbers, before.get(split, numbers), strict=True))
+            total = sum(len(counting.proper(counting.arcs(graph))) for graph in samples)
+            assert ticket.row[f"edge_sparsity_{split}"] == 1 - sum(map(len, numbers)) / total
+            if isinstance(ran.method, IterativeMethod):  # later rounds go on from what earlier ones left
+                assert all(now <= then for now, then in zip(numbers, before.get(split, numbers), strict=True))
             before[split] = numbers
 
 
@@ -90,3 +74,13 @@ def test_the_metrics_are_those_of_the_built_network_on_the_pruned_graphs(ran: Ra
                 assert math.isnan(said)
             else:
                 assert said == pytest.approx(share, abs=1e-6)
+
+
+def test_what_is_trained_anew_starts_from_the_users_weights(ran: Ran) -> None:
+    """To the last bit; searches that go on from a dense training start from that."""
+    state = ran.model.state_dict()
+    for ticket in ran.tickets if isinstance(ran.method, IterativeMethod | OneTraining) else ():
+        if ticket.row["params_total"] == sum(math.prod(value.shape) for value in ran.model.parameters()):
+            assert all(same_bits(value, state[name]) for name, value in ticket.rewind.items())
+            pruned = ticket.rewound(ran.model).state_dict()
+            assert all(not pruned[name][~mask].any() for name, mask in ticket.masks.items())

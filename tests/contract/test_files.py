@@ -10,7 +10,7 @@ from torch_geometric.data import Batch
 
 import graphprune as gp
 from tests.contract import counting
-from tests.contract.runs import Ran
+from tests.contract.runs import Ran, fit
 from tests.contract.snapshots import same_bits
 
 
@@ -50,16 +50,22 @@ def test_files_copies_and_pickles(ran: Ran, tmp_path: Path) -> None:
             assert counting.arcs(each.prune_graph(graph)) == counting.arcs(ticket.prune_graph(graph))
 
 
+def answer(ran: Ran, ticket: gp.Ticket, network: torch.nn.Module) -> torch.Tensor:
+    """What a network makes of the test split as the ticket prunes it."""
+    samples = ran.data.test
+    inputs = (
+        Batch.from_data_list(list(ticket.prune(list(samples)))) if ran.network.edges else samples.batch([0, 1, 2]).x
+    )
+    return network.eval()(inputs)
+
+
 def test_the_built_network(ran: Ran) -> None:
-    batch = ran.data.test.batch(range(6))
     for ticket in ran.tickets[-1:]:
         model = ran.of(ticket)
-        inputs = (lambda: Batch.from_data_list(list(ticket.prune(list(ran.data.test))))) if ran.network.edges else None
-        built = ticket.build(model).eval()
-        expected = built(inputs() if inputs else batch.x)
-        twins = [ticket.build(copy.deepcopy(model)), copy.deepcopy(built), pickle.loads(pickle.dumps(built))]
-        for twin in twins:
-            assert torch.equal(twin.eval()(inputs() if inputs else batch.x), expected)
+        built = ticket.build(model)
+        expected = answer(ran, ticket, built)
+        for twin in (ticket.build(copy.deepcopy(model)), copy.deepcopy(built), pickle.loads(pickle.dumps(built))):
+            assert torch.equal(answer(ran, ticket, twin), expected)
             assert list(twin.state_dict()) == list(model.state_dict())
         # It is a network of its own: to write it writes neither the user's nor the ticket's.
         before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -67,10 +73,11 @@ def test_the_built_network(ran: Ran) -> None:
             for value in built.state_dict().values():
                 value.add_(1)
         assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
-        assert torch.equal(ticket.build(model).eval()(inputs() if inputs else batch.x), expected)
+        assert torch.equal(answer(ran, ticket, ticket.build(model)), expected)
 
 
-def test_it_names_what_another_network_lacks(ran: Ran) -> None:
-    for ticket in ran.tickets[:1]:
+def test_behind_the_last_ticket_there_is_nothing_to_do(ran: Ran) -> None:
+    for ticket in ran.tickets[-1:]:
+        assert list(ran.method.rounds(ran.model, ran.data, fit(), after=ticket)) == []
         with pytest.raises(ValueError, match="another architecture"):
             ticket.build(torch.nn.Linear(3, 2))

@@ -20,10 +20,18 @@ def test_all_logits_have_weights_where_channels_go(ran: Ran) -> None:
             assert all(rows), f"{sum(rows)} of {len(rows)} logits are left of round {ticket.round}"
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize(
-    ("name", "unit"), [(name, unit) for name, kind in KINDS.items() if "scope" in options(kind) for unit in units(kind)]
-)
+# A network shows what each unit does; the slow run has all of them.
+EVERYDAY = {("user", None), ("user", "weight"), ("user", "coupled"), ("conv", "channel")}
+LARGE = [
+    pytest.param(name, unit, network, marks=() if (network, unit) in EVERYDAY else pytest.mark.slow)
+    for name, kind in KINDS.items()
+    if "scope" in options(kind)
+    for unit in units(kind)
+    for network in NETWORKS
+]
+
+
+@pytest.mark.parametrize(("name", "unit", "network"), LARGE)
 def test_no_layer_is_emptied_without_a_word(name: str, unit: str | None, network: str) -> None:
     """Over all layers together: each keeps something, or an error names the one that does not."""
     method, model, data = made(Case(name, "clean", unit, network), **HARSH)

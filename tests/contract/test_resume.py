@@ -31,12 +31,18 @@ def resumed(cases: list, tmp_path: Path) -> dict[str, list | str]:
     return json.loads((tmp_path / "answers.json").read_text())
 
 
-@pytest.mark.parametrize("network", [*NETWORKS, *(pytest.param(name, marks=slow) for name in OTHERS)])
-@pytest.mark.parametrize("protocol", ["clean", pytest.param("paper", marks=slow)])
-@pytest.mark.parametrize("unit", ["weight", pytest.param("coupled", marks=slow)])
-def test_a_new_process_goes_on_to_the_same_tickets(network: str, protocol: str, unit: str, tmp_path: Path) -> None:
-    chosen = [case for case in CASES if (case.network, case.protocol) == (network, protocol)]
-    chosen = [case for case in chosen if case.unit == unit or (case.unit is None and unit == "weight")]
+SETTINGS = {
+    "everyday": ("clean", (None, "weight"), tuple(NETWORKS)),
+    "coupled": ("clean", ("coupled",), tuple(NETWORKS)),
+    "paper": ("paper", (None, "weight"), tuple(NETWORKS)),
+    "others": ("clean", (None, "weight"), tuple(OTHERS)),
+}
+
+
+@pytest.mark.parametrize("setting", [pytest.param(name, marks=() if name == "everyday" else slow) for name in SETTINGS])
+def test_a_new_process_goes_on_to_the_same_tickets(setting: str, tmp_path: Path) -> None:
+    protocol, units, networks = SETTINGS[setting]
+    chosen = [case for case in CASES if case.protocol == protocol and case.unit in units and case.network in networks]
     cases = [case for case in chosen if run(case).refusal is None]
     assert len(cases) > len(chosen) / 2
     answers, differ = resumed(cases, tmp_path), {}
@@ -45,7 +51,9 @@ def test_a_new_process_goes_on_to_the_same_tickets(network: str, protocol: str, 
         expected = [account(ticket, ran.data) for ticket in ran.tickets[1 if len(ran.tickets) > 1 else 0 :]]
         expected = json.loads(json.dumps(expected))
         if (found := answers[case.id]) != expected:
-            differ[case.id] = found if isinstance(found, str) else [
-                name for one, two in zip(found, expected, strict=True) for name in two if one[name] != two[name]
-            ]
+            differ[case.id] = (
+                found
+                if isinstance(found, str)
+                else [name for one, two in zip(found, expected, strict=True) for name in two if one[name] != two[name]]
+            )
     assert differ == {}
