@@ -57,6 +57,7 @@ class Ran:
         before: all that was the user's, by name.
         behind: the same behind the run.
         folder: what the method keeps of its own lies here.
+        seen: the data of the first training, which the method may have added to.
     """
 
     case: Case
@@ -68,6 +69,7 @@ class Ran:
     before: dict[str, Any]
     behind: dict[str, Any]
     folder: Path
+    seen: Any
 
     @property
     def network(self) -> Network:
@@ -117,7 +119,8 @@ def run(case: Case, **changes: Any) -> Ran:
             raise
         refusal = error
     behind = snapshot(model, data, method)
-    return Ran(case, method, model, data, tickets, refusal, before, behind, folder)
+    seen = trained[0].data if trained else None
+    return Ran(case, method, model, data, tickets, refusal, before, behind, folder, seen)
 
 
 def marked(model: nn.Module, *, hook: bool) -> None:

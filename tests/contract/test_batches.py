@@ -25,6 +25,16 @@ def test_a_graph_loses_the_same_edges_alone_and_in_any_company(ran: Ran) -> None
             ]
 
 
+def test_what_a_training_was_given_along_with_a_graph_changes_nothing(ran: Ran) -> None:
+    """Graphs out of a training are pruned as the bare ones are."""
+    for ticket in ran.tickets[-1:]:
+        if not ran.network.edges or not counting.alone(ticket):
+            continue
+        for carrying, bare in zip(ran.seen.test, ran.data.test, strict=True):
+            if counting.arcs(carrying) == counting.arcs(bare):
+                assert counting.arcs(ticket.prune_graph(carrying)) == counting.arcs(ticket.prune_graph(bare))
+
+
 def test_outputs_do_not_depend_on_the_batch(ran: Ran) -> None:
     for ticket in ran.tickets[-1:]:
         built, samples = ticket.build(ran.of(ticket)).eval(), ran.data.test

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from graphprune.masks import prunable, sparing
 from tests.contract.child import account
+from tests.contract.methods import KINDS, instance
 from tests.contract.nets import NETWORKS, OTHERS
 from tests.contract.runs import CASES, run
 
@@ -57,3 +59,11 @@ def test_a_new_process_goes_on_to_the_same_tickets(setting: str, tmp_path: Path)
                 else [name for one, two in zip(found, expected, strict=True) for name in two if one[name] != two[name]]
             )
     assert differ == {}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_settings_are_the_same_in_every_process(name: str) -> None:
+    """So that a run can go on: what selects the weights too is said by what it does, and not by where it lies."""
+    made = [instance(KINDS[name], select=sparing(prunable(), ["head.*"])) for _ in range(2)]
+    assert made[0].settings() == made[1].settings()
+    assert " at 0x" not in repr(made[0].settings())
