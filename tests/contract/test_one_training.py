@@ -1,36 +1,19 @@
-"""What every method of one training promises, on networks over graphs and over images, in the reference training."""
-
-import copy
-import math
+"""What methods of one training promise beside the contract: which epoch is selected, and what is refused."""
 
 import pytest
 import torch
 
 import graphprune as gp
-from graphprune.methods import METHODS, FitJob, FitResult, OneTraining
-from graphprune.train import Fit, evaluate
+from graphprune.methods import FitJob, FitResult, OneTraining
+from graphprune.train import Fit
+from tests.contract.methods import KINDS, instance, options
 from tests.train.tiny import pictures, tiny
 
 EPOCHS, BATCH = 4, 12
 STEPS = 8  # 24 rings or images in batches of 12: 2 steps an epoch
-PLAN = {"stop": 5, "every": 1}
-CHOICES = {
-    "fggp": {**PLAN, "candidate_ratio": 0.7},
-    "gmp": PLAN,
-    "annealed": PLAN,
-    "granet": {**PLAN, "end": STEPS},
-    "gumbel": {"stop": 5},
-    "rigl": PLAN,
-    "set": PLAN,
-    "random-at-init": {},
-    "magnitude-at-init": {},
-    "snip": {},
-    "grasp": {},
-    "synflow": {"iterations": 10},
-}
+NAMES = [name for name, kind in KINDS.items() if issubclass(kind, OneTraining)]
 NETWORKS = {
     "gcn": lambda: (tiny(), gp.models.GCN, {"hidden": 8, "layers": 2}),
-    "gin": lambda: (tiny(), gp.models.GIN, {"hidden": 8, "layers": 2}),
     "sage": lambda: (tiny(), gp.models.SAGE, {"hidden": 8, "layers": 2}),
     "gat": lambda: (tiny(), gp.models.GAT, {"hidden": 8, "layers": 2}),
     "mlp": lambda: (pictures(train=24), gp.models.LeNet300, {}),
@@ -45,48 +28,28 @@ def made(network, seed=0):
 
 
 def method(name, **changes):
-    return METHODS[name](**{"density": 0.3, "seed": 3, **CHOICES[name], **changes})
+    values = {"density": 0.3, "stop": 5, "end": STEPS}
+    return instance(KINDS[name], **{key: values[key] for key in values.keys() & options(KINDS[name])}, **changes)
 
 
 def fit(**changes):
     return Fit(**{"epochs": EPOCHS, "batch_size": BATCH, "lr": 0.01, **changes})
 
 
-def test_the_choices_are_all_there_are():
-    assert set(CHOICES) == {name for name, kind in METHODS.items() if issubclass(kind, OneTraining)}
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", CHOICES)
-def test_one_ticket_of_the_exact_count(name, network, tmp_path):
+@pytest.mark.parametrize(
+    "network", ["gat", "mlp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gcn", "sage"))]
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_best_epoch_of_the_final_density_is_selected(name, network):
     data, model = made(network)
-    before = copy.deepcopy(model.state_dict())
-    random_state = torch.get_rng_state()
     (ticket,) = method(name).rounds(model, data, fit())
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert torch.equal(random_state, torch.get_rng_state())
     assert ticket.masks.kept == round(0.3 * ticket.masks.total)
     assert set(ticket.masks) == set(gp.prunable()(model).selected) - {"head.weight"}  # what gives the logits stays
     row = ticket.row
-    assert row["weight_sparsity"] == 1 - ticket.masks.kept / ticket.masks.total
-    assert row["epochs_trained"] == EPOCHS and row["edge_sparsity_test"] == 0
-    assert all(torch.equal(value, before[key]) for key, value in ticket.rewind.items())
-    # The masks are those of the weights that were measured.
-    built = ticket.build(model)
-    ticket.masks.verify(built)
-    assert evaluate(built, data.test, data) == row["test_metric"]
-    if row["epoch"] < EPOCHS:
-        assert row["val_metric"] == max(
-            entry["val_metric"]
-            for entry in ticket.history
-            if math.isclose(entry.get("density", ticket.masks.density), ticket.masks.density)
-        )
-    ticket.save(tmp_path / "ticket")
-    again = gp.Ticket.load(tmp_path / "ticket")
-    assert again.masks == ticket.masks and again.row == ticket.row
-    (twin,) = method(name).rounds(copy.deepcopy(model), data, fit())
-    assert twin.masks == ticket.masks and all(torch.equal(twin.last[key], value) for key, value in ticket.last.items())
-    assert list(method(name).rounds(model, data, fit(), after=again)) == []
+    assert row["epochs_trained"] == EPOCHS
+    finished = [entry for entry in ticket.history if entry.get("density") == ticket.history[-1].get("density")]
+    assert row["val_metric"] == max(entry["val_metric"] for entry in finished)
+    assert row["epoch"] == next(entry["epoch"] for entry in finished if entry["val_metric"] == row["val_metric"])
 
 
 @pytest.mark.parametrize("name", ["fggp", "granet", "rigl", "snip"])
@@ -106,17 +69,10 @@ def test_a_residual_network_over_images(name):
         },
     )
     model = gp.models.ResNet20.for_data(wide)
-    shorter = {"snip": {}, "granet": {"stop": 3, "end": 4}}.get(name, {"stop": 3})
-    (ticket,) = method(name, density=0.1, protect="stem*", **shorter).rounds(model, wide, fit(epochs=2))
+    shorter = {key: value for key, value in {"stop": 3, "end": 4}.items() if key in options(KINDS[name])}
+    (ticket,) = instance(KINDS[name], density=0.1, protect="stem*", **shorter).rounds(model, wide, fit(epochs=2))
     assert ticket.masks.kept == round(0.1 * ticket.masks.total)
     assert not any(key.startswith("stem") for key in ticket.masks)
-
-
-@pytest.mark.parametrize("name", ["fggp", "granet", "rigl", "snip"])
-def test_half_precision_in_the_reference_training(name):
-    data, model = made("mlp")
-    (ticket,) = method(name).rounds(model, data, fit(precision="bf16-mixed"))
-    assert ticket.masks.kept == round(0.3 * ticket.masks.total)
 
 
 def test_no_epoch_is_selected_while_the_model_is_denser():
@@ -198,18 +154,3 @@ def test_a_stop_behind_the_training_is_refused_before_it():
             return track.result()
 
         list(method("fggp").rounds(model, data, too_short))
-
-
-def test_iterative_methods_prune_networks_over_images_too():
-    data, model = made("mlp")
-    for name, extra in (("imp", {}), ("random", {"edge_rate": 0})):
-        tickets = list(METHODS[name](rounds=2, weight_rate=0.5, **extra).rounds(model, data, fit()))
-        assert tickets[-1].masks.kept == round(0.25 * tickets[-1].masks.total)
-    (ugs,) = METHODS["ugs"](rounds=1, edge_rate=0, weight_rate=0.5, weight_l1=1e-3).rounds(model, data, fit())
-    assert ugs.masks.kept == round(0.5 * ugs.masks.total)
-    (dense,) = METHODS["dense"]().rounds(model, data, fit())
-    assert dense.masks.density == 1
-    with pytest.raises(ValueError, match="has no edges"):
-        list(METHODS["no-edges"]().rounds(model, data, fit()))
-    with pytest.raises(ValueError, match="has no edges"):
-        list(METHODS["random"](rounds=1, edge_rate=0.1).rounds(model, data, fit()))
