@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.attach import Handle, masked_parameters
+from graphprune.masks.attach import Handle, came_back, masked_parameters, told
 from graphprune.masks.targets import Selector, prunable
 from graphprune.masks.tighten import Scope, counted, tightened
 from graphprune.masks.units import Unit, Weight
@@ -237,9 +237,9 @@ class MaskSet(Mapping[str, Tensor]):
         """Apply the masks, and again after every step of the optimiser until the handle is detached.
 
         Raises:
-            ValueError: masks that do not fit the model, a masked parameter that the optimiser does not own,
-            or an
+            ValueError: masks that do not fit the model, a masked parameter that the optimiser does not own, or an
                 optimiser that holds masks already.
+            TypeError: an optimiser without torch's step hooks.
             RuntimeError: in a distributed run, ranks with different masks.
         """
         return Handle(self, model, optimizer)
@@ -251,13 +251,8 @@ class MaskSet(Mapping[str, Tensor]):
             RuntimeError: pruned entries that are not zero (the text names the parameters).
             ValueError: masks that do not fit the model.
         """
-        broken = [
-            name
-            for name, parameter in masked_parameters(model, self).items()
-            if bool((parameter.detach()[~self[name].to(parameter.device)] != 0).any())
-        ]
-        if broken:
-            raise RuntimeError(f"pruned weights are not zero in {broken}: the masks were lost; apply_ or attach them")
+        if back := came_back(self, masked_parameters(model, self)):
+            raise RuntimeError(f"pruned weights are not zero, {told(back)}: the masks were lost; apply_ or attach them")
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -601,15 +601,23 @@ def test_a_step_that_failed_is_forgotten():
     assert run.step == STEPS
 
 
-def test_weights_that_something_else_writes_over_are_told():
+def test_weights_that_something_else_writes_over_are_pruned_again():
     net = network()
     optimizer, other = OPTIMIZERS["sgd"](net.parameters()), torch.optim.SGD(net.parameters(), lr=0.1)
-    with (
-        pytest.raises(RuntimeError, match="pruned weights are not zero"),
-        GRADUAL["gmp"].attach(net, optimizer),
-    ):
+    with GRADUAL["gmp"].attach(net, optimizer) as run:
         train(net, optimizer, STEPS)
         other.step()
+    run.masks.verify(net)
+
+
+def test_weights_that_come_back_behind_the_last_step_without_a_pass_are_told():
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](net.parameters())
+    run = GRADUAL["gmp"].attach(net, optimizer)
+    train(net, optimizer, STEPS)
+    with pytest.raises(RuntimeError, match=r"pruned weights are not zero .* attached to SGD"), run:
+        run.detach()
+        train(net, optimizer, 1)
 
 
 def test_a_layer_that_was_replaced_is_told():
@@ -620,7 +628,7 @@ def test_a_layer_that_was_replaced_is_told():
         GRADUAL["gmp"].attach(net, optimizer),
     ):
         net[2] = nn.Linear(9, 7)
-        optimizer.param_groups[0]["params"][2:4] = list(net[2].parameters())
+        optimizer.add_param_group({"params": list(net[2].parameters())})
         train(net, optimizer, STEPS)
 
 
