@@ -14,6 +14,7 @@ from graphprune.compaction.kernels import choose_kernels_
 from graphprune.compaction.record import recorded
 from graphprune.compaction.shrink import fold_norms_, plan_of, shrink_
 from graphprune.compaction.tape import Tape
+from graphprune.masks.passes import forget_passes_
 
 Kernels = Literal["dense", "measured"]
 
@@ -66,6 +67,7 @@ class _Changed(RuntimeError):
 def _compacted(model: nn.Module, arguments: tuple[Any, ...], atol: float, kernels: Kernels, caution: int) -> nn.Module:
     whole = copy.deepcopy(model).eval()
     small = copy.deepcopy(model).eval()
+    forget_passes_(small)
     tape, output = recorded(whole, arguments, caution)
     expected = run(whole, arguments)
     if not expected:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from graphprune.masks.attach import Handle, came_back, masked_parameters, told
-from graphprune.masks.targets import Selector, prunable
+from graphprune.masks.targets import Selector, prunable, refuse_factors
 from graphprune.masks.tighten import Scope, counted, tightened
 from graphprune.masks.units import Unit, Weight
 
@@ -75,10 +75,13 @@ class MaskSet(Mapping[str, Tensor]):
             select: which weights may go.
             unit: what will fall together; parameters that follow its channels get masks too, unless ``select``
                 protects them by name.
+
+        Raises:
+            ValueError: what ``select`` raises, or a selected parameter is but a factor of a weight.
         """
         if not isinstance(unit, Unit):
             raise TypeError(f"unit must be a unit such as Channel() or what coupled_channels returns, got {unit!r}")
-        targets = select(model)
+        targets = refuse_factors(model, select(model))
         members = {name for group in unit.groups(targets.selected) for name in group.members}
         names = {*targets.selected, *members} - targets.named
         own = {name: p for name, p in model.named_parameters(remove_duplicate=False) if name in names}
@@ -86,7 +89,7 @@ class MaskSet(Mapping[str, Tensor]):
 
     @classmethod
     def from_zeros(cls, model: nn.Module, select: Selector = _BY_ROLE) -> MaskSet:
-        """Read the masks of an already sparse model off its zeros."""
+        """Read the masks of an already sparse model off its zeros; raises as `dense` does."""
         selected = _selected(model, select)
         return cls._wrap({name: p.detach() != 0 for name, p in selected.items()})
 
@@ -317,4 +320,4 @@ class MaskSet(Mapping[str, Tensor]):
 
 def _selected(model: nn.Module, select: Selector) -> dict[str, nn.Parameter]:
     own = dict(model.named_parameters(remove_duplicate=False))
-    return {name: own[name] for name in select(model).selected}
+    return {name: own[name] for name in refuse_factors(model, select(model)).selected}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.utils.checkpoint import checkpoint
 
+import graphprune as gp
 from graphprune import FGGP
 from graphprune.masks import MaskSet, random
 from tests.masks.writers import SAM, Average, HookedLookahead, Lookahead, ScheduleFree
@@ -362,6 +363,20 @@ def test_functional_calls_gradients_and_inference() -> None:
         assert "bitwise" not in str(traced.inlined_graph)
         exported = torch.export.export(net, (x,))
         assert "bitwise" not in exported.graph_module.code
+
+
+def test_measuring_and_compacting_inside_the_block_is_as_outside() -> None:
+    data = gp.data.load("digits")
+    net = gp.models.LeNet300.for_data(data)
+    masks = masks_of(net, 0.02)
+    masks.apply_(net)
+    outside, small = gp.measure.report(net, data.test), gp.compact(net, example=data.test.batch(range(4)).x)
+    with masks.attach(net, sgd(net.parameters())):
+        inside, also = gp.measure.report(net, data.test), gp.compact(net, example=data.test.batch(range(4)).x)
+    assert inside.macs == outside.macs and inside.file_bytes == outside.file_bytes
+    assert inside.peak_bytes == outside.peak_bytes
+    assert str(also) == str(small)
+    assert not any(module._forward_pre_hooks or module._state_dict_pre_hooks for module in also.modules())
 
 
 @pytest.mark.parametrize("full", [False, True])
