@@ -89,7 +89,7 @@ def prunable(include: Iterable[str] = (), exclude: Iterable[str] = ()) -> Select
     for name, patterns in (("include", include), ("exclude", exclude)):
         if isinstance(patterns, str):
             raise TypeError(f"{name} must be a collection of patterns, got the string {patterns!r}")
-    return _Prunable(tuple(include), tuple(exclude))
+    return _Prunable(_ordered(include), _ordered(exclude))
 
 
 def sparing(select: Selector, patterns: Iterable[str]) -> Selector:
@@ -102,7 +102,7 @@ def sparing(select: Selector, patterns: Iterable[str]) -> Selector:
     Returns:
         A selector that raises ValueError if a pattern matches no parameter, or if nothing is left.
     """
-    return _Sparing(select, tuple(patterns))
+    return _Sparing(select, _ordered(patterns))
 
 
 def refuse_factors(model: nn.Module, targets: Targets) -> Targets:
@@ -198,6 +198,11 @@ class _Sparing:
             name: "protected by pattern" for name in found.shapes if _matches(name, self.patterns)
         }
         return Targets(tuple(name for name in found.selected if name not in protected), protected, found.shapes)
+
+
+def _ordered(patterns: Iterable[str]) -> tuple[str, ...]:
+    """The patterns, of a set in an order that is the same in every process."""
+    return tuple(sorted(patterns) if isinstance(patterns, set | frozenset) else patterns)
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

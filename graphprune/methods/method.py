@@ -22,6 +22,7 @@ from graphprune.data.base import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
 from graphprune.graphs.counting import original_units
 from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
+from graphprune.methods.described import described
 from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, snapshot
 from graphprune.methods.position import ORIGINAL_UNITS, Position, proper
 from graphprune.methods.protocol import CLEAN, Protocol, protocol
@@ -31,8 +32,8 @@ Epochs = tuple[Mapping[str, Any], ...]
 
 
 def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
-    """One pattern or several."""
-    return (value,) if isinstance(value, str) else tuple(value)
+    """One pattern or several, always in the same order."""
+    return (value,) if isinstance(value, str) else tuple(sorted(value) if isinstance(value, set | frozenset) else value)
 
 
 @attrs.frozen(kw_only=True)
@@ -208,7 +209,9 @@ class Method(ABC):
         for item in attrs.fields(type(self)):
             value = getattr(self, item.name)
             plain = value is None or isinstance(value, (bool, int, float, str))
-            settings[item.alias] = value if plain else asdict(value) if isinstance(value, Protocol) else repr(value)
+            settings[item.alias] = (
+                value if plain else asdict(value) if isinstance(value, Protocol) else described(value)
+            )
         return settings
 
     def provenance(self, here: Position) -> dict[str, Any]:
