@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from operator import index
 
 import numpy as np
 import torch
@@ -173,11 +174,11 @@ class MaskSet(Mapping[str, Tensor]):
             regrow: let pruned units compete again.
 
         Raises:
-            TypeError: scores that are not floating point.
+            TypeError: scores that are not floating point, or counts that are no whole numbers.
             ValueError: scores or counts of other names, scores of other shapes or with NaN, a count below 0 or above
                 what may be kept (the text names the parameter).
         """
-        return self._wrap(counted(self, scores, counts, unit=unit, regrow=regrow))
+        return self._wrap(counted(self, scores, _whole(counts), unit=unit, regrow=regrow))
 
     def refill(
         self,
@@ -316,6 +317,14 @@ class MaskSet(Mapping[str, Tensor]):
             state.update(f"{name}\0{tuple(mask.shape)}\0".encode())
             state.update(np.packbits(mask.cpu().numpy()).tobytes())
         return state.hexdigest()
+
+
+def _whole(counts: int | Mapping[str, int]) -> int | dict[str, int]:
+    """The same counts as Python's own numbers: NumPy's and torch's whole ones are taken too."""
+    try:
+        return {name: index(each) for name, each in counts.items()} if isinstance(counts, Mapping) else index(counts)
+    except TypeError:
+        raise TypeError(f"counts must be whole numbers, got {counts!r}") from None
 
 
 def _selected(model: nn.Module, select: Selector) -> dict[str, nn.Parameter]:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from graphprune.masks.attach import check_trainable, masked_parameters
 from graphprune.masks.maskset import MaskSet
 from graphprune.masks.optimizers import stepping
+from graphprune.masks.passes import sites
 from graphprune.masks.units import Unit, name_of
 
 Counts = int | Mapping[str, int]
@@ -84,6 +85,8 @@ class Pruning:
     def __init__(self, rule: Rule, masks: MaskSet, model: nn.Module, optimizer: Optimizer, step: int = 0) -> None:
         self._parameters = masked_parameters(model, masks)
         check_trainable(self._parameters)
+        if rule.reads_gradients:
+            _check_dense(model, masks)
         if not fits(masks, rule.left(step, masks), rule.grain):
             raise ValueError(
                 f"{_kept(masks, rule.grain)} are kept, but behind step {step:,} it would be "
@@ -185,6 +188,8 @@ class Pruning:
                 "the loss, or gradients were cleared before the step. Protect these parameters, or mend the loop"
             )
         self._grads = {name: grad.detach().clone() for name, grad in found.items() if grad is not None}
+        if sparse := [name for name, grad in self._grads.items() if grad.layout != torch.strided]:
+            raise RuntimeError(f"the gradients of {sparse} are sparse, and cannot be ranked: protect these parameters")
         wrong = [name for name, grad in self._grads.items() if not bool(grad.isfinite().all())]
         if wrong:
             raise RuntimeError(
@@ -223,6 +228,21 @@ class Pruning:
                 "the optimizer was given other parameters since pruning was attached, of which it knows nothing: keep "
                 "state(), detach() and attach again"
             )
+
+
+def _check_dense(model: nn.Module, masks: MaskSet) -> None:
+    """Refuse embeddings whose gradients are sparse: pruned rows have none, and none can be ranked."""
+    owners = sites(model, masks)
+    sparse = [
+        name
+        for name, places in owners.items()
+        if any(isinstance(owner, nn.Embedding | nn.EmbeddingBag) and owner.sparse for owner, _ in places)
+    ]
+    if sparse:
+        raise ValueError(
+            f"the gradients of {sparse} are sparse (nn.Embedding(sparse=True)), and cannot be ranked: build the "
+            f"embedding with sparse=False, or protect={sparse}"
+        )
 
 
 def fits(masks: MaskSet, counts: Counts, unit: Unit) -> bool:

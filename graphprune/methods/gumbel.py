@@ -161,7 +161,11 @@ class GatedPruning(Pruning):
 
     def _refuse_closures(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._shadow is not None and callable(kwargs.get("closure", args[-1])):
-            raise RuntimeError("gates cannot follow a step with a closure: compute gradients before step()")
+            raise RuntimeError(
+                "gates cannot follow a step with a closure: compute the gradients before step(). Lightning's automatic "
+                "optimization gives every optimizer a closure: set self.automatic_optimization = False, and call "
+                "self.manual_backward(loss) and optimizer.step() in training_step"
+            )
 
     def _stepped(self) -> None:
         """A step of the gates: their part of the loss's gradient is there, the penalty's is added."""

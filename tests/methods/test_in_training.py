@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from graphprune import FGGP, GMP, SET, SNIP, AnnealedGMP, GraNet, MaskSet, RigL
+from graphprune import FGGP, GMP, SET, SNIP, AnnealedGMP, GraNet, MaskSet, RigL, prunable
 from tests.methods.loops import OPTIMIZERS, ByHand, batches, cubic, fall, network, top, train
 
 PLAN = {"start": 2, "stop": 20, "every": 3}
@@ -511,6 +511,21 @@ def test_frozen_parameters_are_refused_and_can_be_protected():
     with pytest.raises(ValueError, match=r"\['2.weight'\] are frozen"):
         GRADUAL["fggp"].attach(net, optimizer)
     GRADUAL["fggp"].replace(protect="2.*").attach(net, optimizer).detach()
+
+
+def test_sparse_gradients_are_refused_where_they_would_be_ranked():
+    net = nn.Sequential(nn.EmbeddingBag(6, 4, sparse=True), nn.Linear(4, 3))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    select = prunable(include=["0.weight"])
+    with pytest.raises(ValueError, match=r"\['0.weight'\] are sparse.*sparse=False, or protect=\['0.weight'\]"):
+        GRADUAL["fggp"].replace(select=select).attach(net, optimizer)
+    for method in (GRADUAL["fggp"], GRADUAL["fggp"].replace(select=select, protect="0.*")):
+        method.attach(net, optimizer).detach()
+    with GMP(density=0.5, start=0, stop=4, every=2, select=select).attach(net, optimizer) as run:  # reads no gradient
+        for _ in range(4):
+            net(torch.randint(6, (5, 3))).square().sum().backward()
+            optimizer.step()
+    assert run.masks.kept == round(0.5 * (24 + 12))
 
 
 def test_parameters_that_the_optimiser_gets_later_are_told():
