@@ -12,6 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from graphprune.masks.optimizers import foreign, stepping, wrapped
+from graphprune.masks.passes import Passes, sites
+
 if TYPE_CHECKING:
     from graphprune.masks.maskset import MaskSet
 
@@ -29,6 +32,13 @@ class Handle:
     comes back and a regrown weight starts afresh; what Adafactor and LBFGS keep in other shapes stays.
     Gradients stay dense: they are not touched.
 
+    Some optimisers write weights outside of their step: SAM's two half steps, Lookahead's slow weights, schedule-free's
+    ``eval()``. So may anything else: averages that are swapped in, ``load_state_dict``, a second optimiser. Therefore
+    the pruned weights are set to zero before each forward pass of the model too, before one of a layer that is called
+    by itself, before the ``state_dict`` is read, and on leaving the ``with`` block. Where no pass can be seen (a model
+    that was compiled and run before, weights that are read around their modules) and weights came back, the step
+    raises, or leaving does; so it does for parameters that model or optimiser have exchanged meanwhile.
+
     A step that a gradient scaler skips changes no weight and needs no projection. An optimiser that evaluates
     a closure several times in one step (LBFGS) is projected once, at the end of its step.
 
@@ -36,23 +46,22 @@ class Handle:
     """
 
     def __init__(self, masks: MaskSet, model: nn.Module, optimizer: Optimizer) -> None:
-        optimizer = stepping(optimizer)
-        if optimizer in _ATTACHED:
+        self._parameters = masked_parameters(model, masks)
+        self._stepping = stepping(optimizer, self._parameters)
+        if any(each in _ATTACHED for each in self._stepping):
             raise ValueError(
                 "masks are attached to this optimizer already: detach them, or update() the handle you have"
             )
-        self._parameters = masked_parameters(model, masks)
-        owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        foreign = [name for name, parameter in self._parameters.items() if id(parameter) not in owned]
-        if foreign:
-            raise ValueError(
-                f"the optimizer does not own the masked parameters {foreign}: give it these, or exclude them"
-            )
-        self._model, self._optimizer = model, optimizer
+        self._model, self._optimizers, self._kind = model, wrapped(optimizer), type(optimizer).__name__
+        self._paths = {name: name.split(".") for name in masks}
+        self._came_back: dict[str, tuple[int, int]] = {}
+        self._in_step = False
         self._enter(masks, fresh=masks)
-        self._hook = optimizer.register_step_post_hook(self._project)
+        self._hooks = [each.register_step_pre_hook(self._before) for each in self._stepping]
+        self._hooks += [each.register_step_post_hook(self._behind) for each in self._stepping]
+        self._passes = Passes(model, sites(model, masks), self._project)
         self._attached = True
-        _ATTACHED.add(optimizer)
+        _ATTACHED.update(self._stepping)
 
     @property
     def masks(self) -> MaskSet:
@@ -75,12 +84,27 @@ class Handle:
         masked_parameters(self._model, masks)
         self._enter(masks, fresh=self._masks & masks)
 
+    def check(self) -> None:
+        """Make sure that the masks still hold what they were attached to, and that no pruned weight was in use.
+
+        Raises:
+            RuntimeError: model or optimiser have other parameters than before, or weights came back unseen; the text
+                names them.
+        """
+        self._check_owners()
+        if not (self._attached and self._passes.ever):
+            self._refuse(came_back(self._masks, self._parameters))
+        if self._attached:
+            self._project()
+
     def detach(self) -> None:
         """Stop projecting; the weights stay as they are. Doing it twice is harmless."""
         if self._attached:
             self._attached = False
-            self._hook.remove()
-            _ATTACHED.discard(self._optimizer)
+            for hook in self._hooks:
+                hook.remove()
+            self._passes.remove()
+            _ATTACHED.difference_update(self._stepping)
             self._clear_state(self._masks)
 
     def __enter__(self) -> Handle:
@@ -89,7 +113,11 @@ class Handle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.detach()
+        try:
+            if kind is None and self._attached:
+                self.check()
+        finally:
+            self.detach()
 
     def _enter(self, masks: MaskSet, fresh: MaskSet) -> None:
         """Apply masks, and zero the optimiser's state outside of ``fresh``."""
@@ -101,27 +129,97 @@ class Handle:
         self._clear_state(fresh)
 
     @torch.no_grad()
-    def _project(self, *_: Any) -> None:
+    def _project(self, names: Iterable[str] | None = None) -> None:
         """Zero the pruned weights: bitwise, as a product would keep NaN; 4 to 12 times as fast as `masked_fill_`."""
-        for name, bits in self._bits.items():
+        for name in self._bits if names is None else names:
+            bits = self._bits.get(name)
+            if bits is None:
+                continue
             parameter = self._parameters[name]
             if (bits.device, bits.itemsize) != (parameter.device, parameter.itemsize):  # moved or cast since
                 bits = self._bits[name] = _bits(self._masks[name], parameter)
-            parameter.view(bits.dtype).bitwise_and_(bits)
+            # By .data, which counts no version: an earlier pass has no new weights behind its back, for they are zero.
+            parameter.data.view(bits.dtype).bitwise_and_(bits)
+
+    # ------------------------------------------------------------------ around a step
+
+    def _before(self, optimizer: Optimizer, *_: Any) -> None:
+        self._check_owners()
+        if optimizer is self._stepping[-1]:
+            self._in_step = True
+            self._came_back = {} if self._passes.seen else came_back(self._masks, self._parameters)
+
+    def _behind(self, optimizer: Optimizer, *_: Any) -> None:
+        # A step that calls its parent's ends twice.
+        if optimizer is self._stepping[-1] and self._in_step:
+            self._in_step = False
+            if not self._passes.seen:  # not even one in a closure
+                self._refuse(self._came_back)
+                if len(self._stepping) > 1:
+                    raise RuntimeError(
+                        f"{self._kind} writes weights between its steps, but no forward pass of the model is seen, in "
+                        f"which they could be pruned: {_UNSEEN}"
+                    )
+            self._passes.seen = False
+        self._project()
+
+    def _refuse(self, back: Mapping[str, tuple[int, int]]) -> None:
+        if back:
+            raise RuntimeError(
+                f"pruned weights are not zero while masks are attached to {self._kind}: {told(back)}. Something else "
+                f"than its steps writes weights, and no forward pass of the model was seen, before which they could be "
+                f"set to zero: {_UNSEEN}, or call masks.apply_(model) behind what writes"
+            )
+
+    def _check_owners(self) -> None:
+        # Not by named_parameters, which takes 30 times as long.
+        lost = [name for name, path in self._paths.items() if _at(self._model, path) is not self._parameters[name]]
+        if lost:
+            raise RuntimeError(
+                f"the model was given other parameters {lost} since masks were attached, which {self._kind} does not "
+                "train (load_state_dict(assign=True) does so, or a new layer): attach again, with an optimizer of these"
+            )
+        if all(foreign(each, self._parameters) for each in self._stepping):
+            raise RuntimeError(
+                f"the optimizer {self._kind} was given other parameters since masks were attached, and does not own "
+                f"{foreign(self._stepping[-1], self._parameters)} any more: attach again"
+            )
 
     @torch.no_grad()
     def _clear_state(self, masks: MaskSet) -> None:
         for name, mask in masks.items():
             parameter = self._parameters[name]
-            for value in self._optimizer.state.get(parameter, {}).values():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    value.masked_fill_(~mask.to(value.device), 0)
+            for optimizer in self._optimizers:
+                state = getattr(optimizer, "state", {})
+                values = state.get(parameter, {}) if isinstance(state, Mapping) else {}
+                for value in values.values() if isinstance(values, Mapping) else ():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        value.masked_fill_(~mask.to(value.device), 0)
 
 
-def stepping(optimizer: Optimizer) -> Optimizer:
-    """The optimiser that really steps: training frameworks (Lightning Fabric, Accelerate) wrap it."""
-    inner = getattr(optimizer, "optimizer", None)
-    return inner if isinstance(inner, Optimizer) else optimizer
+_UNSEEN = "attach before torch.compile first runs the model, and call the model or its layers, not their parameters"
+
+
+def _at(model: nn.Module, path: Iterable[str]) -> Any:
+    found: Any = model
+    for name in path:
+        found = getattr(found, name, None)
+    return found
+
+
+def came_back(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """How many pruned entries are not zero, and how many there are, for each parameter where there are any."""
+    found = {}
+    for name, mask in masks.items():
+        pruned = weights[name].detach()[~mask.to(weights[name].device)]
+        if count := int(pruned.count_nonzero()):
+            found[name] = count, pruned.numel()
+    return found
+
+
+def told(back: Mapping[str, tuple[int, int]]) -> str:
+    """`came_back` in words."""
+    return ", ".join(f"{count:,} of {pruned:,} in {name!r}" for name, (count, pruned) in back.items())
 
 
 def _bits(mask: Tensor, parameter: Tensor) -> Tensor:

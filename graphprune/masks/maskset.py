@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from operator import index
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.attach import Handle, masked_parameters
-from graphprune.masks.targets import Selector, prunable
+from graphprune.masks.attach import Handle, came_back, masked_parameters, told
+from graphprune.masks.targets import Selector, prunable, refuse_factors
 from graphprune.masks.tighten import Scope, counted, tightened
 from graphprune.masks.units import Unit, Weight
 
@@ -75,10 +76,13 @@ class MaskSet(Mapping[str, Tensor]):
             select: which weights may go.
             unit: what will fall together; parameters that follow its channels get masks too, unless ``select``
                 protects them by name.
+
+        Raises:
+            ValueError: what ``select`` raises, or a selected parameter is but a factor of a weight.
         """
         if not isinstance(unit, Unit):
             raise TypeError(f"unit must be a unit such as Channel() or what coupled_channels returns, got {unit!r}")
-        targets = select(model)
+        targets = refuse_factors(model, select(model))
         members = {name for group in unit.groups(targets.selected) for name in group.members}
         names = {*targets.selected, *members} - targets.named
         own = {name: p for name, p in model.named_parameters(remove_duplicate=False) if name in names}
@@ -86,7 +90,7 @@ class MaskSet(Mapping[str, Tensor]):
 
     @classmethod
     def from_zeros(cls, model: nn.Module, select: Selector = _BY_ROLE) -> MaskSet:
-        """Read the masks of an already sparse model off its zeros."""
+        """Read the masks of an already sparse model off its zeros; raises as `dense` does."""
         selected = _selected(model, select)
         return cls._wrap({name: p.detach() != 0 for name, p in selected.items()})
 
@@ -172,11 +176,12 @@ class MaskSet(Mapping[str, Tensor]):
             layer_floor: as for `tighten`.
 
         Raises:
-            TypeError: scores that are not floating point.
+            TypeError: scores that are not floating point, or counts that are no whole numbers.
             ValueError: scores or counts of other names, scores of other shapes or with NaN, a count below 0 or above
                 what may be kept, or below the floors (the text names the parameter).
         """
-        return self._wrap(counted(self, scores, counts, unit=unit, regrow=regrow, layer_floor=layer_floor))
+        kept = counted(self, scores, _whole(counts), unit=unit, regrow=regrow, layer_floor=layer_floor)
+        return self._wrap(kept)
 
     def refill(
         self,
@@ -241,9 +246,9 @@ class MaskSet(Mapping[str, Tensor]):
         """Apply the masks, and again after every step of the optimiser until the handle is detached.
 
         Raises:
-            ValueError: masks that do not fit the model, a masked parameter that the optimiser does not own,
-            or an
+            ValueError: masks that do not fit the model, a masked parameter that the optimiser does not own, or an
                 optimiser that holds masks already.
+            TypeError: an optimiser without torch's step hooks.
             RuntimeError: in a distributed run, ranks with different masks.
         """
         return Handle(self, model, optimizer)
@@ -255,13 +260,8 @@ class MaskSet(Mapping[str, Tensor]):
             RuntimeError: pruned entries that are not zero (the text names the parameters).
             ValueError: masks that do not fit the model.
         """
-        broken = [
-            name
-            for name, parameter in masked_parameters(model, self).items()
-            if bool((parameter.detach()[~self[name].to(parameter.device)] != 0).any())
-        ]
-        if broken:
-            raise RuntimeError(f"pruned weights are not zero in {broken}: the masks were lost; apply_ or attach them")
+        if back := came_back(self, masked_parameters(model, self)):
+            raise RuntimeError(f"pruned weights are not zero, {told(back)}: the masks were lost; apply_ or attach them")
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -324,6 +324,14 @@ class MaskSet(Mapping[str, Tensor]):
         return state.hexdigest()
 
 
+def _whole(counts: int | Mapping[str, int]) -> int | dict[str, int]:
+    """The same counts as Python's own numbers: NumPy's and torch's whole ones are taken too."""
+    try:
+        return {name: index(each) for name, each in counts.items()} if isinstance(counts, Mapping) else index(counts)
+    except TypeError:
+        raise TypeError(f"counts must be whole numbers, got {counts!r}") from None
+
+
 def _selected(model: nn.Module, select: Selector) -> dict[str, nn.Parameter]:
     own = dict(model.named_parameters(remove_duplicate=False))
-    return {name: own[name] for name in select(model).selected}
+    return {name: own[name] for name in refuse_factors(model, select(model)).selected}

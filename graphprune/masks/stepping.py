@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.attach import check_trainable, masked_parameters, stepping
+from graphprune.masks.attach import check_trainable, masked_parameters
 from graphprune.masks.maskset import MaskSet
+from graphprune.masks.optimizers import stepping
+from graphprune.masks.passes import sites
 from graphprune.masks.units import Unit, name_of
 
 Counts = int | Mapping[str, int]
@@ -61,8 +63,9 @@ class Pruning:
     evaluation. A gradient scaler that leaves unscaling to a fused optimiser shows them scaled; ranks are the same.
 
     Leaving the ``with`` block before the final density is reached raises, so that nobody takes a half-pruned network
-    for a pruned one; `detach` does not, for loops that go on later with the `state` of this one. Weights that something
-    else (another optimiser, an averaging wrapper) has written over are an error at the next change and on leaving.
+    for a pruned one; `detach` does not, for loops that go on later with the `state` of this one. What may write weights
+    meanwhile is as `Handle` has it. One step is one of the optimiser that was given, whatever it calls: both half steps
+    of SAM are one, with the gradients of the second.
 
     Args:
         rule: what decides.
@@ -82,21 +85,21 @@ class Pruning:
     def __init__(self, rule: Rule, masks: MaskSet, model: nn.Module, optimizer: Optimizer, step: int = 0) -> None:
         self._parameters = masked_parameters(model, masks)
         check_trainable(self._parameters)
+        if rule.reads_gradients:
+            _check_dense(model, masks)
         if not fits(masks, rule.left(step, masks), rule.grain):
             raise ValueError(
                 f"{_kept(masks, rule.grain)} are kept, but behind step {step:,} it would be "
                 f"{_told(rule.left(step, masks))}: take step and masks from the same state"
             )
-        self._rule, self._model, self._optimizer, self.step = rule, model, stepping(optimizer), step
-        self._members = _members(self._optimizer)
-        self._handle = masks.attach(model, self._optimizer)
+        self._rule, self._stepping, self.step = rule, stepping(optimizer, self._parameters), step
+        self._members = _members(self._stepping)
+        self._handle = masks.attach(model, optimizer)
         self._grads: dict[str, Tensor] = {}
         self._outer: FrameType | None = None
         # Behind the handle's own hook: the rule sees pruned weights as zeros.
-        self._hooks = (
-            self._optimizer.register_step_pre_hook(self._before),
-            self._optimizer.register_step_post_hook(self._behind),
-        )
+        self._hooks = [each.register_step_pre_hook(self._before) for each in self._stepping]
+        self._hooks += [each.register_step_post_hook(self._behind) for each in self._stepping]
 
     @property
     def masks(self) -> MaskSet:
@@ -129,11 +132,12 @@ class Pruning:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.detach()
-        if kind is not None:
-            return
-        self._check_parameters()
-        if not self.finished:
+        try:
+            if kind is None:
+                self._check_parameters()
+        finally:
+            self.detach()
+        if kind is None and not self.finished:
             raise RuntimeError(self._unfinished())
 
     def _unfinished(self) -> str:
@@ -150,7 +154,7 @@ class Pruning:
     def _before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         caller = sys._getframe(1)
         if self._outer is not None and _within(caller, self._outer):
-            return None  # step() of a subclass has called its parent's, of which torch calls the hooks once more
+            return None  # step() has called its parent's, or that of an optimizer inside: one step
         self._outer, self._grads = caller, {}
         if not self._rule.due(self.step + 1):
             return None
@@ -184,6 +188,8 @@ class Pruning:
                 "the loss, or gradients were cleared before the step. Protect these parameters, or mend the loop"
             )
         self._grads = {name: grad.detach().clone() for name, grad in found.items() if grad is not None}
+        if sparse := [name for name, grad in self._grads.items() if grad.layout != torch.strided]:
+            raise RuntimeError(f"the gradients of {sparse} are sparse, and cannot be ranked: protect these parameters")
         wrong = [name for name, grad in self._grads.items() if not bool(grad.isfinite().all())]
         if wrong:
             raise RuntimeError(
@@ -194,8 +200,8 @@ class Pruning:
     @property
     def _skipped(self) -> bool:
         """Whether a gradient scaler has a fused optimiser skip this step."""
-        overflow = getattr(self._optimizer, "found_inf", None)
-        return overflow is not None and bool(overflow)
+        overflows = (getattr(each, "found_inf", None) for each in self._stepping)
+        return any(overflow is not None and bool(overflow) for overflow in overflows)
 
     def _behind(self, optimizer: Optimizer, *_: Any) -> None:
         if sys._getframe(1) is not self._outer:
@@ -216,14 +222,27 @@ class Pruning:
 
     def _check_parameters(self) -> None:
         """Make sure that what is pruned is still what the model and the optimiser have, and that nothing came back."""
-        if any(own is not self._parameters[name] for name, own in masked_parameters(self._model, self.masks).items()):
-            raise RuntimeError("the model was given other parameters since pruning was attached: attach again")
-        if _members(self._optimizer) != self._members:
+        self._handle.check()
+        if _members(self._stepping) != self._members:
             raise RuntimeError(
                 "the optimizer was given other parameters since pruning was attached, of which it knows nothing: keep "
                 "state(), detach() and attach again"
             )
-        self.masks.verify(self._model)
+
+
+def _check_dense(model: nn.Module, masks: MaskSet) -> None:
+    """Refuse embeddings whose gradients are sparse: pruned rows have none, and none can be ranked."""
+    owners = sites(model, masks)
+    sparse = [
+        name
+        for name, places in owners.items()
+        if any(isinstance(owner, nn.Embedding | nn.EmbeddingBag) and owner.sparse for owner, _ in places)
+    ]
+    if sparse:
+        raise ValueError(
+            f"the gradients of {sparse} are sparse (nn.Embedding(sparse=True)), and cannot be ranked: build the "
+            f"embedding with sparse=False, or protect={sparse}"
+        )
 
 
 def fits(masks: MaskSet, counts: Counts, unit: Unit) -> bool:
@@ -232,8 +251,8 @@ def fits(masks: MaskSet, counts: Counts, unit: Unit) -> bool:
     return sum(kept.values()) == counts if isinstance(counts, int) else kept == counts
 
 
-def _members(optimizer: Optimizer) -> list[int]:
-    return [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+def _members(optimizers: list[Optimizer]) -> list[int]:
+    return [id(parameter) for each in optimizers for group in each.param_groups for parameter in group["params"]]
 
 
 def _within(inner: FrameType, outer: FrameType) -> bool:

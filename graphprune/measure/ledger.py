@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from graphprune.graphs import PruneEdges
 from graphprune.masks import MaskSet, prunable
+from graphprune.masks.targets import NothingToPrune
 from graphprune.measure.costs import Costs, Scoring, Weights
 from graphprune.measure.latency import Clock, Latency, time_calls
 from graphprune.measure.macs import Macs, arcs_in, counted, tensors_of
@@ -53,8 +54,8 @@ def report(
     Raises:
         RuntimeError: pruned weights of the model that are not zero.
         TypeError: samples of another kind, or edges to prune of what are no graphs.
-        ValueError: no samples, a batch size, threads or repeats below 1, uninitialised lazy parameters, or graphs to
-            prune that cannot be packed.
+        ValueError: no samples, a batch size, threads or repeats below 1, uninitialised lazy parameters, weights
+            that are computed from other parameters, or graphs to prune that cannot be packed.
     """
     weights = _weights(model, masks)
     device = device_of(model)
@@ -152,7 +153,7 @@ def _read_masks(model: nn.Module) -> MaskSet:
     """The zeros of what is pruned by default; no masks of a model without such weights."""
     try:
         return MaskSet.from_zeros(model, prunable())
-    except ValueError:
+    except NothingToPrune:
         return MaskSet.of({})
 
 

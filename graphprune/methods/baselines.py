@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -143,13 +142,18 @@ class SmallDense(Dense):
         if resized is None:
             raise ValueError(f"{type(model).__name__} has no method resized(hidden): build the small network yourself")
         params = self._budget(model)
-        low, high = 1, 1 + math.isqrt(params)
+
+        def fits(width: int) -> bool:
+            with torch.device("meta"):  # sizes only: a wide network would not fit into memory
+                return _size(resized(width)) <= params
+
         with torch.random.fork_rng(devices=[]):
-            while low < high:
-                width = (low + high + 1) // 2
-                with torch.device("meta"):  # sizes only: a wide network would not fit into memory
-                    fits = _size(resized(width)) <= params
-                low, high = (width, high) if fits else (low, width - 1)
+            low, high = 1, 2
+            while high <= params and fits(high):  # a unit has a parameter at least
+                low, high = high, 2 * high
+            while high - low > 1:
+                width = (low + high) // 2
+                low, high = (width, high) if fits(width) else (low, width)
             # Its initial weights are the method's own choice: they must not depend on what was drawn before.
             torch.manual_seed(derive_seed(self.seed, "small"))
             return resized(low)  # type: ignore[no-any-return]

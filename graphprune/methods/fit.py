@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from graphprune.data.base import LabelledData
 from graphprune.masks import Handle, MaskSet, Pruning
+from graphprune.masks.attach import came_back, told
 
 State = dict[str, Tensor]
 AnyData = LabelledData[Any]  # of graphs or of images
@@ -94,10 +95,16 @@ class FitJob:
 
         Raises:
             TypeError: the function returned something else than a :class:`FitResult`.
+            RuntimeError: states in which pruned weights are not zero.
         """
         result = fit(self)
         if not isinstance(result, FitResult):
             raise TypeError(f"fit must return a FitResult, such as job.track().result(), got {type(result).__name__}")
+        if self.pruner is None:
+            _check_state("best", result.best, self.masks)
+            _check_state("last", result.last, self.masks)
+        elif result.masks is not None:  # the last state may have other masks
+            _check_state("best", result.best, result.masks)
         return result
 
     def track(self) -> Track:
@@ -216,6 +223,15 @@ class Track:
             tuple(self.history),
             time.perf_counter() - self.started,
             self.masks,
+        )
+
+
+def _check_state(name: str, state: State, masks: MaskSet) -> None:
+    back = came_back({each: mask for each, mask in masks.items() if each in state}, state)
+    if back:
+        raise RuntimeError(
+            f"in the {name} state of the training pruned weights are not zero, {told(back)}: the masks were lost; "
+            "train inside of `with job.attach(optimizer):`, and return job.track().result()"
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from graphprune.masks import Counts, MaskSet, Pruning, Unit
-from graphprune.masks.attach import stepping, world_size
+from graphprune.masks.attach import world_size
 from graphprune.masks.gates import DensityControl, GumbelGates
 from graphprune.masks.units import name_of
 from graphprune.methods.fit import derive_seed
@@ -106,7 +106,7 @@ class GatedPruning(Pruning):
         if resume is not None and step < method.stop:
             self._load(resume)
         super().__init__(_Hardening(method, self), masks, model, optimizer, step)
-        self._closures = stepping(optimizer).register_step_pre_hook(self._refuse_closures)
+        self._closures = [each.register_step_pre_hook(self._refuse_closures) for each in self._stepping]
         if step < method.stop:
             try:
                 self._shadow = gates.attach(model)
@@ -130,7 +130,8 @@ class GatedPruning(Pruning):
         """Stop pruning, and gating; the weights stay as they are."""
         if self._shadow is not None:
             self._shadow.detach()
-        self._closures.remove()
+        for hook in self._closures:
+            hook.remove()
         super().detach()
 
     def harden(self, density: float) -> MaskSet:

@@ -12,6 +12,7 @@ from torch import nn
 
 from graphprune.graphs import EdgePredictor, RandomEdges, Stage, check_removal
 from graphprune.masks import magnitude, random
+from graphprune.methods.described import described
 from graphprune.methods.edge_gates import REMOVING, above_zero, soft_gates
 from graphprune.methods.fit import AnyData, Fit, derive_seed
 from graphprune.methods.joint import JointNetwork, check_predictor, load_predictor_, with_walks
@@ -128,7 +129,7 @@ class ICPG(IterativeMethod):
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
         config = getattr(self.predictor, "config", None)
-        settings = super().settings() | {"predictor": config() if callable(config) else repr(self.predictor)}
+        settings = super().settings() | {"predictor": config() if callable(config) else described(self.predictor)}
         # Tickets from before there was a choice have soft gates and do not say so; runs can go on behind them.
         unsaid = ("edge_gates", "temperature") if self.edge_gates == "soft" else ()
         return {name: value for name, value in settings.items() if name not in unsaid}

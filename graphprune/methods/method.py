@@ -21,6 +21,7 @@ from graphprune.data.base import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
 from graphprune.graphs.counting import original_units
 from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
+from graphprune.methods.described import described
 from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, snapshot
 from graphprune.methods.position import ORIGINAL_UNITS, Position, proper
 from graphprune.methods.prepare import prepared
@@ -34,8 +35,8 @@ SAFE_FLOOR = 0.1
 
 
 def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
-    """One pattern or several."""
-    return (value,) if isinstance(value, str) else tuple(value)
+    """One pattern or several, always in the same order."""
+    return (value,) if isinstance(value, str) else tuple(sorted(value) if isinstance(value, set | frozenset) else value)
 
 
 @attrs.frozen(kw_only=True)
@@ -225,7 +226,9 @@ class Method(ABC):
         for item in attrs.fields(type(self)):
             value = getattr(self, item.name)
             plain = value is None or isinstance(value, (bool, int, float, str))
-            settings[item.alias] = value if plain else asdict(value) if isinstance(value, Protocol) else repr(value)
+            settings[item.alias] = (
+                value if plain else asdict(value) if isinstance(value, Protocol) else described(value)
+            )
         # Tickets from before there was a choice have pruned heads and do not say so; runs can go on behind them.
         del settings["prune_heads"]
         return settings if self._prunes_heads else settings | {"prune_heads": False}

@@ -207,14 +207,16 @@ def test_the_real_gradient_scaler_on_the_cpu() -> None:
     assert scaler.get_scale() == 2.0
 
 
-def test_masks_follow_parameters_to_another_device() -> None:
+def test_masks_follow_parameters_to_another_dtype() -> None:
     net = model()
     optimizer = SGD(net.parameters(), lr=0.1)
-    with masks_of(net, 0.3).attach(net, optimizer):
-        net.to("meta")  # a second device that every machine has; it computes shapes only
+    masks = masks_of(net, 0.3)
+    with masks.attach(net, optimizer):
+        net.double()
         for parameter in net.parameters():
-            parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = torch.ones_like(parameter)
         optimizer.step()
+        masks.verify(net)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,6 +1,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -61,7 +62,7 @@ def test_verify_names_what_came_back() -> None:
     masks.apply_(net)
     with torch.no_grad():
         net[2].weight[~masks["2.weight"]] = torch.nan
-    with pytest.raises(RuntimeError, match=r"\['2\.weight'\]"):
+    with pytest.raises(RuntimeError, match=r"(\d+) of \1 in '2\.weight'"):
         masks.verify(net)
 
 
@@ -173,3 +174,16 @@ def test_rewinding_with_foreign_masks_changes_nothing() -> None:
     with pytest.raises(ValueError, match="no parameter 'x'"):
         rewind_(net, model(1).state_dict(), MaskSet.of({"x": torch.ones(1, dtype=torch.bool)}))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_counts_are_whole_numbers_of_any_kind() -> None:
+    net = model()
+    dense = MaskSet.dense(net)
+    scores = {name: net.get_parameter(name).detach().abs() for name in dense}
+    for three in (np.int64(3), torch.tensor(3)):
+        assert dense.keep(scores, three) == dense.keep(scores, 3)  # type: ignore[arg-type]
+        assert dense.keep(scores, dict.fromkeys(dense, three)) == dense.keep(scores, dict.fromkeys(dense, 3))  # type: ignore[arg-type]
+        assert dense.refill(scores, three, scores, np.int8(5)) == dense.refill(scores, 3, scores, 5)  # type: ignore[arg-type]
+    for wrong in (3.0, np.float64(3), "3"):
+        with pytest.raises(TypeError, match="whole numbers"):
+            dense.keep(scores, wrong)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from graphprune import FGGP, GMP, SET, SNIP, AnnealedGMP, GraNet, MaskSet, RigL
+from graphprune import FGGP, GMP, SET, SNIP, AnnealedGMP, GraNet, MaskSet, RigL, prunable
 from tests.methods.loops import OPTIMIZERS, ByHand, batches, cubic, fall, network, top, train
 
 PLAN = {"start": 2, "stop": 20, "every": 3}
@@ -513,6 +513,21 @@ def test_frozen_parameters_are_refused_and_can_be_protected():
     GRADUAL["fggp"].replace(protect="2.*").attach(net, optimizer).detach()
 
 
+def test_sparse_gradients_are_refused_where_they_would_be_ranked():
+    net = nn.Sequential(nn.EmbeddingBag(6, 4, sparse=True), nn.Linear(4, 3))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    select = prunable(include=["0.weight"])
+    with pytest.raises(ValueError, match=r"\['0.weight'\] are sparse.*sparse=False, or protect=\['0.weight'\]"):
+        GRADUAL["fggp"].replace(select=select).attach(net, optimizer)
+    for method in (GRADUAL["fggp"], GRADUAL["fggp"].replace(select=select, protect="0.*")):
+        method.attach(net, optimizer).detach()
+    with GMP(density=0.5, start=0, stop=4, every=2, select=select).attach(net, optimizer) as run:  # reads no gradient
+        for _ in range(4):
+            net(torch.randint(6, (5, 3))).square().sum().backward()
+            optimizer.step()
+    assert run.masks.kept == round(0.5 * (24 + 12))
+
+
 def test_parameters_that_the_optimiser_gets_later_are_told():
     net = network()
     optimizer = OPTIMIZERS["sgd"](net.parameters())
@@ -601,15 +616,23 @@ def test_a_step_that_failed_is_forgotten():
     assert run.step == STEPS
 
 
-def test_weights_that_something_else_writes_over_are_told():
+def test_weights_that_something_else_writes_over_are_pruned_again():
     net = network()
     optimizer, other = OPTIMIZERS["sgd"](net.parameters()), torch.optim.SGD(net.parameters(), lr=0.1)
-    with (
-        pytest.raises(RuntimeError, match="pruned weights are not zero"),
-        GRADUAL["gmp"].attach(net, optimizer),
-    ):
+    with GRADUAL["gmp"].attach(net, optimizer) as run:
         train(net, optimizer, STEPS)
         other.step()
+    run.masks.verify(net)
+
+
+def test_weights_that_come_back_behind_the_last_step_without_a_pass_are_told():
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](net.parameters())
+    run = GRADUAL["gmp"].attach(net, optimizer)
+    train(net, optimizer, STEPS)
+    with pytest.raises(RuntimeError, match=r"pruned weights are not zero .* attached to SGD"), run:
+        run.detach()
+        train(net, optimizer, 1)
 
 
 def test_a_layer_that_was_replaced_is_told():
@@ -620,7 +643,7 @@ def test_a_layer_that_was_replaced_is_told():
         GRADUAL["gmp"].attach(net, optimizer),
     ):
         net[2] = nn.Linear(9, 7)
-        optimizer.param_groups[0]["params"][2:4] = list(net[2].parameters())
+        optimizer.add_param_group({"params": list(net[2].parameters())})
         train(net, optimizer, STEPS)
 
 

@@ -1,6 +1,8 @@
 """A network and a training loop with nothing from graphprune.models or graphprune.train, driven by ICPG."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from torch_geometric.nn import GCNConv, GINConv, global_mean_pool
 
 import graphprune as gp
 from graphprune.data import GraphData
+from tests.masks.writers import SAM, Average, ScheduleFree
 from tests.train.tiny import ring, tiny
 
 
@@ -99,3 +102,89 @@ def test_own_loop_and_reference_loop_serve_the_same_job() -> None:
     for fit in (own_fit, gp.train.Fit(epochs=2, batch_size=8)):
         [ticket] = icpg.rounds(model, data, fit=fit)
         ticket.masks.verify(ticket.build(model))
+
+
+def one_epoch(job: gp.FitJob, optimizer: torch.optim.Optimizer) -> None:
+    for batch in DataLoader(job.data.train, batch_size=8):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(job.model(batch), batch.y).backward()
+        optimizer.step()
+
+
+def never_attached(job: gp.FitJob) -> gp.FitResult:
+    track = job.track()
+    one_epoch(job, torch.optim.SGD(job.model.parameters(), lr=0.1))
+    track.epoch(accuracy(job.model, job.data.val))
+    return track.result()
+
+
+def on_behind_the_block(job: gp.FitJob) -> gp.FitResult:
+    optimizer, track = torch.optim.SGD(job.model.parameters(), lr=0.1), job.track()
+    with job.attach(optimizer):
+        one_epoch(job, optimizer)
+        track.epoch(accuracy(job.model, job.data.val))
+    one_epoch(job, optimizer)
+    return track.result()
+
+
+def averaged(job: gp.FitJob) -> gp.FitResult:
+    average = Average(job.model.parameters())
+    optimizer, track = torch.optim.SGD(job.model.parameters(), lr=0.1), job.track()
+    average.mean = [mean + 1 for mean in average.mean]  # as of weights from before they were pruned
+    with job.attach(optimizer):
+        one_epoch(job, optimizer)
+        average.update()
+        track.epoch(accuracy(job.model, job.data.val))
+    result = track.result()
+    names = [name for name, _ in job.model.named_parameters()]
+    return replace(result, best=result.best | dict(zip(names, average.mean, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("fit", "state"), [(never_attached, "best"), (on_behind_the_block, "last"), (averaged, "best")]
+)
+def test_a_training_that_gives_back_pruned_weights_is_named(
+    fit: Callable[[gp.FitJob], gp.FitResult], state: str
+) -> None:
+    data = tiny(train=30)
+    method = gp.RandomPruning(rounds=1, edge_rate=0, weight_rate=0.5)
+    text = rf"in the {state} state .* not zero, .* of \d+ in 'gcn\.lin\.weight'.*masks were lost.*job\.attach"
+    with pytest.raises(RuntimeError, match=text):
+        list(method.rounds(Net(data.num_features, data.num_outputs), data, fit=fit))
+
+
+def with_sam(job: gp.FitJob) -> gp.FitResult:
+    optimizer, track = SAM(job.model.parameters(), partial(torch.optim.SGD, lr=0.1)), job.track()
+    with job.attach(optimizer):
+        for batch in DataLoader(job.data.train, batch_size=8):
+            for half in (optimizer.first_step, optimizer.second_step):
+                nn.functional.cross_entropy(job.model(batch), batch.y).backward()
+                half()
+        track.epoch(0.5)
+    return track.result()
+
+
+def schedule_free(job: gp.FitJob) -> gp.FitResult:
+    optimizer, track = ScheduleFree(job.model.parameters()), job.track()
+    with job.attach(optimizer):
+        for _ in range(2):
+            optimizer.train()
+            one_epoch(job, optimizer)
+            optimizer.eval()
+            track.epoch(0.5)  # the state is read with no pass before
+    return track.result()
+
+
+@pytest.mark.parametrize("fit", [with_sam, schedule_free])
+def test_states_are_pruned_whatever_wrote_last(fit: Callable[[gp.FitJob], gp.FitResult], tmp_path: Path) -> None:
+    data = tiny(train=30)
+    method = gp.RandomPruning(rounds=2, edge_rate=0, weight_rate=0.5)
+    for ticket in method.rounds(Net(data.num_features, data.num_outputs), data, fit=fit):
+        assert ticket.masks.sparsity == pytest.approx(1 - 0.5**ticket.round, abs=0.01)
+        for name, keep in ticket.masks.items():
+            assert not ticket.trained[name][~keep].any() and not ticket.last[name][~keep].any()
+    ticket.save(tmp_path / "good")
+    wrong = replace(ticket, trained={name: value + 1 for name, value in ticket.trained.items()})
+    with pytest.raises(ValueError, match=r"trained weights are not zero where they are pruned, .*'gcn\.lin\.weight'"):
+        wrong.save(tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.masks import recompute
+from graphprune.masks.passes import sites
 
 # Which of a module's own parameters are shadowed: two owners of one parameter must not gate it at the same time.
 _SHADOWED: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
-
-Sites = dict[str, list[tuple[nn.Module, str]]]
 
 
 class Shadow:
@@ -38,9 +37,9 @@ class Shadow:
         self._model: nn.Module | None = model
         self._gated, self._depth = gated, 0
         self._pass = ExitStack()  # what is undone behind a forward pass
-        self._sites = _sites(model, names)
-        for name, sites in self._sites.items():
-            if any(attribute in _SHADOWED.get(module, ()) for module, attribute in sites):
+        self._sites = sites(model, names)
+        for name, places in self._sites.items():
+            if any(attribute in _SHADOWED.get(module, ()) for module, attribute in places):
                 raise ValueError(f"the parameter {name!r} is gated already: detach the gates that are attached to it")
         self._owners = {owner for owner, _ in self._flat()}
         for module, attribute in self._flat():
@@ -85,7 +84,7 @@ class Shadow:
         return _inert, ()
 
     def _flat(self) -> Iterable[tuple[nn.Module, str]]:
-        return (site for sites in self._sites.values() for site in sites)
+        return (site for places in self._sites.values() for site in places)
 
     def _before(self, module: nn.Module, _args: Any) -> None:
         if self._model is None:
@@ -96,7 +95,7 @@ class Shadow:
             raise RuntimeError("torch.compile would freeze the gates' choices: call gated models uncompiled")
         if self._depth == 0:
             # From _parameters, as another tensor may stand before them.
-            weights = {name: _own(*sites[0]) for name, sites in self._sites.items()}
+            weights = {name: _own(*places[0]) for name, places in self._sites.items()}
             for name, tensor in self._gated(weights).items():
                 for owner, attribute in self._sites[name]:
                     owner.__dict__[attribute] = tensor
@@ -129,16 +128,6 @@ def _own(module: nn.Module, attribute: str) -> nn.Parameter:
     parameter = module._parameters[attribute]
     assert parameter is not None, "a gated parameter was taken out of its module"
     return parameter
-
-
-def _sites(model: nn.Module, names: Iterable[str]) -> Sites:
-    """All modules that own a parameter, and under which attribute, for each of the names."""
-    own = dict(model.named_parameters(remove_duplicate=False))
-    found: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for attribute, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            found.setdefault(id(parameter), []).append((module, attribute))
-    return {name: found[id(own[name])] for name in names}
 
 
 def _refuse(model: nn.Module) -> None:

@@ -17,6 +17,7 @@ from graphprune.data.evaluation import evaluate
 from graphprune.graphs import PruneEdges, Stage, check_removal
 from graphprune.graphs.counting import original_units
 from graphprune.masks import Cubic, MaskSet, Targets
+from graphprune.methods.described import described
 from graphprune.methods.edge_gates import REMOVING, above_zero
 from graphprune.methods.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
 from graphprune.methods.gicp.training import GradualGates, Removal, Weights
@@ -257,7 +258,7 @@ class GICP(Method):
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
         config = getattr(self.predictor, "config", None)
-        made = config() if callable(config) else repr(self.predictor)
+        made = config() if callable(config) else described(self.predictor)
         settings = super().settings() | {"predictor": made, "densities": ", ".join(map(str, self.densities))}
         if not self.layer_floor and self.layer_floor is not None:  # as tickets from before there was a choice
             del settings["layer_floor"]
