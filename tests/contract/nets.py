@@ -32,8 +32,17 @@ class UserNet(nn.Module):
         return self.head(global_add_pool(self.norm2(x).relu(), data.batch))
 
 
+class ScaledNet(UserNet):
+    """The same, which scales its input."""
+
+    def forward(self, data) -> Tensor:
+        data = data.clone()
+        data.x.mul_(0.5).clamp_(-2, 2)
+        return super().forward(data)
+
+
 class InPlaceNet(UserNet):
-    """The same, which writes its input as many networks do."""
+    """The same function, which writes its input as many networks do."""
 
     def forward(self, data) -> Tensor:
         data.x.mul_(0.5).clamp_(-2, 2)
@@ -105,4 +114,8 @@ OTHERS = {
     "gat": Network(graph_data, lambda data: gp.models.GAT.for_data(data, hidden=8, layers=2)),
     "mlp": Network(image_data, lambda data: gp.models.LeNet300.for_data(data, hidden=24)),
 }
-IN_PLACE = Network(graph_data, lambda data: InPlaceNet(data.features, data.num_outputs))
+# The same function of a graph, written in two ways.
+WRITERS = {
+    "scaled": Network(graph_data, lambda data: ScaledNet(data.features, data.num_outputs)),
+    "in-place": Network(graph_data, lambda data: InPlaceNet(data.features, data.num_outputs)),
+}

@@ -14,11 +14,11 @@ import graphprune as gp
 from graphprune.methods import FitJob, FitResult, Method
 from graphprune.train import Fit
 from tests.contract.methods import KINDS, Case, instance, options, protocols, units
-from tests.contract.nets import IN_PLACE, NETWORKS, OTHERS, Network
+from tests.contract.nets import NETWORKS, OTHERS, WRITERS, Network
 from tests.contract.snapshots import snapshot
 
 EPOCHS, BATCH = 2, 12  # of 24 graphs or images: four steps
-EVERY: Mapping[str, Network] = {**NETWORKS, **OTHERS, "in-place": IN_PLACE}
+EVERY: Mapping[str, Network] = {**NETWORKS, **OTHERS, **WRITERS}
 
 CASES = [
     Case(name, protocol, unit, network)
