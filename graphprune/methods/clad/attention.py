@@ -116,18 +116,19 @@ class Distillation:
 
     def __init__(self, student: nn.Module, teacher: nn.Module, stages: Sequence[str], weight: float) -> None:
         self._teacher, self.weight = teacher.eval().requires_grad_(False), weight
+        self._given: Any = None
         self._mine, self._theirs = Taps(student, stages), Taps(teacher, stages)
 
     def loss(self, given: Any) -> Tensor:
         """The weighed loss behind a forward pass of the student.
 
         Args:
-            given: what the student was called with.
+            given: what the student was called with, as it was then: a network may work in place.
         """
         mine = self._mine.taken()
         device = next(iter(mine.values())).device
         with torch.no_grad():
-            self._teacher.to(device)(given)
+            self._teacher.to(device)(given.clone())
         theirs = self._theirs.taken()
         terms = [
             functional.mse_loss(attention_map(mine[name], given), attention_map(theirs[name], given)) for name in mine
@@ -136,16 +137,21 @@ class Distillation:
 
     def follow(self, student: nn.Module) -> None:
         """Add the loss to whatever a training loop makes of the student's outputs, in each step."""
+        student.register_forward_pre_hook(self._before)
         student.register_forward_hook(self._behind)
 
-    def _behind(self, student: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    def _before(self, student: nn.Module, args: tuple[Any, ...]) -> None:
+        self._given = args[0].clone() if student.training and torch.is_grad_enabled() else None
+
+    def _behind(self, student: nn.Module, _args: tuple[Any, ...], out: Tensor) -> Tensor:
+        given, self._given = self._given, None
         if not (student.training and out.requires_grad):
             self._mine.taken()
             return out
         kind = out.device.type
         if torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16:
             raise RuntimeError("distillation cannot follow a scaled loss, as float16 needs it: use bfloat16")
-        return _Added.apply(out, self.loss(args[0]))  # type: ignore[no-any-return, no-untyped-call]
+        return _Added.apply(out, self.loss(given))  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Added(torch.autograd.Function):

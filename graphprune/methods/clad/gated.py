@@ -166,10 +166,11 @@ def learn(
             batch = train.batch(step).to(device)
             gates = open_gates(channels, criterion(), lessons.floor)
             macs = channels.macs(gates)
+            given = None if distillation is None else _given(batch).clone()  # a network may work in place
             gated.gates = gates * (1 - LEAK) + LEAK
             cost = loss(gated, batch) + lessons.weight * (macs - lessons.target).abs()
             if distillation is not None:
-                cost = cost + distillation.loss(_given(batch))
+                cost = cost + distillation.loss(given)
             optimizer.zero_grad()
             cost.backward()
             optimizer.step()
