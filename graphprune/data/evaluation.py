@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 
 from graphprune.data.base import LabelledData, Samples
 from graphprune.data.images import ImageBatch
+from graphprune.masks.copies import without_caches
 
 S = TypeVar("S", bound=Samples)
 
@@ -25,7 +26,7 @@ def predict(model: nn.Module, samples: Samples, batch_size: int = 512) -> Tensor
 
     Args:
         model: ``model(batch)`` of graphs or ``model(x)`` of images gives shape ``(B, outputs)``; its modes are given
-            back to it.
+            back to it, and so is what its convolutions have cached of a graph, which is not read here.
         samples: graphs or images of one split.
         batch_size: graphs or images a batch; bounds the memory, and changes a result by rounding only.
 
@@ -36,7 +37,8 @@ def predict(model: nn.Module, samples: Samples, batch_size: int = 512) -> Tensor
     device = next((parameter.device for parameter in model.parameters()), samples.device)
     model.eval()
     try:
-        return torch.cat([outputs(model, batch.to(device)) for batch in samples.loader(batch_size)]).cpu()
+        with without_caches(model):
+            return torch.cat([outputs(model, batch.to(device)) for batch in samples.loader(batch_size)]).cpu()
     finally:
         for module, training in modes:
             module.training = training

@@ -6,7 +6,7 @@ import copy
 import inspect
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
@@ -64,9 +64,30 @@ def forget_caches_(model: nn.Module) -> None:
 def uncached_(model: nn.Module) -> None:
     """Have all convolutions compute anew for every graph, as with ``cached=False``."""
     forget_caches_(model)
-    for module in model.modules():
-        if getattr(module, "cached", None) is True and any(name.startswith(_CACHED) for name in vars(module)):
-            module.cached = False  # type: ignore[assignment]
+    for module in _caching(model):
+        module.cached = False  # type: ignore[assignment]
+
+
+@contextmanager
+def without_caches(model: nn.Module) -> Iterator[None]:
+    """Inside all convolutions compute anew for every graph; behind it they have the caches that they had."""
+    caching, caches = _caching(model), _caches(model)
+    uncached_(model)
+    try:
+        yield
+    finally:
+        for module in caching:
+            module.cached = True  # type: ignore[assignment]
+        for module, attribute, value in caches:
+            setattr(module, attribute, value)
+
+
+def _caching(model: nn.Module) -> list[nn.Module]:
+    return [
+        module
+        for module in model.modules()
+        if getattr(module, "cached", None) is True and any(name.startswith(_CACHED) for name in vars(module))
+    ]
 
 
 def _caches(model: nn.Module) -> list[tuple[nn.Module, str, object]]:

@@ -181,6 +181,17 @@ def test_convolutions_that_have_cached_the_full_graph_see_the_pruned_one(conv: s
         assert [row["loss"] for row in plain.history] == pytest.approx([row["loss"] for row in once_cached.history])
 
 
+def test_an_evaluation_neither_reads_nor_leaves_a_cache() -> None:
+    data = one_graph()
+    few = data.test.keep_edges(torch.arange(data.test.num_edges) % 2 == 0)
+    net = NodeNet(CONVS["GCNConv"], True).eval()
+    plain = copy.deepcopy(net)
+    net(data.train.batch([0]))
+    cached = net.conv._cached_edge_index
+    assert torch.equal(gp.train.predict(net, few), plain(few.batch([0])))
+    assert net.conv.cached and net.conv._cached_edge_index is cached
+
+
 def test_a_network_that_keeps_something_of_its_first_graph_is_refused() -> None:
     class Keeps(NodeNet):
         near: Tensor | None = None
