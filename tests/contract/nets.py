@@ -76,12 +76,14 @@ class Network:
         make: makes the network for it.
         together: weights that a sum adds up, which have their channels in common.
         heads: weights whose outputs leave the network.
+        protected: parameters of two dimensions that are no weights.
     """
 
     data: Callable[[], GraphData | ImageData]
     make: Callable[[GraphData | ImageData], nn.Module]
     together: tuple[tuple[str, ...], ...] = ()
     heads: tuple[str, ...] = ("head.weight",)
+    protected: tuple[str, ...] = ()
 
     @property
     def edges(self) -> bool:
@@ -111,7 +113,11 @@ NETWORKS = {
 OTHERS = {
     "gcn": Network(graph_data, lambda data: gp.models.GCN.for_data(data, hidden=8, layers=2)),
     "sage": Network(graph_data, lambda data: gp.models.SAGE.for_data(data, hidden=8, layers=2)),
-    "gat": Network(graph_data, lambda data: gp.models.GAT.for_data(data, hidden=8, layers=2)),
+    "gat": Network(
+        graph_data,
+        lambda data: gp.models.GAT.for_data(data, hidden=8, layers=2),
+        protected=("convs.0.att_src", "convs.0.att_dst", "convs.1.att_src", "convs.1.att_dst"),
+    ),
     "mlp": Network(image_data, lambda data: gp.models.LeNet300.for_data(data, hidden=24)),
 }
 # The same function of a graph, written in two ways.

@@ -26,7 +26,7 @@ CASES = [
     for name, kind in KINDS.items()
     for protocol in protocols(kind)
     for unit in units(kind)
-    if network in NETWORKS or (protocol == "clean" and unit != "channel")
+    if network in NETWORKS or (protocol == "clean" and unit in (None, "weight"))
 ]
 
 

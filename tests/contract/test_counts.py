@@ -53,7 +53,8 @@ def test_weights(ran: Ran) -> None:
             kept, total = counting.weight_units(ticket.masks, ran.case.unit, ran.network.together)
             asked = counting.asked_weights(ran.method, ticket, total)
             assert asked in (None, kept)
-            assert {name for name, value in own.items() if value.dim() > 1} <= {*ticket.masks, *ran.network.heads}
+            weights = {name for name, value in own.items() if value.dim() > 1}
+            assert weights - {*ran.network.heads, *ran.network.protected} <= {*ticket.masks}
 
 
 def test_the_metrics_are_those_of_the_built_network_on_the_pruned_graphs(ran: Ran) -> None:
