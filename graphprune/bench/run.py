@@ -168,7 +168,7 @@ def circumstances(built: Built) -> dict[str, Any]:
 
 def weights(built: Built) -> str:
     """Which of the model's parameters can be pruned, and why the others are protected."""
-    found = built.method.selector(built.model)
+    found = built.method.selector(built.method.prepared(built.model, built.data))
     size = {name: math.prod(shape) for name, shape in found.shapes.items()}
     protected: dict[str, int] = {}
     for name, reason in found.protected.items():

@@ -13,7 +13,6 @@ from graphprune.compaction.kernels import choose_kernels_
 from graphprune.compaction.record import recorded
 from graphprune.compaction.shrink import fold_norms_, plan_of, shrink_
 from graphprune.compaction.tape import Tape
-from graphprune.masks.passes import forget_passes_
 
 Kernels = Literal["dense", "measured"]
 
@@ -66,7 +65,6 @@ class _Changed(RuntimeError):
 
 def _compacted(model: nn.Module, arguments: tuple[Any, ...], atol: float, kernels: Kernels, caution: int) -> nn.Module:
     whole, small = uncached(model), uncached(model)
-    forget_passes_(small)
     tape, output = recorded(whole, arguments, caution)
     expected = run(whole, arguments)
     if not expected:

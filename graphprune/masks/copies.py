@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from graphprune.masks.passes import forget_passes_
+
 M = TypeVar("M", bound=nn.Module)
 
 _CACHED = "_cached"  # how torch_geometric's convolutions name what they keep of their first graph
@@ -24,7 +26,8 @@ def independent_copy(model: M) -> M:
 
     Python copies functions and weak references by reference: a ``forward`` that was replaced on the instance, or
     anything else that holds on to the original in a closure, a global or a weak reference, would go on computing with
-    the original's weights. What convolutions have cached of a graph (``cached=True``) is forgotten.
+    the original's weights. What convolutions have cached of a graph (``cached=True``) is forgotten, and hooks of masks
+    that are attached to the original stay behind.
 
     Args:
         model: left as it is.
@@ -52,6 +55,7 @@ def independent_copy(model: M) -> M:
                     "function, a weak reference or an object that copies as itself: hand it over in forward, or make "
                     "it a submodule"
                 )
+    forget_passes_(made)
     return made
 
 
