@@ -14,6 +14,7 @@ from graphprune.data.images import ImageBatch
 from graphprune.graphs import check_forgets
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.heads import heads_of, keep_heads_, read_by
+from graphprune.masks.recompute import once
 
 _EXAMPLES = 8  # samples with which the network runs once
 
@@ -59,7 +60,7 @@ def _output(model: nn.Module, data: LabelledData[Any]) -> Any:
         for name in ("x", "edge_attr"):
             if isinstance(values := batch.get(name), Tensor) and values.is_floating_point():
                 batch[name] = _followed(values)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad(), once(model, ()):
         return outputs(model, batch)
 
 

@@ -118,7 +118,7 @@ class Sensitivity:
         torch.manual_seed(self._seed)
         model = _Tempered(self._model, temperature)
         for batch, share in self._batches:
-            yield share, self._loss(model, batch)
+            yield share, self._loss(model, _copied(batch))  # read twice for a Hessian product
 
 
 class Flow:
@@ -155,7 +155,7 @@ class Flow:
             for name, weight in weights.items():
                 weight.masked_fill_(~masks[name].to(weight.device), 0)
         with recompute.once(self._model, ()):
-            flow = self._model(self._input).sum()
+            flow = self._model(self._input.clone()).sum()
         grads = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
         scores = {name: grad * weights[name].detach() for name, grad in zip(weights, grads, strict=True)}
         if flow == 0:
@@ -212,6 +212,11 @@ def _known(labels: Tensor) -> int:
 
 def _to(batch: Any, device: torch.device) -> Any:
     return tuple(part.to(device) for part in batch) if _is_pair(batch) else batch.to(device)
+
+
+def _copied(batch: Any) -> Any:
+    """A batch of its own, for a network that works in place."""
+    return tuple(part.clone() for part in batch) if _is_pair(batch) else batch.clone()
 
 
 def _ones(batch: Any) -> Any:

@@ -125,7 +125,7 @@ TAKEN = {
     "imp": {"rounds", "weight_rate", "layer_floor"},
     "icpg": {"rounds", "edge_rate", "weight_rate", "layer_floor"},
     "random": {"rounds", "edge_rate", "weight_rate", "layer_floor"},
-    "snip": {"density"},
+    "snip": {"density", "layer_floor"},
 }
 
 

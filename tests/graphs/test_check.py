@@ -184,7 +184,7 @@ def test_gates_that_only_decide_get_no_gradient_and_are_refused():
 
 
 def test_gradients_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match="gradients that are not finite from Rooted"):
+    with pytest.raises(RuntimeError, match=r"model \(Rooted\): the gradient of its gates is not finite"):
         check_removal(Rooted(), BATCH)
 
 

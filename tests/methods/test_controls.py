@@ -101,7 +101,9 @@ def pruning(name: str, edge_rate: float, protocol: str) -> IterativeMethod:
 def test_random_and_classic_controls_remove_what_their_protocol_says(
     name: str, edge_rate: float, protocol: str, mutag: GraphData
 ) -> None:
-    *_, ticket = pruning(name, edge_rate, protocol).rounds(network(mutag), mutag, plain_fit(1))
+    method = pruning(name, edge_rate, protocol)
+    *_, ticket = method.rounds(network(mutag), mutag, plain_fit(1))
+    mutag = method.protocol.splits(mutag)
     by_arcs = protocol in ("paper", "arcs")
     for split in ("train", "val", "test"):
         before, behind = arcs(ticket, mutag, split)
