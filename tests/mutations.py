@@ -127,10 +127,10 @@ FAULTS = {
         "tests/ticket/test_round_trip.py",
         "test_files.py",
     ),
-    "dropout of a resumed run": Fault(
-        "methods/fit.py",
-        "return derive_seed(base, self.round, self.phase)",
-        "return derive_seed(base, len(self._runs), self.phase)",
+    "a resumed run that goes on from other weights": Fault(
+        "methods/method.py",
+        "last=dict(after.last)",
+        "last=dict(after.trained)",
         "tests/methods/test_rounds.py",
         "test_resume.py",
     ),
