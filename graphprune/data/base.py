@@ -210,8 +210,10 @@ class GraphData(LabelledData[PackedGraphs]):
     def with_splits(
         self, *, train: PackedGraphs | None = None, val: PackedGraphs | None = None, test: PackedGraphs | None = None
     ) -> Self:
-        """A copy with other graphs in the splits that are named; splits of one's own are not held out of each other."""
-        return replace(super().with_splits(train=train, val=val, test=test), held_out=())
+        """A copy with other graphs in the splits that are named; with other numbers of graphs none is held out."""
+        made = super().with_splits(train=train, val=val, test=test)
+        same = len(made.train) == len(self.train) and len(made.val) == len(self.val)
+        return made if same else replace(made, held_out=())
 
     def without_val(self) -> Self:
         """The data as a protocol has them that validates on the test graphs: those that were held out train again.

@@ -74,7 +74,13 @@ def together(train: PackedGraphs, val: PackedGraphs, places: Sequence[int]) -> P
         train: what is left of the training graphs.
         val: the graphs that were held out.
         places: where they stood, one number a graph of ``val``, rising.
+
+    Raises:
+        ValueError: an attribute that only one of both has.
     """
+    for level in ("node", "edge", "graph", "objects"):
+        if odd := sorted(getattr(train, level).keys() ^ getattr(val, level).keys()):
+            raise ValueError(f"{odd[0]!r} is not in all of the training and validation graphs, which train together")
     held = torch.zeros(len(train) + len(val), dtype=torch.bool)
     held[list(places)] = True
     order = torch.empty(len(held), dtype=torch.int64)
@@ -86,6 +92,7 @@ def together(train: PackedGraphs, val: PackedGraphs, places: Sequence[int]) -> P
         node={name: torch.cat([values, val.node[name]]) for name, values in train.node.items()},
         edge={name: torch.cat([values, val.edge[name]]) for name, values in train.edge.items()},
         graph={name: torch.cat([values, val.graph[name]]) for name, values in train.graph.items()},
+        objects={name: [*values, *val.objects[name]] for name, values in train.objects.items()},
     )
     return both.select(order)
 

@@ -42,9 +42,10 @@ def entries(value: Any, dim: int) -> int | None:
 def arc_attributes(data: Data) -> dict[str, int]:
     """The attributes of a graph, or of a batch, with an entry an arc, and the dimension along which these lie.
 
-    As PyG's ``is_edge_attr`` has it: as many entries along ``__cat_dim__`` as there are arcs; where there are as many
-    nodes, or a single arc, "edge" in the name. In a batch each of its graphs has to have as many. What goes with an
-    index of its own, as ``edge_label`` with ``edge_label_index``, does not belong to the arcs.
+    They have as many entries along ``__cat_dim__`` as there are arcs, in each graph of a batch, and "edge" in the name.
+    (PyG's ``is_edge_attr`` goes by sizes where these differ from the number of nodes: a vector of the whole graph is
+    then cut in one graph and left in the next.) What goes with an index of its own, as ``edge_label`` with
+    ``edge_label_index``, and such an index itself do not belong to the arcs.
 
     Args:
         data: with ``edge_index``.
@@ -79,43 +80,46 @@ def _parts(data: Data) -> dict[str, Tensor] | None:
 
 
 def _entry_an_arc(data: Data, name: str, value: Any, dim: int, parts: dict[str, Tensor] | None) -> bool:
-    edge_index, nodes = arcs_of(data), None
-    if parts is not None and name in parts and isinstance(parts[name], Tensor):
-        arcs = parts["edge_index"].diff()
-        if isinstance(value, Tensor):
-            own = parts[name].diff()
-        else:  # as many values as graphs
-            sizes = [entries(of_graph, dim) for of_graph in value]
-            own = torch.tensor([-1 if size is None else size for size in sizes])
-        nodes = data.ptr.diff() if data.get("ptr") is not None else None
-    else:
-        arcs, size = torch.tensor([edge_index.size(1)]), entries(value, dim)
-        own = torch.tensor([-1 if size is None else size])
-    if not torch.equal(own.cpu(), arcs.cpu()):
-        return False
-    if of_edges(name) or bool((arcs <= 1).all()):
-        return of_edges(name)
-    if nodes is None:
-        nodes = torch.tensor([int(data.num_nodes or 0)])
-    if torch.equal(arcs.cpu(), nodes.cpu()):
-        return False
-    if name == "y":
+    """Whether an attribute has an entry an arc, in each graph of a batch, and "edge" in its name.
+
+    Raises:
+        ValueError: as many entries under another name, and not as many as there are nodes; ``y`` is the graph's.
+    """
+    own, arcs, nodes = _sizes(data, name, value, dim, parts)
+    if own != arcs or of_edges(name):
+        return own == arcs
+    if name != "y" and any(count > 1 for count in arcs) and arcs != nodes:
         raise ValueError(
-            f"y has as many entries as the graph has arcs ({int(arcs.sum())}): labels of the graph need the shape "
-            "(1, ...), those of arcs another name, with 'edge' in it"
+            f"{name!r} has as many entries as there are arcs ({sum(arcs)}), which are cut with these only if its name "
+            "says so: rename it with 'edge' in it, or give a vector of the whole graph the shape (1, ...)"
         )
-    return True
+    return False
+
+
+def _sizes(
+    data: Data, name: str, value: Any, dim: int, parts: dict[str, Tensor] | None
+) -> tuple[list[int | None], list[int], list[int]]:
+    """Entries of an attribute, arcs and nodes: of each graph of a batch, or of the one that there is."""
+    starts = None if parts is None else parts.get(name)
+    if parts is None or not isinstance(starts, Tensor):
+        return [entries(value, dim)], [arcs_of(data).size(1)], [int(data.num_nodes or 0)]
+    arcs: list[int] = parts["edge_index"].diff().tolist()
+    # What is no tensor comes as a list of as many values as graphs.
+    own = starts.diff().tolist() if isinstance(value, Tensor) else [entries(of_graph, dim) for of_graph in value]
+    return own, arcs, [] if data.get("ptr") is None else data.ptr.diff().tolist()
 
 
 def goes_elsewhere(data: Data, name: str) -> bool:
     """Whether an attribute goes with an index of its own: ``edge_label`` with ``edge_label_index``, and that itself."""
+    if name != "edge_index" and "index" in name and getattr(data[name], "ndim", 0) > 1:
+        return True
     for index in data.keys():  # noqa: SIM118 (Data is no dict)
         stem = index.removesuffix("_index")
         if stem == index or index == "edge_index" or not (name == stem or name.startswith(f"{stem}_")):
             continue
         pairs = data[index]
         if index == name:
-            return not of_edges(name) or getattr(pairs, "ndim", 0) > 1
+            return not of_edges(name)
         dims = data.__cat_dim__(name, data[name]), data.__cat_dim__(index, pairs)
         if all(isinstance(dim, int) for dim in dims) and entries(data[name], dims[0]) == entries(pairs, dims[1]):
             return True

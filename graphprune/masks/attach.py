@@ -92,8 +92,7 @@ class Handle:
                 names them.
         """
         self._check_owners()
-        if not (self._attached and self._passes.ever):
-            self._refuse(came_back(self._masks, self._parameters))
+        self._refuse(self._back(self._passes.ever if self._attached else ()))
         if self._attached:
             self._project()
 
@@ -147,21 +146,24 @@ class Handle:
         self._check_owners()
         if optimizer is self._stepping[-1]:
             self._in_step = True
-            self._came_back = {} if self._passes.seen else came_back(self._masks, self._parameters)
+            self._came_back = self._back(self._passes.seen)
 
     def _behind(self, optimizer: Optimizer, *_: Any) -> None:
         # A step that calls its parent's ends twice.
         if optimizer is self._stepping[-1] and self._in_step:
             self._in_step = False
-            if not self._passes.seen:  # not even one in a closure
-                self._refuse(self._came_back)
-                if len(self._stepping) > 1:
-                    raise RuntimeError(
-                        f"{self._kind} writes weights between its steps, but no forward pass of the model is seen, in "
-                        f"which they could be pruned: {_UNSEEN}"
-                    )
-            self._passes.seen = False
+            seen, self._passes.seen = self._passes.seen, set()
+            self._refuse({name: back for name, back in self._came_back.items() if name not in seen})  # nor in a closure
+            if len(self._stepping) > 1 and (around := sorted(self._bits.keys() - seen)):
+                raise RuntimeError(
+                    f"{self._kind} writes weights between its steps, but no forward pass is seen of the modules that "
+                    f"own {around}, in which they could be pruned: {_UNSEEN}"
+                )
         self._project()
+
+    def _back(self, seen: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Pruned weights that are not zero, and ahead of which no forward pass was seen."""
+        return came_back({name: mask for name, mask in self._masks.items() if name not in set(seen)}, self._parameters)
 
     def _refuse(self, back: Mapping[str, tuple[int, int]]) -> None:
         if back:

@@ -17,6 +17,7 @@ from graphprune.masks.passes import forget_passes_
 
 M = TypeVar("M", bound=nn.Module)
 
+_LEAD = "hand it over in forward, or make it a submodule"
 _CACHED = "_cached"  # how torch_geometric's convolutions name what they keep of their first graph
 _PLAIN = (str, bytes, int, float, complex, type(None), type, ModuleType, Tensor)
 
@@ -38,7 +39,8 @@ def independent_copy(model: M) -> M:
     """
     for name, module in model.named_modules():
         forward = vars(module).get("forward")
-        if forward is not None and not isinstance(forward, MethodType):
+        compiled = type(module).__name__ == "OptimizedModule"  # whose own forward is made anew in a copy
+        if forward is not None and not compiled and not isinstance(forward, MethodType):
             raise ValueError(
                 f"{_called(name, module)} has a forward that was replaced on the instance, of which a copy would run "
                 "the original's weights: make it a method of a class, or a module around the old one"
@@ -52,8 +54,8 @@ def independent_copy(model: M) -> M:
             if found is not None:
                 raise ValueError(
                     f"{_called(name, module)} keeps {found or 'the model itself'} of the model in {attribute!r}, in a "
-                    "function, a weak reference or an object that copies as itself: hand it over in forward, or make "
-                    "it a submodule"
+                    "function, a weak reference or an object that copies as itself: "
+                    + ("remove the hook" if attribute.endswith("_hooks") else _LEAD)
                 )
     forget_passes_(made)
     return made
@@ -87,11 +89,13 @@ def without_caches(model: nn.Module) -> Iterator[None]:
 
 
 def _caching(model: nn.Module) -> list[nn.Module]:
-    return [
-        module
-        for module in model.modules()
-        if getattr(module, "cached", None) is True and any(name.startswith(_CACHED) for name in vars(module))
-    ]
+    return [module for module in model.modules() if _caches_graphs(module) and bool(module.cached)]
+
+
+def _caches_graphs(module: nn.Module) -> bool:
+    """Whether this is a convolution of torch_geometric, or of its kind, that can keep what it made of a graph."""
+    pyg = any(cls.__module__.startswith("torch_geometric.") for cls in type(module).__mro__)
+    return pyg and hasattr(module, "cached")
 
 
 def _caches(model: nn.Module) -> list[tuple[nn.Module, str, object]]:
@@ -99,8 +103,9 @@ def _caches(model: nn.Module) -> list[tuple[nn.Module, str, object]]:
     return [
         (module, attribute, value)
         for module in model.modules()
+        if _caches_graphs(module)
         for attribute, value in vars(module).items()
-        if attribute.startswith(_CACHED) and not isinstance(value, bool | int | float | str | None)
+        if attribute.startswith(_CACHED) and value is not None
     ]
 
 

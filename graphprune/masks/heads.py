@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-HEADS = "head_parameters"
+HEADS = "_graphprune_heads"
 """Attribute of a module: the own names of its parameters that are heads."""
+
+_SCALING = ("Mul", "Div")  # by numbers, perhaps: their inputs may be a weight and a constant
 
 
 def heads(output: Any, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -73,7 +75,8 @@ def _readers(starts: list[Any]) -> dict[Any, list[Any]]:
 def _uses(node: Any, readers: Mapping[Any, list[Any]]) -> Iterator[Any]:
     """Where a parameter meets something else: behind transpositions, casts and all else that only it goes through."""
     for reader in readers[node]:
-        if len(list(_inputs(reader))) == 1 and readers[reader]:
+        alone = len(reader.next_functions) == 1 or reader.name().startswith(_SCALING)
+        if alone and len(list(_inputs(reader))) == 1 and readers[reader]:
             yield from _uses(reader, readers)
         else:
             yield reader

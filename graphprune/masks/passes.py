@@ -21,13 +21,14 @@ class Passes:
     traced into its graph; of a model that was compiled and run earlier, passes go unseen.
 
     Attributes:
-        seen: whether a pass was seen since this was last set to False.
-        ever: whether one was seen at all.
+        seen: names of the parameters ahead of which a pass was seen since this was last emptied.
+        ever: those ahead of which one was seen at all.
     """
 
     def __init__(self, model: nn.Module, sites: Sites, before: Callable[[Iterable[str]], None]) -> None:
         self.before = before
-        self.seen = self.ever = False
+        self.seen: set[str] = set()
+        self.ever: set[str] = set()
         owned: dict[nn.Module, list[str]] = {}
         for name, places in sites.items():
             for owner, _ in places:
@@ -55,7 +56,8 @@ class Hook:
         """Before a forward pass."""
         # nn.DataParallel runs replicas, which have weights of their own.
         if self._passes is not None and module is self._module and not _recorded():
-            self._passes.seen = self._passes.ever = True
+            self._passes.seen.update(self._names)
+            self._passes.ever.update(self._names)
             # Whoever counts operations counts those of the model alone.
             with _disable_current_modes() if _watched() else nullcontext():
                 self._passes.before(self._names)

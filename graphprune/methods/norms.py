@@ -16,8 +16,6 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from graphprune.data.base import Samples
 from graphprune.masks.copies import forget_caches_
 
-_WORDS = ("mean", "var", "std", "running", "moving")  # in the names of buffers that hold statistics
-
 
 def alike(samples: Samples, most: int) -> list[Tensor]:
     """Numbers of all samples in as few parts of at most ``most`` as will do.
@@ -98,14 +96,10 @@ def recalibrate_(model: nn.Module, batches: Iterable[Any], frozen: Collection[st
 
 
 def _statistics(module: nn.Module) -> dict[str, Tensor]:
-    """The running statistics that a module has of its own."""
+    """What may be running statistics of a module's own: its buffers of real numbers, whatever they are called."""
     if type(module).__module__.startswith("torch.nn.utils."):  # spectral norm's vectors are no statistics of data
         return {}
-    return {
-        name: value
-        for name, value in module.named_buffers(recurse=False)
-        if value.is_floating_point() and any(word in name for word in _WORDS)
-    }
+    return {name: value for name, value in module.named_buffers(recurse=False) if value.is_floating_point()}
 
 
 def _counts(module: nn.Module) -> bool:

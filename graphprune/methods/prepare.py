@@ -6,11 +6,10 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from graphprune.data.base import GraphData, LabelledData
 from graphprune.data.evaluation import outputs
-from graphprune.data.images import ImageBatch
 from graphprune.graphs import check_forgets
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.heads import heads_of, keep_heads_, read_by
@@ -42,31 +41,28 @@ def prepared(model: nn.Module, data: LabelledData[Any], *, prune_heads: bool) ->
             "train these: let forward reach its weights through self only"
         )
     if isinstance(data, GraphData):
-        check_forgets(copy.deepcopy(made).eval(), _few(data))
+        check_forgets(made, _few(data))
     if not prune_heads:
-        keep_heads_(made, heads_of(trial, output))
+        found = heads_of(trial, output)
+        if not found:
+            raise ValueError(
+                f"no weight of {type(model).__name__} is seen to give its output, and such weights are kept (does its "
+                "forward run without gradients in eval() mode?): protect= them by name, and say prune_heads=True"
+            )
+        keep_heads_(made, found)
     return made
 
 
 def _output(model: nn.Module, data: LabelledData[Any]) -> Any:
-    """What a network makes of a few samples, with gradients of all that it computes with."""
-    model.eval().requires_grad_(True)
+    """What a network makes of a few samples, with gradients of all weights that it computes with."""
     device = next((parameter.device for parameter in model.parameters()), data.train.device)
-    batch = _few(data).to(device)
-    # Features too: where a weight meets them is then seen.
-    if isinstance(batch, ImageBatch):
-        batch = batch._replace(x=_followed(batch.x))
-    else:
-        for name in ("x", "edge_attr"):
-            if isinstance(values := batch.get(name), Tensor) and values.is_floating_point():
-                batch[name] = _followed(values)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad(), once(model, ()):
-        return outputs(model, batch)
+    for parameter in model.parameters():  # frozen heads are heads, too
+        if parameter.is_floating_point() and parameter.dim() > 1:
+            parameter.requires_grad_()
+    forked = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+    with forked, torch.enable_grad(), once(model, ()), torch.compiler.set_stance("force_eager"):
+        return outputs(model.eval(), _few(data).to(device))
 
 
 def _few(data: LabelledData[Any]) -> Any:
     return data.train.batch(range(min(_EXAMPLES, len(data.train))))
-
-
-def _followed(values: Tensor) -> Tensor:
-    return values.clone().requires_grad_().clone()  # no leaf, so that the network may work in place

@@ -35,10 +35,10 @@ def same(ours, theirs):
 # ---------------------------------------------------------------------- names and numbers
 
 KINDS = {
-    "bond": torch.arange(12),
+    "edge_bond": torch.arange(12),
     "edge_attr": torch.randn(12, 2),
     "edge_names": [f"bond {number}" for number in range(12)],
-    "kinds": tuple(range(12)),
+    "edge_kinds": tuple(range(12)),
     "edge_vectors": torch.randn(12, 3, 2),
     "e_id": torch.arange(12),
 }
@@ -49,10 +49,10 @@ def test_what_pyg_takes_for_attributes_of_edges_is_cut(keep):
     keep = torch.tensor(keep)
     whole = bonds(y=torch.tensor([1]), tags=list("abc"), note="twelve chars", **KINDS)
     theirs = whole.edge_subgraph(keep)
-    theirs.kinds = tuple(theirs.kinds)
+    theirs.edge_kinds = tuple(theirs.edge_kinds)
     same(drop_arcs(whole, keep), theirs)
     same(PrunedDataset([whole], EdgeMask(keep, torch.tensor([0, 12])))[0], theirs)
-    assert len(whole.edge_names) == len(whole.bond) == 12
+    assert len(whole.edge_names) == len(whole.edge_bond) == 12
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_what_pyg_takes_for_attributes_of_edges_is_cut(keep):
 def test_all_entries_go_with_their_arcs(prune):
     numbers = torch.arange(12)
     array = np.arange(24).reshape(12, 2)
-    less = prune(bonds(bond=numbers, edge_array=array, edge_names=numbers.tolist()))
-    left = less.bond.tolist()
+    less = prune(bonds(edge_bond=numbers, edge_array=array, edge_names=numbers.tolist()))
+    left = less.edge_bond.tolist()
     assert less.edge_index.tolist() == to_index([PATH[number] for number in left]).tolist()
     assert len(left) == 6
     assert less.edge_names == left
@@ -82,11 +82,24 @@ def test_names_decide_where_numbers_do_not():
     assert drop_arcs(none, torch.empty(0, dtype=torch.bool)).edge_attr.shape == (0, 3)
 
 
-def test_as_many_labels_as_arcs_are_whose():
-    with pytest.raises(ValueError, match=r"y has as many entries as the graph has arcs \(12\).*shape \(1, ...\)"):
-        HALF(bonds(y=torch.zeros(12)))
-    assert HALF(bonds(y=torch.zeros(1, 12))).y.shape == (1, 12)
-    assert HALF(bonds(y=torch.zeros(7))).y.shape == (7,)
+@pytest.mark.parametrize("value", [torch.arange(12), torch.ones(12, 2), np.arange(12), list(range(12))])
+def test_as_many_entries_as_arcs_under_another_name_are_refused(value):
+    for prune in (HALF, lambda graph: drop_arcs(Batch.from_data_list([graph, graph]), torch.arange(24) % 2 == 0)):
+        with pytest.raises(ValueError, match=r"'bond' has as many entries as there are arcs .*shape \(1, ...\)"):
+            prune(bonds(bond=value))
+    assert HALF(bonds(bond=torch.zeros(1, 12))).bond.shape == (1, 12)
+
+
+def test_labels_are_the_graphs_whatever_their_number():
+    for shape in ((12,), (1, 12), (7,)):
+        assert HALF(bonds(y=torch.zeros(shape))).y.shape == shape
+
+
+def test_a_second_set_of_arcs_is_left_alone_or_refused():
+    graph = bonds(edge_index2=to_index(PATH[::-1]))
+    assert HALF(graph).edge_index2.shape == (2, 12)
+    with pytest.raises(ValueError, match="edge_index2"):
+        PackedGraphs.of([graph, graph])
 
 
 def test_a_count_of_arcs_is_kept_up():
@@ -119,9 +132,9 @@ def test_a_packed_set_refuses_what_it_would_not_cut(name):
 def test_batches_that_torch_geometric_made():
     graphs = [random_graph(number, nodes=4 + number, edges=3 + 2 * number) for number in range(4)]
     for number, graph in enumerate(graphs):
-        graph.bond = torch.arange(graph.num_edges) + 100 * number
-        graph.edge_names = graph.bond.tolist()
-        graph.edge_array = graph.bond.numpy().copy()
+        graph.edge_bond = torch.arange(graph.num_edges) + 100 * number
+        graph.edge_names = graph.edge_bond.tolist()
+        graph.edge_array = graph.edge_bond.numpy().copy()
     batch = next(iter(DataLoader(graphs, batch_size=4, follow_batch=["edge_attr", "x"])))
     keep = torch.arange(batch.num_edges) % 3 == 1
     less, parts = drop_arcs(batch, keep), keep.split([graph.num_edges for graph in graphs])
@@ -304,7 +317,7 @@ class Counts(Data):
 @pytest.mark.parametrize("name", ["twin", "edge_twin"])
 def test_numbers_of_arcs_are_refused(name):
     graph = Counts(x=torch.ones(7, 1), edge_index=to_index(PATH), **{name: torch.arange(12) ^ 1})
-    with pytest.raises(ValueError, match=f"'{name}' numbers arcs"):
+    with pytest.raises(ValueError, match=f"'{name}' (numbers arcs|has as many entries as there are arcs)"):
         HALF(graph)
     with pytest.raises(ValueError, match=f"graph 1: '{name}' numbers arcs"):
         PackedGraphs.of([Counts(x=torch.ones(1, 1), edge_index=to_index([]), **{name: torch.empty(0)}), graph])

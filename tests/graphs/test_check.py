@@ -6,8 +6,10 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import (
     DenseGCNConv,
+    GATConv,
     GCNConv,
     GINConv,
+    GraphNorm,
     MessagePassing,
     MetaLayer,
     SAGEConv,
@@ -168,6 +170,67 @@ class Handed(Net):
         return self.lin(global_mean_pool((x + near).relu(), b.batch))
 
 
+class PerArc(Degrees):
+    """Gives a value an arc beside its logits."""
+
+    def forward(self, b):
+        h = self.conv(b.x, b.edge_index)
+        return self.lin(global_mean_pool(self.more(h, b), b.batch, b.num_graphs)), (
+            h[b.edge_index[0]] * h[b.edge_index[1]]
+        ).sum(-1)
+
+
+class ZeroHead(Degrees):
+    def extra(self):
+        nn.init.zeros_(self.lin.weight)
+        nn.init.zeros_(self.lin.bias)
+
+
+class ReZero(Degrees):
+    def extra(self):
+        self.scale = nn.Parameter(torch.zeros(()))
+
+    def more(self, x, b):
+        return x + self.scale * super().more(x, b)
+
+
+@pytest.mark.parametrize("net", [PerArc, ZeroHead, ReZero])
+def test_neither_values_of_arcs_nor_zeros_hide_a_leak(net):
+    with pytest.raises(ValueError, match=f"no removed edge in {net.__name__}"):
+        check_removal(net(), BATCH)
+
+
+def test_what_is_compared_is_no_rounding():
+    """Norms over nodes that are alike make much of the last bits."""
+
+    class Normed(Net):
+        def extra(self):
+            self.convs = nn.ModuleList([GATConv(4, 8), *(GATConv(8, 8) for _ in range(3))])
+            self.norms = nn.ModuleList(GraphNorm(8) for _ in range(4))
+
+        def forward(self, b):
+            x = torch.ones_like(b.x)
+            for conv, norm in zip(self.convs, self.norms, strict=True):
+                x = norm(conv(x, b.edge_index), b.batch).relu()
+            return self.lin(global_mean_pool(x, b.batch))
+
+    for seed in range(3):
+        torch.manual_seed(seed)
+        check_removal(Normed(), BATCH)
+
+
+class Single(Net):
+    """Makes single precision of its own, whatever it is given."""
+
+    def forward(self, b):
+        x = self.conv(b.x.float(), b.edge_index) + torch.zeros(b.num_nodes, 8, dtype=torch.float32)
+        return self.lin(global_mean_pool(x, b.batch))
+
+
+def test_networks_that_run_in_single_precision_only_are_compared_in_it():
+    check_removal(Single(), BATCH)
+
+
 def test_an_edge_gate_that_is_ignored_is_refused():
     with pytest.raises(ValueError, match="no removed edge in Ignored"):
         check_removal(Ignored(), BATCH)
@@ -178,9 +241,18 @@ def test_an_edge_gate_that_only_a_part_reads_is_refused_where_it_is_not_read():
         check_removal(Halved(), BATCH)
 
 
-def test_gates_that_only_decide_get_no_gradient_and_are_refused():
-    with pytest.raises(ValueError, match="get no gradient from Rounded"):
-        check_removal(Rounded(), BATCH)
+class RoundedOff(Net):
+    """Has gradients, all of them zero."""
+
+    def forward(self, b, edge_gate=None):
+        weight = None if edge_gate is None else edge_gate.round()
+        return self.lin(global_mean_pool(self.conv(b.x, b.edge_index, weight).relu(), b.batch))
+
+
+@pytest.mark.parametrize("net", [Rounded, RoundedOff])
+def test_gates_that_only_decide_get_no_gradient_and_are_refused(net):
+    with pytest.raises(ValueError, match=f"get no gradient from {net.__name__}"):
+        check_removal(net(), BATCH)
 
 
 def test_gradients_that_are_not_finite_are_refused():
@@ -245,8 +317,9 @@ def test_without_edges_there_is_nothing_to_check():
 
 
 def test_what_is_no_data_is_named():
-    with pytest.raises(TypeError, match="got list"):
-        check_removal(Net(), GRAPHS)
+    with pytest.raises(TypeError, match="got generator"):
+        check_removal(Net(), (graph for graph in GRAPHS))
+    check_removal(Net(), GRAPHS)
 
 
 def test_networks_that_draw_at_random_are_compared_on_the_same_draws():
@@ -273,6 +346,26 @@ def test_a_network_that_keeps_its_first_graph_is_refused():
     with pytest.raises(ValueError, match="Cache keeps something of the first graph"):
         check_forgets(Cache().eval(), BATCH)
     check_forgets(Scattered().eval(), BATCH)
+
+
+class Indexed(Cache):
+    """Keeps numbers of arcs, which fewer arcs do not have."""
+
+    def more(self, x, b):
+        if self.near is None:
+            self.near = torch.arange(b.num_edges)
+        return x + b.edge_index[0][self.near].sum()
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_what_is_kept_shows_behind_zeros_and_in_errors(hides):
+    net = Cache().eval()
+    if hides:
+        nn.init.zeros_(net.lin.weight)
+    with pytest.raises(ValueError, match="Cache keeps something of the first graph"):
+        check_forgets(net, BATCH)
+    with pytest.raises(ValueError, match=r"Indexed keeps something .* it then fails \(index"):
+        check_forgets(Indexed().eval(), BATCH)
 
 
 class InPlace(Net):

@@ -111,6 +111,21 @@ def test_harmless_helpers_are_copied():
     assert made.owner is made and made.encode.__self__ is made.first and seen
 
 
+def test_compiled_networks_are_copied():
+    net, x = Net(), torch.randn(5, 3)
+    made = independent_copy(torch.compile(net, backend="eager"))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.zero_()
+    assert not made(x).any() and net(x).any()
+
+
+def test_a_table_of_the_users_own_is_no_cache():
+    net = Net()
+    net._cached_table = torch.randn(3)
+    assert torch.equal(independent_copy(net)._cached_table, net._cached_table)
+
+
 class Uncopied(nn.Module):
     def __init__(self) -> None:
         super().__init__()

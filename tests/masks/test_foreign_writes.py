@@ -251,6 +251,31 @@ def test_weights_that_come_back_where_no_pass_is_seen_are_an_error_that_names_th
         sam.second_step()
 
 
+class Beside(nn.Module):
+    """Runs one of its layers, and uses the weight of the other around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enc, self.dec = nn.Linear(6, 5), nn.Linear(5, 6)
+
+    def loss(self, x: Tensor) -> Tensor:
+        return (nn.functional.linear(self.enc(x), self.dec.weight) - x).pow(2).mean()
+
+
+def test_a_pass_of_one_layer_is_none_of_another() -> None:
+    torch.manual_seed(0)
+    net, x = Beside(), torch.randn(8, 6)
+    optimizer = SAM(net.parameters(), lambda params: SGD(params, lr=0.1))
+    dense = MaskSet.dense(net)
+    masks = dense.tighten({name: torch.rand_like(net.get_parameter(name)) for name in dense}, 0.5)
+    masks.attach(net, optimizer)
+    net.loss(x).backward()
+    optimizer.first_step()
+    net.loss(x).backward()
+    with pytest.raises(RuntimeError, match=r"no forward pass is seen of the modules that own \['dec.weight'\]"):
+        optimizer.second_step()
+
+
 def test_ordinary_steps_need_no_pass_that_is_seen() -> None:
     net = Around()
     optimizer = Adam(net.parameters(), lr=0.1)

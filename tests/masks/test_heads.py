@@ -106,6 +106,31 @@ def test_networks_over_graphs(model, expected):
     assert expected <= set(heads_of(model, model(GRAPH))) <= expected | {"head.lin_r.weight", "head.att"}
 
 
+class Counted(nn.Module):
+    """Its first map reads what has no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4, bias=False), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.first(torch.ones_like(x.detach())).relu())
+
+
+def test_features_without_gradients_hide_no_product():
+    model = Counted()
+    for x in (X, X.detach()):
+        assert heads_of(model, model(x)) == ("last.weight",)
+
+
+def test_a_method_of_the_same_name_as_ever_is_no_mark():
+    class Named(Residual):
+        def head_parameters(self):
+            return list(self.last.parameters())
+
+    assert set(prunable()(Named()).selected) == {"inner.weight", "skip.weight", "last.weight"}
+
+
 def test_what_is_detached_or_frozen_has_no_heads():
     model = CASES["mlp"][0]
     assert heads_of(model, model(X).detach()) == ()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import APPNP, GATConv, GCN2Conv, GCNConv, SGConv, global_mean_pool
 
 import graphprune as gp
@@ -286,6 +287,47 @@ def test_a_density_that_cannot_keep_every_layer_is_an_error_before_the_training(
         next(iter(gp.GMP(density=0.0015, stop=3, every=1).rounds(seeded(Attention), data, plain_fit(4))))
     (ticket,) = gp.GMP(density=0.0015, stop=3, every=1, layer_floor=0).rounds(seeded(Attention), data, plain_fit(4))
     assert ticket.row["collapsed"]
+
+
+class Checkpointed(Net):
+    def forward(self, batch: Any) -> Tensor:
+        x = global_mean_pool(self.conv(batch.x, batch.edge_index).relu(), batch.batch, batch.num_graphs)
+        out: Tensor = checkpoint(lambda z: self.head(self.lin(z).relu()), x, use_reentrant=True)  # type: ignore[assignment]
+        return out
+
+
+class OnlyInTraining(Net):
+    def forward(self, batch: Any) -> Tensor:
+        with torch.set_grad_enabled(self.training):
+            return super().forward(batch)
+
+
+class Integers(Net):
+    """Has a parameter that can have no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order = nn.Parameter(torch.arange(8), requires_grad=False)
+
+    def forward(self, batch: Any) -> Tensor:
+        batch.x.cpu().numpy()  # which features with gradients would refuse
+        x = self.conv(batch.x, batch.edge_index)[:, self.order]
+        out: Tensor = self.head(self.lin(global_mean_pool(x, batch.batch, batch.num_graphs)))
+        return out
+
+
+@pytest.mark.parametrize("kind", [Checkpointed, Integers])
+def test_heads_are_seen_behind_checkpoints_and_odd_parameters(kind: Any, data: GraphData) -> None:
+    found = prunable()(prepared(seeded(kind), data, prune_heads=False))
+    assert set(found.selected) == {"conv.lin.weight", "lin.weight"}
+
+
+def test_a_network_whose_head_cannot_be_seen_is_refused_with_the_way_out(data: GraphData) -> None:
+    net = seeded(OnlyInTraining)
+    with pytest.raises(ValueError, match=r"no weight of OnlyInTraining is seen .* prune_heads=True"):
+        next(iter(IMP(rounds=1).rounds(net, data, plain_fit())))
+    (ticket,) = IMP(rounds=1, protect="head.*", prune_heads=True).rounds(net, data, plain_fit())
+    assert set(ticket.masks) == {"conv.lin.weight", "lin.weight"}
 
 
 def test_a_networks_own_counters_are_not_touched_by_the_first_look(data: GraphData) -> None:

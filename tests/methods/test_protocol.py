@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +87,22 @@ def test_splits_that_were_not_drawn_from_the_training_graphs_stay(kind: str) -> 
     assert len(job.data.train) == len(data.train)
 
 
+def test_graphs_with_more_attributes_are_held_out_as_before() -> None:
+    data = load("MUTAG")
+    more = {split: graphs.with_graph(extra=graphs.graph["y"]) for split, graphs in data.splits.items()}
+    (job,) = trained_on(NoEdges(protocol="paper"), data.with_splits(**more))
+    assert len(job.data.train) == 169
+    with pytest.raises(ValueError, match="'extra' is not in all of the training and validation graphs"):
+        trained_on(NoEdges(protocol="paper"), data.with_splits(train=more["train"]))
+
+
 def test_a_run_goes_on_behind_its_own_tickets_and_not_behind_those_of_other_graphs() -> None:
     data, method = load("MUTAG"), IMP(rounds=2, protocol="paper")
     tickets = list(method.rounds(network(data), data, plain_fit(1)))
     (again,) = method.rounds(network(data), data, plain_fit(1), after=tickets[0])
     assert again.masks == tickets[1].masks
     assert all(torch.equal(value, tickets[1].trained[name]) for name, value in again.trained.items())
-    apart = data.with_splits()  # as older versions had them
+    apart = replace(data, held_out=())  # as older versions had them
     old = next(method.rounds(network(data), apart, plain_fit(1)))
     with pytest.raises(ValueError, match="cannot continue behind round 1"):
         next(method.rounds(network(data), data, plain_fit(1), after=old))
