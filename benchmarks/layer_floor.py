@@ -29,7 +29,7 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "weights of a GCN": Setting(gp.models.GCN, "weight", 0.2, 20, (8, 11, 14, 17, 20)),
-    "coupled channels of a GAT": Setting(gp.models.GAT, "coupled", 0.4, 5, (1, 2, 3, 4, 5)),
+    "coupled channels of a GAT": Setting(gp.models.GAT, "coupled", 0.4, 4, (1, 2, 3, 4)),
 }
 
 

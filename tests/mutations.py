@@ -166,7 +166,6 @@ FAULTS = {
         "data.get(EDGE_UNIT) if self._takes_numbers else None",
         "data.get(EDGE_UNIT)",
         "tests/methods/test_carried.py",
-        "test_batches.py",
     ),
     "commands that read other data than the run": Fault(
         "bench/trained.py",
@@ -191,7 +190,6 @@ FAULTS = {
         "else described(value)",
         "else repr(value)",
         "tests/methods/test_described.py",
-        "test_resume.py",
     ),
     "arcs that must stay": Fault(
         "graphs/pairs.py", "proper = proper & ~kept[leader]", "pass", "tests/graphs/test_protected.py"

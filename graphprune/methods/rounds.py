@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 import attrs
-from torch import nn
+from torch import Tensor, nn
 
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import Stage
-from graphprune.masks import Unit, UnitName
+from graphprune.masks import MaskSet, Unit, UnitName, random
 from graphprune.methods.fit import AnyData, Fit, FitJob
 from graphprune.methods.grain import known_unit, unit_in
 from graphprune.methods.method import Epochs, Method, weights
@@ -100,6 +101,21 @@ class IterativeMethod(Method):
         if self.degree_features == "recomputed" and not (isinstance(data, GraphData) and data.degrees):
             raise ValueError(f"{data.name} has no degree features to recompute; use degree_features='full'")
 
+    def _start(self, model: nn.Module, data: AnyData) -> Position:
+        here = super()._start(model, data)
+        if self.prunes_weights:
+            self._tightened(here, random(0)({}, {}, here.masks), self.num_rounds)  # what cannot be kept in the end
+        return here
+
+    def _tightened(self, here: Position, scores: Mapping[str, Tensor], number: int) -> MaskSet:
+        """The weights that stay behind a round."""
+        density, unit = (1 - self.weight_rate) ** number, self.unit_in(here.model, here.data)
+        floor = self.floor(self.layer_floor, density)
+        try:
+            return here.masks.tighten(scores, density, scope=self.scope, unit=unit, layer_floor=floor)
+        except ValueError as error:
+            raise ValueError(f"round {number} of {self.num_rounds}: {error}") from error
+
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
         """Search and prune, round by round up to the next that has a ticket."""
         here, epochs = self._one_round(here, fit)
@@ -113,15 +129,7 @@ class IterativeMethod(Method):
         number = here.round + 1
         found = self.search(here, fit)
         if found.scores is not None:
-            density = (1 - self.weight_rate) ** number
-            masks = here.masks.tighten(
-                found.scores,
-                density,
-                scope=self.scope,
-                unit=self.unit_in(here.model, here.data),
-                layer_floor=self.floor(self.layer_floor, density),
-            )
-            here = replace(here, masks=masks)
+            here = replace(here, masks=self._tightened(here, found.scores, number))
         if found.scorer is not None or found.known is not None:
             left = self.edge_density(number)
             stage = Stage(found.scorer, self.edge_rate, left, known=found.known, graphs=here.graphs)
