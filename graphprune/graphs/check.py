@@ -20,7 +20,7 @@ from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_of, edge_units
 from graphprune.graphs.registry import gates_itself, parts
 from graphprune.graphs.soft import SoftEdges
-from graphprune.masks.copies import independent_copy
+from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.recompute import once
 
 _GRAPHS = 8  # of a data set
@@ -115,12 +115,12 @@ class _Trial(NamedTuple):
     @classmethod
     def of(cls, batch: Data, model: nn.Module) -> _Trial:
         """In double precision, if the network can: norms over nodes that are alike make much of rounding."""
-        single = cls._of(batch, _seen(independent_copy(model).eval()))
+        single = cls._of(batch, _seen(model))
         double = cls(single.model.double(), single.batch.clone().apply(_doubled), single.keep, single.gate.double())
         try:
             double.removed(double.network())
         except (RuntimeError, TypeError):  # of what it makes itself, in single precision
-            return cls._of(batch, _seen(independent_copy(model).eval()))
+            return cls._of(batch, _seen(model))
         return double
 
     @classmethod
@@ -163,11 +163,21 @@ class _Trial(NamedTuple):
             found = notes[1].get(event)
             if found is None or not event.module or _distance([expected], [found], self.keep) <= _rounding([expected]):
                 continue
-            parent = type(model.get_submodule(event.module.rpartition(".")[0])).__name__
+            parent = _caller(model, event.module)
             if event.what == "input":
                 return f"the forward of {parent} itself, before it calls {event.module!r}"
             return f"the module {event.module!r} ({type(model.get_submodule(event.module)).__name__})"
         return f"the forward of {type(model).__name__} itself, behind all modules that it calls"
+
+
+def _caller(model: nn.Module, name: str) -> str:
+    """The class of the module around another one that has a forward: containers have none."""
+    while name:
+        name = name.rpartition(".")[0]
+        parent = model.get_submodule(name)
+        if not isinstance(parent, nn.ModuleList | nn.ModuleDict):
+            break
+    return type(parent).__name__
 
 
 def _few(data: Any) -> Data:
@@ -184,14 +194,15 @@ def _few(data: Any) -> Data:
 
 
 def _seen(model: nn.Module) -> nn.Module:
-    """Noise in the place of parameters that are zero: behind a head or a scale of zeros nothing could be seen."""
-    draw = torch.Generator().manual_seed(_SEED)
+    """A copy without caches, and with noise for zeros: behind a head or a scale of zeros nothing could be seen."""
+    made, draw = independent_copy(model).eval(), torch.Generator().manual_seed(_SEED)
+    uncached_(made)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in made.parameters():
             if parameter.is_floating_point() and not parameter.any():
                 noise = _NOISE * torch.randn(parameter.shape, generator=draw)
                 parameter.copy_(noise.to(parameter.device))
-    return model
+    return made
 
 
 def _doubled(values: Tensor) -> Tensor:

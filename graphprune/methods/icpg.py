@@ -15,7 +15,7 @@ from graphprune.masks import magnitude, random
 from graphprune.methods.described import described
 from graphprune.methods.edge_gates import REMOVING, above_zero, soft_gates
 from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.joint import JointNetwork, check_predictor, load_predictor_, with_walks
+from graphprune.methods.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.one_training import one_of
 from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
 
@@ -108,8 +108,8 @@ class ICPG(IterativeMethod):
             rule, train = self.protocol.rule, here.graph_data.train
             model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
         result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
-        if scorer is not None:
-            load_predictor_(scorer, result.best)
+        if isinstance(model, JointNetwork):
+            scorer = model.trained_predictor(result.best)
         elif self.edge_rate:
             scorer = RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit)
         score = magnitude if self.weight_scores == "magnitude" else random(derive_seed(self.seed, number, "weights"))

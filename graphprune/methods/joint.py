@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch_geometric.data import Data
 
 from graphprune.data import GraphData
@@ -15,6 +16,7 @@ from graphprune.graphs.counting import in_chunks, unit_sizes
 from graphprune.graphs.pairs import graph_units
 from graphprune.graphs.prune import keep_arcs, targets
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted
+from graphprune.masks.optimizers import foreign, wrapped
 from graphprune.methods.edge_gates import UnitGates, soft_gates
 from graphprune.methods.fit import AnyData, State, TrainingDiverged
 from graphprune.methods.position import ORIGINAL_UNITS
@@ -58,13 +60,6 @@ def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
     return data.with_splits(**splits)
 
 
-def load_predictor_(predictor: nn.Module, joint: State) -> None:
-    """Give a predictor the weights that it has in the state of a :class:`JointNetwork`."""
-    prefix = "predictor."
-    own = {name.removeprefix(prefix): value for name, value in joint.items() if name.startswith(prefix)}
-    predictor.load_state_dict(own)
-
-
 class JointNetwork(nn.Module):
     """``f(G, m = g(G))`` of ICPG.
 
@@ -96,6 +91,26 @@ class JointNetwork(nn.Module):
         self._rule = replace(rule, scoring="eval")
         self._train_graphs, self._predictor_lr, self._unit_gates = train_graphs, predictor_lr, unit_gates
         self._threshold: float | None = None
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """Make sure that an optimiser trains the predictor, too.
+
+        Raises:
+            ValueError: it does not own some of its parameters.
+        """
+        trained = {name: value for name, value in self.predictor.named_parameters() if value.requires_grad}
+        if missing := min((foreign(each, trained) for each in wrapped(optimizer)), key=len):
+            raise ValueError(
+                f"the optimizer does not own the edge predictor's {missing}, whose scores would mean nothing: give it "
+                "job.param_groups(lr), or all of job.model.parameters()"
+            )
+
+    def trained_predictor(self, state: State) -> nn.Module:
+        """The predictor with the weights that it has in a state of this module."""
+        prefix = "predictor."
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        self.predictor.load_state_dict(own)
+        return self.predictor
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """The model's parameters at ``lr``, the predictor's at their own rate."""

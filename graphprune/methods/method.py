@@ -80,9 +80,10 @@ class Method(ABC):
         """Raise, with the reason, where the method cannot prune this model or data set.
 
         Raises:
-            ValueError: nothing prunable in the model, lazy parameters, or a protocol that the method does not know.
+            ValueError: nothing prunable in the model, lazy parameters, what :meth:`prepared` raises, or a protocol that
+                the method does not know.
         """
-        self.selector(model)
+        self.selector(self.prepared(model, data))
         if self.protocol.pruned == "gated" and not self.gates_pruned:
             raise ValueError(f"{self.name} removes the edges that it prunes: a protocol with pruned='gated' is for UGS")
 
@@ -125,7 +126,11 @@ class Method(ABC):
     # ------------------------------------------------------------------ the steps of a round
 
     def prepared(self, model: nn.Module, data: AnyData) -> nn.Module:
-        """A copy of a network to work with, whose heads are protected unless they are to be pruned."""
+        """A copy of a network to work with, whose heads are protected unless they are to be pruned.
+
+        Raises:
+            ValueError: a copy would compute with the original's weights, or on a graph that it saw before; or no head.
+        """
         return prepared(model, data, prune_heads=self._prunes_heads)
 
     @property
@@ -160,7 +165,7 @@ class Method(ABC):
         masks = job.masks if result.masks is None else result.masks
         here = replace(here, masks=masks)
         masks.verify(job.model)
-        ticket = self._ticket(here, result, history, time.perf_counter() - started)
+        ticket = seeded(self._ticket(here, result, history, time.perf_counter() - started), fit)
         return ticket, replace(here, round=here.round + 1, last=result.last)
 
     def training(self, here: Position) -> FitJob:
@@ -259,6 +264,12 @@ class Method(ABC):
     def replace(self, **changes: Any) -> Self:
         """A copy with other hyper-parameters."""
         return attrs.evolve(self, **changes)
+
+
+def seeded(ticket: Ticket, fit: Fit) -> Ticket:
+    """A ticket whose row says the seed of the training function as well, where it has one: the method's is another."""
+    seed = getattr(fit, "seed", None)
+    return replace(ticket, row=ticket.row | {"fit_seed": seed}) if isinstance(seed, int) else ticket
 
 
 def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ def prepared(model: nn.Module, data: LabelledData[Any], *, prune_heads: bool) ->
         check_forgets(made, _few(data))
     if not prune_heads:
         found = heads_of(trial, output)
-        if not found:
+        if not found and any(parameter.dim() > 1 for parameter in made.parameters()):
             raise ValueError(
                 f"no weight of {type(model).__name__} is seen to give its output, and such weights are kept (does its "
                 "forward run without gradients in eval() mode?): protect= them by name, and say prune_heads=True"

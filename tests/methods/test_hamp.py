@@ -508,7 +508,7 @@ class Single(nn.Module):
 def test_too_small_a_space_is_refused(data: GraphData) -> None:
     with pytest.raises(ValueError, match=r"two numbers.*channels of first\.weight alone"):
         hamp().explore(Single(3, 2), data, FIT)
-    with pytest.raises(ValueError, match=r"two numbers.*no layer"):
+    with pytest.raises(ValueError, match=r"nothing to prune in Single: first\.\* protect every weight"):
         hamp(protect=("first.*",)).explore(Single(3, 2), data, FIT)
     assert len(hamp(edge_score="degree").explore(Single(3, 2), data, FIT).archive) == 14
     with pytest.raises(ValueError, match="fewer than members=9"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import types
 from typing import Any
 
 import pytest
@@ -41,6 +42,14 @@ def seeded(make: Any = Net, **options: Any) -> nn.Module:
     return make(**options)  # type: ignore[no-any-return]
 
 
+def rebound() -> nn.Module:
+    """As ``replaced``, by a method: its copy is one of the copy, what it calls is not."""
+    net = seeded()
+    old = net.forward
+    net.forward = types.MethodType(lambda self, batch: old(batch), net)  # type: ignore[method-assign]
+    return net
+
+
 def replaced() -> nn.Module:
     net = seeded()
     old = net.forward
@@ -65,6 +74,17 @@ def test_a_forward_that_copies_as_the_originals_is_refused_before_anything_is_tr
 ) -> None:
     with pytest.raises(ValueError, match="forward that was replaced on the instance"):
         next(iter(method.rounds(replaced(), data, plain_fit())))
+
+
+@pytest.mark.parametrize("method", ["icpg", "imp", "ugs"])
+def test_a_method_that_calls_the_old_forward_is_refused_for_the_right_reason(method: str, data: GraphData) -> None:
+    made = {
+        "icpg": lambda: gp.ICPG(rounds=1, predictor=gp.EdgePredictor.for_data(data, hidden=8)),
+        "imp": lambda: IMP(rounds=1),
+        "ugs": lambda: UGS(rounds=1),
+    }[method]()
+    with pytest.raises(ValueError, match=r"of the (original|model)"):
+        next(iter(made.rounds(rebound(), data, plain_fit())))
 
 
 def test_a_ticket_is_not_built_into_such_a_network(data: GraphData) -> None:
@@ -354,3 +374,31 @@ def test_a_networks_own_counters_are_not_touched_by_the_first_look(data: GraphDa
     list(Dense().rounds(net, data, fit))
     assert seen == [0.0]
     assert all(torch.equal(value, frozen[name]) for name, value in net.state_dict().items())
+
+
+def test_a_search_whose_optimizer_leaves_the_predictor_out_is_refused(data: GraphData) -> None:
+    def fit(job: FitJob) -> FitResult:
+        own = [value for name, value in job.model.named_parameters() if not name.startswith("predictor.")]
+        with job.attach(torch.optim.Adam(own, lr=0.01)):
+            raise AssertionError("not reached")
+
+    predictor = gp.EdgePredictor.for_data(data, hidden=8)
+    for method in (gp.ICPG(rounds=1, predictor=predictor), gp.GICP(stop=2, predictor=predictor)):
+        with pytest.raises(ValueError, match=r"does not own the edge predictor's \[.*give it job.param_groups"):
+            next(iter(method.rounds(seeded(), data, fit)))
+
+
+def test_gated_searches_of_networks_with_caches_run(data: GraphData) -> None:
+    predictor = gp.EdgePredictor.for_data(data, hidden=8)
+    net = seeded(cached=True)
+    plain = seeded()
+    for method in (gp.ICPG(rounds=1, predictor=predictor), UGS(rounds=1)):
+        rows = [next(iter(method.rounds(each, data, plain_fit(2)))).row["test_metric"] for each in (net, plain)]
+        assert rows[0] == rows[1] and net.conv.cached is True
+
+
+def test_a_row_says_both_seeds(data: GraphData) -> None:
+    (ticket,) = Dense(seed=5).rounds(seeded(), data, gp.train.Fit(epochs=1, seed=7))
+    assert (ticket.row["seed"], ticket.row["fit_seed"]) == (5, 7)
+    (ticket,) = Dense(seed=5).rounds(seeded(), data, plain_fit(1))
+    assert "fit_seed" not in ticket.row

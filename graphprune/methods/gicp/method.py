@@ -23,8 +23,8 @@ from graphprune.methods.fit import AnyData, Fit, FitResult, State, TrainingDiver
 from graphprune.methods.gicp.training import GradualGates, Removal, Weights
 from graphprune.methods.gradual import SCOPES
 from graphprune.methods.in_training import steps
-from graphprune.methods.joint import JointNetwork, check_predictor, load_predictor_, with_walks
-from graphprune.methods.method import Epochs, Method
+from graphprune.methods.joint import JointNetwork, check_predictor, with_walks
+from graphprune.methods.method import Epochs, Method, seeded
 from graphprune.methods.norms import alike, kept_norms, recalibrate_
 from graphprune.methods.one_training import one_of, open_density, share
 from graphprune.methods.position import Position, proper, pruned
@@ -179,7 +179,7 @@ class GICP(Method):
     def _round(self, here: Position, fit: Fit) -> tuple[Ticket, Position]:
         started = time.perf_counter()
         here, history = self.prune(here, fit)
-        return self._measured(here, history, started), replace(here, round=here.round + 1)
+        return seeded(self._measured(here, history, started), fit), replace(here, round=here.round + 1)
 
     def _thinned(self, here: Position, density: float) -> Position:
         """The full graphs, pruned to a density."""
@@ -227,7 +227,7 @@ class GICP(Method):
         dense = MaskSet.dense(here.model, self.selector)
         job = seen.job(joint, dense.prefixed(_PREFIX), "search", self.protocol.select)
         result = replace(job, pruner=self._weights(gates)).run(fit)
-        load_predictor_(scorer, result.best)
+        joint.trained_predictor(result.best)
         best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
         if result.masks is None:
             raise RuntimeError("the training returned no masks: it has to return job.track().result()")
