@@ -83,6 +83,7 @@ class Method(ABC):
             ValueError: nothing prunable in the model, lazy parameters, what :meth:`prepared` raises, or a protocol that
                 the method does not know.
         """
+        self.selector(model)  # what is no weight at all is told before anything is copied or run
         self.selector(self.prepared(model, data))
         if self.protocol.pruned == "gated" and not self.gates_pruned:
             raise ValueError(f"{self.name} removes the edges that it prunes: a protocol with pruned='gated' is for UGS")

@@ -107,6 +107,7 @@ def run(case: Case, **changes: Any) -> Ran:
         trained.append(dataclasses.replace(job))
         return train(job)
 
+    counted.seed = train.seed  # type: ignore[attr-defined]  # which a ticket's row says
     folder = Path(tempfile.mkdtemp(dir=_root())) / "own"
     method, model, data = made(case)
     train.prepare()  # what is imported for it leaves its traces in the environment
