@@ -6,7 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from math import inf, isfinite
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,10 +23,11 @@ from graphprune.graphs.soft import SoftEdges
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.recompute import once
 
-_GRAPHS = 8  # of a data set
+_GRAPHS = 4  # of a data set
 _SEED = 0
-# Of the outputs' size, and of what the removed edges change in them: more than rounding makes.
-_ROUNDING, _OF_EFFECT = 1e-4, 1e-3
+# Of the outputs' size: more than rounding makes, in single and in double precision.
+_ROUNDING = {torch.float64: 1e-6}
+_SINGLE = 1e-4
 _NOISE = 0.1  # for parameters that start at zero, behind which nothing could be seen
 
 _WAYS_OUT = (
@@ -52,22 +53,28 @@ def check_removal(model: nn.Module, data: Any) -> None:
             ways out.
         RuntimeError: a convolution's gates get gradients that are not finite.
     """
-    trial = _Trial.of(_few(data), model)
+    batch = _few(data)
+    trial, removed = _Trial.begun(batch, model)
     if not trial.gate.numel():
         return
-    fresh, used = trial.network(), trial.network()
-    removed, full = trial.removed(fresh), trial.full(used)
-    effect = _distance(removed, full, trial.keep)
     gate = trial.gate.requires_grad_()
-    gated = trial.gated(used, gate)
-    error = _distance(removed, gated, trial.keep)
-    if not error <= _rounding(removed) + (_OF_EFFECT * effect if isfinite(effect) else 0.0):
+    gated = trial.gated(trial.model, gate)
+    error, gradient = _distance(removed, gated, trial.keep), _gradient(gated, gate)
+    if error <= _rounding(removed) and gradient is not None and bool(gradient.any()):
+        return
+    trial, removed = _Trial.begun(batch, model)  # one that has not seen a graph
+    effect = _distance(removed, trial.full(copy.deepcopy(trial.model)), trial.keep)
+    if not error <= _rounding(removed):
         raise ValueError(
             f"a gate of 0 is no removed edge in {type(model).__name__}: its outputs are off by {error:.3g}, of the "
             f"{effect:.3g} by which removing these edges changes them. The difference starts in {trial.place()}. "
             f"{_WAYS_OUT}"
         )
-    _check_gradient(model, gated, gate, effect > _rounding(removed))
+    if gradient is None or effect > _rounding(removed):  # where edges matter they are not all zero
+        raise ValueError(
+            f"the gates of the edges get no gradient from {type(model).__name__}, so that nothing can learn from them: "
+            "let its outputs depend on edge_gate by operations that have derivatives (nothing detached or rounded)"
+        )
 
 
 def check_forgets(model: nn.Module, batch: Data) -> None:
@@ -80,8 +87,8 @@ def check_forgets(model: nn.Module, batch: Data) -> None:
     Raises:
         ValueError: it keeps something of the first graph, such as a cached adjacency.
     """
-    trial = _Trial.of(batch, model)
-    expected, used = trial.removed(trial.network()), trial.network()
+    trial, expected = _Trial.begun(batch, model)
+    used = trial.model
     trial.full(used)
     told, cause = "", None
     try:
@@ -113,15 +120,18 @@ class _Trial(NamedTuple):
     gate: Tensor
 
     @classmethod
-    def of(cls, batch: Data, model: nn.Module) -> _Trial:
-        """In double precision, if the network can: norms over nodes that are alike make much of rounding."""
+    def begun(cls, batch: Data, model: nn.Module) -> tuple[_Trial, list[Tensor]]:
+        """One that has not seen a graph, and the outputs of its copy on the graphs without half of their edges.
+
+        In double precision, if the network can: norms over nodes that are alike make much of rounding.
+        """
         single = cls._of(batch, _seen(model))
         double = cls(single.model.double(), single.batch.clone().apply(_doubled), single.keep, single.gate.double())
         try:
-            double.removed(double.network())
+            return double, double.removed(copy.deepcopy(double.model))
         except (RuntimeError, TypeError):  # of what it makes itself, in single precision
-            return cls._of(batch, _seen(model))
-        return double
+            single = cls._of(batch, _seen(model))
+            return single, single.removed(copy.deepcopy(single.model))
 
     @classmethod
     def _of(cls, batch: Data, model: nn.Module) -> _Trial:
@@ -133,10 +143,6 @@ class _Trial(NamedTuple):
         stay[draws.argsort()[: (draws.numel() + 1) // 2]] = False
         keep = units.spread(stay.to(arcs.device), True)
         return cls(model, batch, keep, keep.float())
-
-    def network(self) -> nn.Module:
-        """The network before it has seen a graph."""
-        return copy.deepcopy(self.model)
 
     def full(self, model: nn.Module) -> list[Tensor]:
         """Outputs on the whole graphs."""
@@ -155,7 +161,7 @@ class _Trial(NamedTuple):
         """The first module whose output under gates is not that on the smaller graphs."""
         notes, model = [], self.model
         for run in (self.removed, lambda net: self.gated(net, self.gate.detach())):
-            net = self.network()
+            net = copy.deepcopy(model)
             with _noting(net) as noted:
                 run(net)
             notes.append(noted)
@@ -234,20 +240,19 @@ def _distance(expected: list[Tensor], found: list[Tensor], keep: Tensor | None) 
 
 
 def _rounding(outputs: list[Tensor]) -> float:
-    sizes = (float(out.detach().double().nan_to_num().abs().max()) for out in outputs if out.numel())
-    return _ROUNDING * max(sizes, default=0.0)
+    sizes = (
+        _ROUNDING.get(out.dtype, _SINGLE) * float(out.detach().double().nan_to_num().abs().max())
+        for out in outputs
+        if out.numel()
+    )
+    return max(sizes, default=0.0)
 
 
-def _check_gradient(model: nn.Module, outputs: list[Tensor], gate: Tensor, matters: bool) -> None:
-    """Of the gates: a predictor learns from nothing else. Where edges matter to outputs it is not zero throughout."""
+def _gradient(outputs: list[Tensor], gate: Tensor) -> Tensor | None:
+    """Of the gates: a predictor learns from nothing else."""
     with torch.enable_grad():
         terms = [out.sum() for out in outputs if out.requires_grad]
-        found = torch.autograd.grad(terms, [gate], allow_unused=True)[0] if terms else None
-    if found is None or (matters and not bool(found.any())):
-        raise ValueError(
-            f"the gates of the edges get no gradient from {type(model).__name__}, so that nothing can learn from them: "
-            "let its outputs depend on edge_gate by operations that have derivatives (nothing detached or rounded)"
-        )
+        return torch.autograd.grad(terms, [gate], allow_unused=True)[0] if terms else None
 
 
 @contextmanager
