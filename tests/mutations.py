@@ -134,14 +134,15 @@ FAULTS = {
         "methods/method.py",
         "last=dict(after.last)",
         "last=dict(after.trained)",
-        "tests/methods/test_rounds.py",
+        "tests/contract/test_resume.py",
         "test_resume.py",
     ),
     "the best epoch on the test split": Fault(
         "methods/position.py",
         'if select == "test":',
         "if True:",
-        "tests/methods/test_rounds.py",
+        "tests/contract/test_counts.py",
+        "test_counts.py",
     ),
     "the small dense control": Fault(
         "methods/baselines.py",
