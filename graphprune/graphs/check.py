@@ -135,7 +135,7 @@ class _Trial(NamedTuple):
 
     @classmethod
     def _of(cls, batch: Data, model: nn.Module) -> _Trial:
-        batch = batch.to(next((parameter.device for parameter in model.parameters()), arcs_of(batch).device))
+        batch = batch.clone().to(next((parameter.device for parameter in model.parameters()), arcs_of(batch).device))
         arcs = arcs_of(batch)
         units = edge_units(arcs, int(batch.num_nodes or 0))
         draws = torch.rand(units.first.numel(), generator=torch.Generator().manual_seed(_SEED))
