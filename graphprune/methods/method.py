@@ -48,7 +48,8 @@ class Method(ABC):
         select: which weights can be pruned.
         protect: fnmatch patterns of parameters that are not pruned after all, such as ``node_encoder.*``.
         prune_heads: whether the weights that give what leaves the network (its logits) are pruned as all others; None:
-            they are kept, but pruned under ``protocol="paper"``, as the authors do. ``select`` can name some of them.
+            they are kept, but pruned as single weights under ``protocol="paper"``, as the authors do. ``select`` can
+            name some of them.
         seed: for every random choice of the method itself.
     """
 
@@ -136,7 +137,10 @@ class Method(ABC):
 
     @property
     def _prunes_heads(self) -> bool:
-        return self.protocol.published if self.prune_heads is None else self.prune_heads
+        if self.prune_heads is not None:
+            return self.prune_heads
+        # Of whole channels a head has one for each logit; no authors prune these.
+        return self.protocol.published and getattr(self, "unit", "weight") == "weight"
 
     def _start(self, model: nn.Module, data: AnyData) -> Position:
         data = self.protocol.splits(data)
