@@ -48,6 +48,31 @@ def test_a_network_that_fails_is_left_as_it_was() -> None:
     recalibrate_(nn.Linear(2, 2), [])  # nothing to count
 
 
+class Renamed(nn.Module):
+    """A batch norm whose statistics have names of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.momentum = 0.1
+        self.register_buffer("mu", torch.zeros(4))
+        self.register_buffer("sigma2", torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mu.lerp_(x.mean(0), self.momentum)  # type: ignore[operator]
+            self.sigma2.lerp_(x.var(0), self.momentum)  # type: ignore[operator]
+        return (x - self.mu) / self.sigma2.sqrt()  # type: ignore[operator]
+
+
+def test_names_of_statistics_do_not_matter() -> None:
+    samples, norm = torch.randn(256, 4) + 5, Renamed()
+    parts = [samples[part] for part in alike(samples, 64)]  # type: ignore[arg-type]
+    recalibrate_(norm, parts)
+    torch.testing.assert_close(norm.mu, samples.mean(0))
+    torch.testing.assert_close(norm.sigma2, torch.stack([part.var(0) for part in parts]).mean(0))
+    assert norm.momentum == 0.1
+
+
 # ---------------------------------------------------------------------- what kinds of norms there are
 
 
