@@ -17,7 +17,8 @@ from torch_geometric.nn import MessagePassing
 
 from graphprune.graphs.edges import drop_arcs
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import arcs_of, edge_units
+from graphprune.graphs.pairs import arcs_of, graph_units
+from graphprune.graphs.prune import doubled
 from graphprune.graphs.registry import gates_itself, parts
 from graphprune.graphs.soft import SoftEdges
 from graphprune.masks.copies import independent_copy, uncached_
@@ -126,7 +127,7 @@ class _Trial(NamedTuple):
         In double precision, if the network can: norms over nodes that are alike make much of rounding.
         """
         single = cls._of(batch, _seen(model))
-        double = cls(single.model.double(), single.batch.clone().apply(_doubled), single.keep, single.gate.double())
+        double = cls(single.model.double(), copy.copy(single.batch).apply(doubled), single.keep, single.gate.double())
         try:
             return double, double.removed(copy.deepcopy(double.model))
         except (RuntimeError, TypeError):  # of what it makes itself, in single precision
@@ -136,12 +137,11 @@ class _Trial(NamedTuple):
     @classmethod
     def _of(cls, batch: Data, model: nn.Module) -> _Trial:
         batch = batch.clone().to(next((parameter.device for parameter in model.parameters()), arcs_of(batch).device))
-        arcs = arcs_of(batch)
-        units = edge_units(arcs, int(batch.num_nodes or 0))
+        units = graph_units(batch, "pair")
         draws = torch.rand(units.first.numel(), generator=torch.Generator().manual_seed(_SEED))
         stay = torch.ones_like(draws, dtype=torch.bool)
         stay[draws.argsort()[: (draws.numel() + 1) // 2]] = False
-        keep = units.spread(stay.to(arcs.device), True)
+        keep = units.spread(stay.to(units.unit.device), True)
         return cls(model, batch, keep, keep.float())
 
     def full(self, model: nn.Module) -> list[Tensor]:
@@ -209,10 +209,6 @@ def _seen(model: nn.Module) -> nn.Module:
                 noise = _NOISE * torch.randn(parameter.shape, generator=draw)
                 parameter.copy_(noise.to(parameter.device))
     return made
-
-
-def _doubled(values: Tensor) -> Tensor:
-    return values.double() if values.is_floating_point() else values
 
 
 def _outputs(model: nn.Module, run: Callable[[], Any], grad: bool = False) -> list[Tensor]:

@@ -199,14 +199,15 @@ def _check_edges(data: Data) -> None:
         check_edge_weight(data.edge_weight, arcs, lambda arc: "" if arc < 0 else f"arc {arc}: ")
 
 
-def _doubled(values: Tensor) -> Tensor:
+def doubled(values: Tensor) -> Tensor:
+    """A copy, of real numbers in double precision."""
     return values.to(torch.float64 if values.is_floating_point() else values.dtype, copy=True)
 
 
 def _apply(scorer: nn.Module, data: Data) -> Tensor:
     edge_index, _ = arcs_and_nodes(data)
     # A copy, for the scorer may change it in place, in the precision of the scorer.
-    given = copy.copy(data).apply(_doubled)
+    given = copy.copy(data).apply(doubled)
     scores: Tensor = scorer.to(edge_index.device)(given)
     if scores.shape != edge_index.shape[1:]:
         shape = tuple(scores.shape)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
+from graphprune import EdgePredictor
 from graphprune.data import GraphData, from_graphs
 from graphprune.methods import FitJob, FitResult
+from graphprune.models import GCN
 
 
 def random_graph(generator: torch.Generator, nodes: int, pairs: int, features: int = 3) -> Data:
@@ -61,3 +63,16 @@ def accuracy(job: FitJob) -> float:
     batch = job.data.test.batch(torch.arange(len(job.data.test)))
     guess: Tensor = job.model(batch).argmax(1)
     return float((guess == batch.y).double().mean())
+
+
+def narrow_gcn(data: GraphData) -> nn.Module:
+    """Always with the same initial weights."""
+    torch.manual_seed(0)
+    model: nn.Module = GCN.for_data(data, hidden=8, layers=2)
+    return model
+
+
+def walking_predictor(data: GraphData) -> EdgePredictor:
+    """One that reads pairs and walks, always with the same initial weights."""
+    torch.manual_seed(1)
+    return EdgePredictor.for_data(data, hidden=8, layers=2, score="bilinear", walks=5)

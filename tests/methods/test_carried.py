@@ -7,30 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from torch_geometric.data import Batch, Data
 
 import graphprune as gp
 from graphprune.data import GraphData
 from graphprune.graphs import PackedGraphs
 from graphprune.methods.joint import JointNetwork
+from tests.methods.graphs import narrow_gcn as network
 from tests.methods.graphs import plain_fit, small_data
+from tests.methods.graphs import walking_predictor as predictor
 
 
 @pytest.fixture(scope="module")
 def data() -> GraphData:
     return small_data(graphs=14)
-
-
-def network(data: GraphData) -> nn.Module:
-    torch.manual_seed(0)
-    model: nn.Module = gp.models.GCN.for_data(data, hidden=8, layers=2)
-    return model
-
-
-def predictor(data: GraphData) -> gp.EdgePredictor:
-    torch.manual_seed(1)
-    return gp.EdgePredictor.for_data(data, hidden=8, layers=2, score="bilinear", walks=5)
 
 
 METHODS: dict[str, Callable[[GraphData], Any]] = {
