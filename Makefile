@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help venv demo lint test test-slow
+.PHONY: help venv demo lint structure test test-slow
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make venv       create .venv with the exact versions of constraints.txt, all extras included'
 	@echo 'make demo       prune an embedded OGB set and write a report'
 	@echo 'make lint       ruff, mypy --strict, import-linter'
+	@echo 'make structure  files, lines, floors and arrows of the code'
 	@echo 'make test       lint, then every test that is not marked slow'
 	@echo 'make test-slow  the tests marked slow'
 	@echo 'PYTHON=... chooses the interpreter of .venv (3.11 or newer; now: $(PYTHON))'
@@ -36,6 +37,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+structure: $(INSTALLED)
+	$(BIN)/python benchmarks/structure.py
 
 test: lint
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal

@@ -22,7 +22,7 @@ from torch_geometric.loader import DataLoader
 
 from graphprune import EdgePredictor, data, models
 from graphprune.graphs import EdgeRule, Stage
-from graphprune.methods.joint import JointNetwork
+from graphprune.methods.core.joint import JointNetwork
 
 
 def epoch(model: nn.Module, batches: Iterable[object]) -> Callable[[], None]:

@@ -29,7 +29,7 @@ from torch.nn import functional
 from graphprune import ICPG, EdgePredictor, MaskSet, data, models, prunable
 from graphprune.graphs import EdgeRule, Stage
 from graphprune.methods import FitJob
-from graphprune.methods.joint import JointNetwork
+from graphprune.methods.core.joint import JointNetwork
 from graphprune.train import Fit
 
 METRIC = 0.01  # of the metric's unit, such as ROC-AUC

@@ -32,11 +32,11 @@ from common import parser, report
 
 from graphprune import EdgePredictor
 from graphprune.data import GraphData
-from graphprune.data.stored import open_stored
-from graphprune.data.storing import store, store_graphs
+from graphprune.data.disk.open import open_stored
+from graphprune.data.disk.write import store, store_graphs
 from graphprune.graphs import EdgeRule, PackedGraphs, Stage
-from graphprune.graphs.counting import in_chunks, original_units
 from graphprune.graphs.prune import keep_arcs
+from graphprune.graphs.rule import in_chunks, original_units
 
 # Nodes and undirected edges of a graph, graphs of a batch, and training graphs of each size.
 KINDS = {

@@ -14,8 +14,8 @@ from common import parser, report, take_turns
 
 from graphprune import EdgePredictor, data
 from graphprune.graphs import EdgeRule, PruneEdges, Stage
-from graphprune.graphs.counting import in_chunks, original_units
 from graphprune.graphs.prune import keep_arcs
+from graphprune.graphs.rule import in_chunks, original_units
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ import graphprune as gp
 from graphprune.data import ImageData
 from graphprune.measure import count_macs
 from graphprune.methods.clad import CLAD
-from graphprune.methods.fit import derive_seed
+from graphprune.methods.core.fit import derive_seed
 from graphprune.train import Fit, evaluate
 
 CRITERIA = ("learner", "free", "mixture", "l1", "l2", "geometric-median")

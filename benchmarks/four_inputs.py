@@ -31,7 +31,7 @@ from torch.optim import Adam
 
 from graphprune.masks import MaskSet
 from graphprune.masks.gates import DensityControl, GumbelGates
-from graphprune.measure import Chain, draw_pathways, trace, trim_
+from graphprune.reading import Chain, draw_pathways, trace, trim_
 
 INPUTS, OUTPUTS = ("x1", "x2", "x3", "x4"), ("y1", "y2")
 WANTED = {((0, 1), (0,)), ((2, 3), (1,))}  # inputs and outputs of the two pathways

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphprune.bench.files import below, read_json, write_json
+from graphprune.runs.files import below, read_json, write_json
 
 DATA = ("name", "digest", "graphs", "images")
 

@@ -44,13 +44,13 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import graphprune as gp
-from graphprune.bench.stats import interval
 from graphprune.graphs import edge_units
-from graphprune.graphs.counting import unit_sizes
+from graphprune.graphs.rule import unit_sizes
 from graphprune.graphs.walks import walk_features
 from graphprune.methods import Dense, FitJob, FitResult
-from graphprune.methods.edge_gates import to_share
-from graphprune.methods.norms import recalibrate_
+from graphprune.methods.core.edge_gates import to_share
+from graphprune.methods.core.norms import recalibrate_
+from graphprune.report.stats import interval
 from graphprune.train import Fit, evaluate
 
 DENSITIES = (0.75, 0.5625, 0.421875, 0.31640625, 0.2373046875, 0.177978515625)

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from graphprune.bench.stats import compare
+from graphprune.report.stats import compare
 
 RESULTS = Path(__file__).parent / "results"
 # Results of GICP, those of the others, and the round there that has removed as much.

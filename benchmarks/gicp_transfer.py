@@ -29,10 +29,10 @@ from common import parser, report
 from torch import nn
 
 import graphprune as gp
-from graphprune.bench.stats import interval
 from graphprune.graphs import EdgeRule, PruneEdges, RandomEdges, Stage
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.methods import Dense, NoEdges, Sparsifier
+from graphprune.report.stats import interval
 from graphprune.train import Fit
 
 DENSITIES = (0.5625, 0.421875, 0.31640625)

@@ -27,11 +27,11 @@ from common import parser, report
 from scipy.stats import spearmanr
 
 from graphprune import HAMP, Ticket, data, models
-from graphprune.bench import fronts
-from graphprune.bench.canvas import save
 from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.journal import Evaluation, Record
 from graphprune.methods.hamp.proxy import Meter, compacted
+from graphprune.report import search as fronts
+from graphprune.report.style import save
 from graphprune.search import hypervolume
 from graphprune.train import Fit
 

@@ -28,10 +28,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from graphprune import Ticket, data
-from graphprune.bench.small import model_of
-from graphprune.measure import Chain, draw_class_maps, draw_importance, draw_pathways, symmetry, trace, trim_
-from graphprune.measure.pictures import MOST
 from graphprune.models.image import ImageClassifier, Shape
+from graphprune.reading import Chain, draw_class_maps, draw_importance, draw_pathways, symmetry, trace, trim_
+from graphprune.reading.pictures import MOST
+from graphprune.runs.tickets import model_of
 from graphprune.train import evaluate
 
 ORIGIN = ("method", "data", "model", "protocol", "seed", "round", "epoch", "epochs_trained", "val_metric")

@@ -49,23 +49,39 @@ __all__ = [
     "SynFlow",
     "Ticket",
     "__version__",
-    "bench",
     "check_removal",
     "compact",
     "compaction",
     "data",
     "graphs",
+    "grids",
     "masks",
     "measure",
     "methods",
     "models",
     "prunable",
+    "reading",
     "register_soft_edges",
+    "report",
+    "runs",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from graphprune import bench, compaction, data, graphs, masks, measure, methods, models, train
+    from graphprune import (
+        compaction,
+        data,
+        graphs,
+        grids,
+        masks,
+        measure,
+        methods,
+        models,
+        reading,
+        report,
+        runs,
+        train,
+    )
     from graphprune.compaction import compact
     from graphprune.graphs import (
         EdgeMask,
@@ -108,7 +124,7 @@ if TYPE_CHECKING:
     )
     from graphprune.ticket import Ticket
 else:
-    _FLOORS = ("bench", "compaction", "data", "graphs", "masks", "measure", "methods", "models", "train")
+    _FLOORS = "compaction data graphs grids masks measure methods models reading report runs train"
     _HOLDS = {
         "compaction": "compact",
         "graphs": "EdgeMask EdgePredictor EdgeRule PruneEdges PrunedDataset SoftEdges check_removal "
@@ -121,7 +137,7 @@ else:
     _HOME = {name: module for module, names in _HOLDS.items() for name in names.split()}
 
     def __getattr__(name: str) -> object:
-        if name in _FLOORS:
+        if name in _FLOORS.split():
             return import_module(f"graphprune.{name}")
         if name in _HOME:
             return getattr(import_module(f"graphprune.{_HOME[name]}"), name)

@@ -17,7 +17,7 @@ import graphprune
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from graphprune.bench.trained import Trained
+    from graphprune.runs.trained import Trained
 
 # What the user can mend, and what broke on the way.
 BAD_INPUT = (
@@ -47,11 +47,11 @@ same command goes on where an interrupted run stopped. METHOD is one of
 
 def run(argv: Sequence[str]) -> int:
     """Run one method on one data set and save a ticket every round."""
-    from graphprune.bench.config import RunConfig
-    from graphprune.bench.options import canonical, check_names, list_options, names_in, run_parser
-    from graphprune.bench.progress import watching
-    from graphprune.bench.run import run_one
     from graphprune.methods import METHODS
+    from graphprune.runs.config import RunConfig
+    from graphprune.runs.options import canonical, check_names, list_options, names_in, run_parser
+    from graphprune.runs.progress import watching
+    from graphprune.runs.run import run_one
 
     if argv and not argv[0].startswith("-"):
         argv = ["--method", *argv]
@@ -95,8 +95,8 @@ def bench(argv: Sequence[str]) -> int:
     if given.executor == "dask" and given.workers is not None:
         raise ValueError("--workers is for local processes; a Dask scheduler has the workers that were started for it")
 
-    from graphprune.bench.bench import run_bench
-    from graphprune.bench.executors import dask, processes
+    from graphprune.grids.command import run_bench
+    from graphprune.grids.executors import dask, processes
 
     number = (os.cpu_count() or 1) if given.workers is None else given.workers
     return run_bench(given.grid, given.out, dask(given.scheduler) if given.scheduler else processes(number))
@@ -104,7 +104,7 @@ def bench(argv: Sequence[str]) -> int:
 
 def demo(argv: Sequence[str]) -> int:
     """Compare ICPG with its controls on an embedded OGB set and write a report."""
-    from graphprune.bench.demo import run_demo
+    from graphprune.grids.demo import run_demo
 
     parser = argparse.ArgumentParser(prog="graphprune demo", description=inspect.getdoc(run_demo), exit_on_error=False)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of runs and report (%(default)s)")
@@ -115,7 +115,7 @@ def demo(argv: Sequence[str]) -> int:
 
 def prune_graphs(argv: Sequence[str]) -> int:
     """Apply a ticket's edge pruning to every graph of a data set, seen or unseen."""
-    from graphprune.bench.apply import prune_data
+    from graphprune.runs.apply import prune_data
 
     name, out, trained, options = _ticket_and_data(
         argv,
@@ -129,7 +129,7 @@ def prune_graphs(argv: Sequence[str]) -> int:
 
 def compact(argv: Sequence[str]) -> int:
     """Make a ticket's network small, and measure what that gains."""
-    from graphprune.bench.small import compact_ticket
+    from graphprune.runs.tickets import compact_ticket
 
     _, out, trained, options = _ticket_and_data(
         argv,
@@ -149,8 +149,8 @@ def _ticket_and_data(
     from jsonargparse import ArgumentParser
 
     from graphprune import data
-    from graphprune.bench.options import canonical
-    from graphprune.bench.trained import Trained
+    from graphprune.runs.options import canonical
+    from graphprune.runs.trained import Trained
 
     parser = ArgumentParser(prog=f"graphprune {command}", description=about, exit_on_error=False)
     parser.add_argument("ticket", type=str, help="folder of a finished round, or of a run, whose last round it is then")
@@ -165,7 +165,7 @@ def _ticket_and_data(
 
 def report(argv: Sequence[str]) -> int:
     """Write report.md, report.html and figures for one or more finished or unfinished runs."""
-    from graphprune.bench.report import write_report
+    from graphprune.report.report import write_report
 
     parser = argparse.ArgumentParser(prog="graphprune report", exit_on_error=False)
     parser.add_argument("folders", nargs="+", type=Path, help="run folders, or folders that hold any number of them")
@@ -181,7 +181,7 @@ def report(argv: Sequence[str]) -> int:
 
 def list_(argv: Sequence[str]) -> int:
     """List methods, models, data sets and convolutions, and what each supports."""
-    from graphprune.bench.listing import listing
+    from graphprune.runs.listing import listing
 
     argparse.ArgumentParser(prog="graphprune list", exit_on_error=False).parse_args(argv)
     print(listing())
@@ -233,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(parser: ArgumentParser, argv: list[str], *, defaults: bool = True):  # type: ignore[no-untyped-def]
     """Parse; an unknown option's error names the nearest ones."""
-    from graphprune.bench.options import explained, option_names
+    from graphprune.runs.options import explained, option_names
 
     try:
         return parser.parse_args(argv, defaults=defaults)

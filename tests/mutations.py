@@ -44,7 +44,7 @@ FAULTS = {
         "masks/copies.py", "if forward is not None and not", "if False and not", "tests/masks/test_copies.py"
     ),
     "a copy that computes with the original": Fault(
-        "methods/prepare.py", "if foreign := [", "if False and [", "tests/methods/test_prepare.py"
+        "methods/core/prepare.py", "if foreign := [", "if False and [", "tests/methods/core/test_prepare.py"
     ),
     "checkpoints in a gated search": Fault(
         "masks/recompute.py",
@@ -53,22 +53,22 @@ FAULTS = {
         "tests/methods/test_recompute.py",
     ),
     "convolutions that have cached the full graph": Fault(
-        "methods/prepare.py",
+        "methods/core/prepare.py",
         "    uncached_(made)\n    trial",
         "    trial",
-        "tests/methods/test_prepare.py",
+        "tests/methods/core/test_prepare.py",
     ),
     "edges that are used beside the convolutions": Fault(
-        "graphs/check.py",
+        "graphs/soft/check.py",
         "    if error <= _rounding(removed) and gradient",
         "    if gradient",
-        "tests/graphs/test_check.py",
+        "tests/graphs/soft/test_check.py",
     ),
     "gates that get no gradient": Fault(
-        "graphs/check.py",
+        "graphs/soft/check.py",
         " and gradient is not None and bool(gradient.any()):",
         ":",
-        "tests/graphs/test_check.py",
+        "tests/graphs/soft/test_check.py",
     ),
     "attributes of a user's class": Fault(
         "graphs/flatten.py",
@@ -77,7 +77,10 @@ FAULTS = {
         "tests/graphs/test_attributes.py",
     ),
     "instance norms counted anew": Fault(
-        "methods/norms.py", "norm.momentum = 1.0 / calls[norm]", "norm.momentum = None", "tests/methods/test_norms.py"
+        "methods/core/norms.py",
+        "norm.momentum = 1.0 / calls[norm]",
+        "norm.momentum = None",
+        "tests/methods/core/test_norms.py",
     ),
     "weights that are products": Fault(
         "masks/targets.py", "        if found is not None:", "        if False:", "tests/masks/test_factors.py"
@@ -111,7 +114,7 @@ FAULTS = {
         "test_controls.py",
     ),
     "seeds that are left behind": Fault(
-        "methods/prepare.py",
+        "methods/core/prepare.py",
         "    forked = torch.random.fork_rng(devices=range(torch.cuda.device_count()))\n",
         "    torch.manual_seed(0)\n    forked = torch.random.fork_rng(enabled=False)\n",
         "tests/contract/test_untouched.py",
@@ -131,14 +134,14 @@ FAULTS = {
         "test_files.py",
     ),
     "a resumed run that goes on from other weights": Fault(
-        "methods/method.py",
+        "methods/core/method.py",
         "last=dict(after.last)",
         "last=dict(after.trained)",
         "tests/contract/test_resume.py",
         "test_resume.py",
     ),
     "the best epoch on the test split": Fault(
-        "methods/position.py",
+        "methods/core/state.py",
         'if select == "test":',
         "if True:",
         "tests/contract/test_counts.py",
@@ -151,12 +154,16 @@ FAULTS = {
         "tests/methods/test_small_dense.py",
         "test_controls.py",
     ),
-    "a grid that drops runs": Fault("bench/plan.py", "return longer", "return one", "tests/bench/test_plan.py"),
+    "a grid that drops runs": Fault("grids/file.py", "return longer", "return one", "tests/grids/test_file.py"),
     "heads that are pruned": Fault(
-        "methods/prepare.py", "if not prune_heads:", "if False:", "tests/methods/test_prepare.py", "test_layers.py"
+        "methods/core/prepare.py",
+        "if not prune_heads:",
+        "if False:",
+        "tests/methods/core/test_prepare.py",
+        "test_layers.py",
     ),
     "layers that are emptied": Fault(
-        "methods/method.py", "SAFE_FLOOR = 0.1", "SAFE_FLOOR = 0.0", "tests/methods/test_prepare.py"
+        "methods/core/method.py", "SAFE_FLOOR = 0.1", "SAFE_FLOOR = 0.0", "tests/methods/core/test_prepare.py"
     ),
     "walks that are believed of other arcs": Fault(
         "graphs/walks.py",
@@ -172,28 +179,28 @@ FAULTS = {
         "tests/methods/test_carried.py",
     ),
     "commands that read other data than the run": Fault(
-        "bench/trained.py",
+        "runs/trained.py",
         '**(own if name == own.get("name") else {})',
         '"name": name, "root": own.get("root")',
-        "tests/bench/test_trained.py",
+        "tests/runs/test_trained.py",
     ),
     "a small network drawn where no ticket has its size": Fault(
-        "bench/equal.py",
+        "report/equal.py",
         'nearest if nearest is not None and abs(nearest["params_kept"].mean - size) <= SAME_SIZE * size else None',
         "nearest",
-        "tests/bench/test_figures.py",
+        "tests/report/test_figures.py",
     ),
     "a plug-in's run that was killed": Fault(
-        "bench/build.py",
+        "runs/build.py",
         "last = _method(config, partial(EdgePredictor, 1)).last_round",
         'last = int(config.method.get("rounds", 1))',
-        "tests/bench/test_plugins.py",
+        "tests/runs/test_plugins.py",
     ),
     "settings that hold an address": Fault(
-        "methods/method.py",
+        "methods/core/method.py",
         "else described(value)",
         "else repr(value)",
-        "tests/methods/test_described.py",
+        "tests/methods/core/test_described.py",
     ),
     "arcs that must stay": Fault(
         "graphs/pairs.py", "proper = proper & ~kept[leader]", "pass", "tests/graphs/test_protected.py"
@@ -202,10 +209,13 @@ FAULTS = {
         "data/users.py", "elif check.num_classes is None:", "elif False:", "tests/data/test_users.py"
     ),
     "validation graphs held out under the paper protocol": Fault(
-        "methods/method.py", "        data = self.protocol.splits(data)\n", "", "tests/methods/test_protocol.py"
+        "methods/core/method.py",
+        "        data = self.protocol.splits(data)\n",
+        "",
+        "tests/methods/core/test_protocol.py",
     ),
     "degrees over targets in the published GCN": Fault(
-        "models/node.py", 'degree = "source"', 'degree = "target"', "tests/methods/test_ugs.py"
+        "models/node.py", 'degree = "source"', 'degree = "target"', "tests/methods/ugs/test_method.py"
     ),
     # What no test of a single part has to be asked for: the suite alone.
     "a pruned weight that comes back": Fault(

@@ -14,10 +14,10 @@ import yaml
 import graphprune
 from graphprune import data
 from graphprune.cli import COMMANDS, main
-from graphprune.graphs.adapters import BUILT_IN
+from graphprune.graphs.soft.adapters import BUILT_IN
 from graphprune.methods import METHODS
 from graphprune.models import MODELS
-from tests.bench.samples import NAME, tiny_set
+from tests.runs.samples import NAME, tiny_set
 
 Capture = pytest.CaptureFixture[str]
 

@@ -40,7 +40,7 @@ import skimage
 from scipy.spatial.distance import cdist
 from skimage.segmentation import slic
 
-from graphprune.data.image_files import AGAIN, Part, Reader, read_cifar10, read_cifar10_pictures, read_mnist
+from graphprune.data.files.image_files import AGAIN, Part, Reader, read_cifar10, read_cifar10_pictures, read_mnist
 from graphprune.data.splits import by_class
 
 NEIGHBOURS = 8

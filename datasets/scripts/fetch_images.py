@@ -27,10 +27,10 @@ from typing import get_args
 
 import numpy as np
 
-from graphprune.data.download import cache_folder
-from graphprune.data.image_files import AGAIN, CIFAR_BATCHES, IDX_FILES, Part, read_cifar10_pictures
-from graphprune.data.image_sets import FILES, SETS
+from graphprune.data.files.download import cache_folder
+from graphprune.data.files.image_files import AGAIN, CIFAR_BATCHES, IDX_FILES, Part, read_cifar10_pictures
 from graphprune.data.images import WHITE
+from graphprune.data.sets.images import FILES, SETS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.compaction import shapes, sums
+from graphprune.compaction import rules_elementwise as shapes
+from graphprune.compaction import rules_sums as sums
 from graphprune.compaction.tape import Tape
 from graphprune.measure.modes import as_it_was
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.compaction.layers import add_bias, fold_norm, folds, like, owner, put, replace, takes_bias, write_sizes
-from graphprune.compaction.solve import Bools, Fold, Plan, solve
+from graphprune.compaction.liveness import Bools, Fold, Plan, solve
 from graphprune.compaction.tape import Tape, named_tensors
 
 

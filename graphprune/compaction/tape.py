@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from graphprune.compaction.wires import Ints, Label, Wires
+from graphprune.compaction.dims import Ints, Label, Wires
 
 
 @dataclass(eq=False)

@@ -1,13 +1,13 @@
 """Data sets: embedded, downloaded by name, from folders of raw files, or the user's own graphs and images."""
 
 from graphprune.data.base import GraphData
-from graphprune.data.bundled import Card
 from graphprune.data.degrees import DegreeColumns
+from graphprune.data.disk.open import open_stored
+from graphprune.data.disk.write import store, store_graphs
 from graphprune.data.images import Augment, ImageBatch, ImageData, Images
-from graphprune.data.ogbl import LinkData, Links, load_links
 from graphprune.data.registry import cards, load, names
-from graphprune.data.stored import open_stored
-from graphprune.data.storing import store, store_graphs
+from graphprune.data.sets.bundled import Card
+from graphprune.data.sets.ogbl import LinkData, Links, load_links
 from graphprune.data.users import from_graphs, from_nodes
 
 __all__ = [

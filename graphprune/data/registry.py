@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from graphprune.data import bundled, image_sets, ogb_files, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.base import GraphData
+from graphprune.data.files import ogb_files
 from graphprune.data.images import ImageData
+from graphprune.data.sets import bundled, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
+from graphprune.data.sets import images as image_sets
 from graphprune.data.splits import SEED
 
 # The sets of https://chrsmrrs.github.io/datasets/docs/datasets, to tell a typing error from a download.
@@ -107,7 +109,7 @@ def load(
         split_seed: seed of the folds (12345 gives the ICPG authors' ones), of generated graphs, or of the images that
             validate.
         features: of a TU set: ``"deg+odeg100"``, ``"deg+odeg10"`` or ``"raw"`` (None: the authors' choice for the set,
-            see :func:`graphprune.data.tu.graph_data`); of a Planetoid set: ``"row-normalised"`` (and None) or
+            see :func:`graphprune.data.sets.tu.graph_data`); of a Planetoid set: ``"row-normalised"`` (and None) or
             ``"raw"``; of superpixels: ``"raw"`` (and None) or ``"weight"``, which has edge weights.
         limit: of images: how many train, classes in proportion; those of a smaller limit are among those of a larger
             one. None: all.

@@ -1,14 +1,14 @@
 """Graphs: storage, edges and their masks, soft and hard removal, and the edge predictor."""
 
-from graphprune.graphs.check import check_forgets, check_removal
-from graphprune.graphs.counting import EdgeRule, number_units
 from graphprune.graphs.edges import EdgeMask, PrunedDataset, drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import edge_units
 from graphprune.graphs.predictor import EdgePredictor
 from graphprune.graphs.prune import PruneEdges, Stage, score_arcs
+from graphprune.graphs.rule import EdgeRule, number_units
 from graphprune.graphs.scorers import RandomEdges
-from graphprune.graphs.soft import SoftEdges, register_soft_edges, supports
+from graphprune.graphs.soft.check import check_forgets, check_removal
+from graphprune.graphs.soft.soft import SoftEdges, register_soft_edges, supports
 
 __all__ = [
     "EdgeMask",

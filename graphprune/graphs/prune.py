@@ -12,7 +12,11 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from graphprune.graphs.attributes import check_graph
-from graphprune.graphs.counting import (
+from graphprune.graphs.edges import EdgeMask, drop_arcs
+from graphprune.graphs.flatten import check_edge_index, check_edge_weight
+from graphprune.graphs.packed import PackedGraphs
+from graphprune.graphs.pairs import EDGE_UNIT, Units, arcs_of, graph_units, of_units, protected_arcs
+from graphprune.graphs.rule import (
     EdgeRule,
     arcs_and_nodes,
     in_chunks,
@@ -22,10 +26,6 @@ from graphprune.graphs.counting import (
     unit_counts,
     unit_sizes,
 )
-from graphprune.graphs.edges import EdgeMask, drop_arcs
-from graphprune.graphs.flatten import check_edge_index, check_edge_weight
-from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EDGE_UNIT, Units, arcs_of, graph_units, of_units, protected_arcs
 from graphprune.graphs.segments import pointers
 from graphprune.masks import keep_top
 

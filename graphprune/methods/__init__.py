@@ -3,21 +3,21 @@
 from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtInit, SynFlow
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.clad import CLAD
-from graphprune.methods.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
+from graphprune.methods.core.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
+from graphprune.methods.core.in_training import InTraining
+from graphprune.methods.core.iterative import Found, IterativeMethod, Position
+from graphprune.methods.core.method import Method
+from graphprune.methods.core.one_training import OneTraining
+from graphprune.methods.core.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
+from graphprune.methods.core.registry import Registry
 from graphprune.methods.gicp import GICP
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
 from graphprune.methods.gumbel import Gumbel
 from graphprune.methods.hamp import HAMP
 from graphprune.methods.icpg import ICPG
-from graphprune.methods.in_training import InTraining
-from graphprune.methods.method import Method
-from graphprune.methods.one_training import OneTraining
-from graphprune.methods.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
-from graphprune.methods.registry import Registry
-from graphprune.methods.rounds import Found, IterativeMethod, Position
 from graphprune.methods.sparse import SET, RigL
 from graphprune.methods.sparsifier import Sparsifier
-from graphprune.methods.ugs import UGS
+from graphprune.methods.ugs.method import UGS
 
 METHODS = Registry(
     ICPG,

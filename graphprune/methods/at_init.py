@@ -17,11 +17,11 @@ from graphprune.data.base import Samples
 from graphprune.masks import MaskSet, magnitude, random, saliency
 from graphprune.masks.attach import check_trainable, masked_parameters
 from graphprune.masks.distribution import counts
-from graphprune.methods.fit import Fit, derive_seed
-from graphprune.methods.in_training import inner
-from graphprune.methods.method import Epochs
-from graphprune.methods.one_training import OneTraining, share
-from graphprune.methods.position import Position
+from graphprune.methods.core.fit import Fit, derive_seed
+from graphprune.methods.core.in_training import inner
+from graphprune.methods.core.method import Epochs
+from graphprune.methods.core.one_training import OneTraining, share
+from graphprune.methods.core.state import Position
 from graphprune.methods.sensitivity import Flow, Loss, Sensitivity, mean_loss, random_state_kept
 
 Spread = Literal["global", "erk", "uniform"]

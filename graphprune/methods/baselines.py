@@ -11,10 +11,10 @@ from torch import nn
 
 from graphprune.graphs import RandomEdges
 from graphprune.masks import MaskSet, magnitude, random
-from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.one_training import share
-from graphprune.methods.position import proper
-from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
+from graphprune.methods.core.fit import AnyData, Fit, derive_seed
+from graphprune.methods.core.iterative import Found, IterativeMethod, Position, weights
+from graphprune.methods.core.one_training import share
+from graphprune.methods.core.state import proper
 from graphprune.ticket import Ticket
 
 

@@ -9,9 +9,9 @@ import attrs
 from torch import Tensor
 
 from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude, random
-from graphprune.methods.in_training import steps
-from graphprune.methods.one_training import open_density, share
-from graphprune.methods.stepwise import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
+from graphprune.methods.core.in_training import steps
+from graphprune.methods.core.one_training import open_density, share
+from graphprune.methods.core.stepwise import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
 
 SCOPES = ("global", "layer")
 

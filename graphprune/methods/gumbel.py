@@ -16,9 +16,9 @@ from graphprune.masks import Counts, MaskSet, Pruning, Unit
 from graphprune.masks.attach import world_size
 from graphprune.masks.gates import DensityControl, GumbelGates
 from graphprune.masks.units import name_of
-from graphprune.methods.fit import derive_seed
-from graphprune.methods.in_training import InTraining, resumed, steps
-from graphprune.methods.one_training import whole
+from graphprune.methods.core.fit import derive_seed
+from graphprune.methods.core.in_training import InTraining, resumed, steps
+from graphprune.methods.core.one_training import whole
 from graphprune.methods.sensitivity import random_state_kept
 
 

@@ -12,12 +12,12 @@ from torch import nn
 
 from graphprune.graphs import EdgePredictor, RandomEdges, Stage, check_removal
 from graphprune.masks import magnitude, random
-from graphprune.methods.described import described
-from graphprune.methods.edge_gates import REMOVING, above_zero, soft_gates
-from graphprune.methods.fit import AnyData, Fit, derive_seed
-from graphprune.methods.joint import JointNetwork, check_predictor, with_walks
-from graphprune.methods.one_training import one_of
-from graphprune.methods.rounds import Found, IterativeMethod, Position, weights
+from graphprune.methods.core.described import described
+from graphprune.methods.core.edge_gates import REMOVING, above_zero, soft_gates
+from graphprune.methods.core.fit import AnyData, Fit, derive_seed
+from graphprune.methods.core.iterative import Found, IterativeMethod, Position, weights
+from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
+from graphprune.methods.core.one_training import one_of
 
 EdgeGates = Literal["soft", "gumbel", "top"]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from graphprune.masks import Counts, MaskSet, gradient, magnitude, random
 from graphprune.masks.distribution import counts as layer_counts
-from graphprune.methods.fit import derive_seed
-from graphprune.methods.in_training import steps
-from graphprune.methods.one_training import share
-from graphprune.methods.stepwise import Stepwise, cosine, kept_in_layers, rounded_down
+from graphprune.methods.core.fit import derive_seed
+from graphprune.methods.core.in_training import steps
+from graphprune.methods.core.one_training import share
+from graphprune.methods.core.stepwise import Stepwise, cosine, kept_in_layers, rounded_down
 
 
 @attrs.frozen(kw_only=True)

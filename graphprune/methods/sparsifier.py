@@ -21,9 +21,9 @@ from graphprune.graphs.sparsifiers import (
     SpanningForest,
 )
 from graphprune.methods.baselines import trained_magnitudes
-from graphprune.methods.fit import Fit, derive_seed
-from graphprune.methods.one_training import one_of
-from graphprune.methods.rounds import Found, IterativeMethod, Position
+from graphprune.methods.core.fit import Fit, derive_seed
+from graphprune.methods.core.iterative import Found, IterativeMethod, Position
+from graphprune.methods.core.one_training import one_of
 
 EdgeScore = Literal[
     "random",

@@ -21,7 +21,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from graphprune.data.base import LabelledData
 from graphprune.data.evaluation import evaluate, outputs
-from graphprune.methods.fit import FitJob, FitResult, TrainingDiverged, derive_seed
+from graphprune.methods.core.fit import FitJob, FitResult, TrainingDiverged, derive_seed
 from graphprune.train.tasks import task_loss
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from graphprune.compaction import compact
 from graphprune.masks import MaskSet
-from graphprune.measure import Chain
+from graphprune.reading import Chain
 from tests.compaction.nets import NORMS, assert_same, draw, size, smaller, used, without
 
 

@@ -9,8 +9,8 @@ import urllib.request
 import pytest
 
 from graphprune import data
-from graphprune.data.bundled import path_of
-from graphprune.data.download import fetch
+from graphprune.data.files.download import fetch
+from graphprune.data.sets.bundled import path_of
 
 
 @pytest.mark.parametrize(

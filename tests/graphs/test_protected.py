@@ -10,7 +10,7 @@ from torch_geometric.transforms import VirtualNode
 from graphprune import ICPG, UGS, EdgePredictor, NoEdges, RandomPruning, Sparsifier
 from graphprune.data import from_graphs, from_nodes
 from graphprune.graphs import EdgeRule, PackedGraphs, PruneEdges, RandomEdges, Stage, edge_units, score_arcs
-from graphprune.graphs.counting import number_units, original_units, prunable_arcs
+from graphprune.graphs.rule import number_units, original_units, prunable_arcs
 from graphprune.methods import Protocol
 from graphprune.models import GCN
 from tests.graphs.samples import arcs, random_graph, to_index, units_by_hand

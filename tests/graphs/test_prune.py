@@ -10,7 +10,8 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 
 from graphprune import data as sets
-from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, PruneEdges, RandomEdges, Stage, counting, prune
+from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, PruneEdges, RandomEdges, Stage, prune
+from graphprune.graphs import rule as counting
 from graphprune.measure import peak_bytes
 from tests.graphs.samples import (
     Given,

@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 
 from graphprune.data import load
 from graphprune.graphs import EdgeRule, PruneEdges, RandomEdges, Stage
-from graphprune.graphs.counting import in_chunks
+from graphprune.graphs.rule import in_chunks
 from graphprune.graphs.sparsifiers import (
     Degree,
     EffectiveResistance,

@@ -13,7 +13,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import APPNP, GCN2Conv, GCNConv, SGConv
 from torch_geometric.utils import degree
 
-from graphprune import measure
+from graphprune import measure, reading
 from graphprune.masks import MaskSet
 
 
@@ -139,8 +139,8 @@ def test_tracing_a_network_in_place() -> None:
     model = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3), nn.ReLU(inplace=True), nn.Linear(3, 2))
     masks, example = MaskSet.dense(model), torch.randn(5, 4)
     before = example.clone()
-    measure.trace(model, masks, example)
-    measure.trim_(model, masks, example)
+    reading.trace(model, masks, example)
+    reading.trim_(model, masks, example)
     assert torch.equal(example, before)
 
 

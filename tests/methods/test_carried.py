@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 import graphprune as gp
 from graphprune.data import GraphData
 from graphprune.graphs import PackedGraphs
-from graphprune.methods.joint import JointNetwork
+from graphprune.methods.core.joint import JointNetwork
 from tests.methods.graphs import narrow_gcn as network
 from tests.methods.graphs import plain_fit, small_data
 from tests.methods.graphs import walking_predictor as predictor

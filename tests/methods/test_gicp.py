@@ -13,9 +13,9 @@ from graphprune.graphs import edge_units, score_arcs
 from graphprune.graphs.segments import pointers
 from graphprune.masks import Cubic, keep_top
 from graphprune.methods import GICP, TrainingDiverged
-from graphprune.methods.edge_gates import TopGates
+from graphprune.methods.core.edge_gates import TopGates
+from graphprune.methods.core.norms import recalibrate_
 from graphprune.methods.gicp.training import GradualGates
-from graphprune.methods.norms import recalibrate_
 from graphprune.train import Fit
 from tests.methods.graphs import plain_fit
 from tests.train.tiny import tiny

@@ -10,7 +10,7 @@ from torch.nn import functional
 import graphprune as gp
 from graphprune.masks import Channel, random
 from graphprune.masks.gates import DensityControl
-from graphprune.methods.fit import derive_seed
+from graphprune.methods.core.fit import derive_seed
 from tests.methods.loops import OPTIMIZERS, batches, network, train
 
 STOP, STEPS = 16, 22

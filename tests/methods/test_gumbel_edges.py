@@ -19,8 +19,8 @@ from graphprune.data import GraphData
 from graphprune.graphs import EdgeRule, Stage, register_soft_edges
 from graphprune.graphs.edges import drop_arcs
 from graphprune.methods import Protocol, TrainingDiverged
-from graphprune.methods.edge_gates import SampledGates, soft_gates, to_share
-from graphprune.methods.joint import JointNetwork
+from graphprune.methods.core.edge_gates import SampledGates, soft_gates, to_share
+from graphprune.methods.core.joint import JointNetwork
 from graphprune.models import GAT, GCN, GIN, SAGE
 from graphprune.train import Fit
 from tests.methods.graphs import plain_fit, small_data

@@ -22,13 +22,13 @@ from graphprune import HAMP, MaskSet, Ticket, compact, prunable
 from graphprune.data import GraphData, from_nodes
 from graphprune.graphs import EdgeRule
 from graphprune.methods import Protocol
-from graphprune.methods.fit import FitJob, FitResult
+from graphprune.methods.core.fit import FitJob, FitResult
+from graphprune.methods.core.norms import recalibrate_
 from graphprune.methods.hamp import evaluation, journal, proxy
 from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.genes import Gene, Genes
 from graphprune.methods.hamp.proxy import Meter, compacted
 from graphprune.methods.hamp.searches import fewest, netadapt, uniform
-from graphprune.methods.norms import recalibrate_
 from graphprune.models import GIN, ResNet20
 from graphprune.search import FloatArray, IntArray, Space, non_dominated
 from tests.methods.graphs import plain_fit, random_graph, small_data

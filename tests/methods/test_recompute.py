@@ -17,7 +17,7 @@ from torch_geometric.nn import DeepGCNLayer, GCNConv, GroupAddRev, SAGEConv, glo
 import graphprune as gp
 from graphprune.data import GraphData
 from graphprune.graphs import register_soft_edges
-from graphprune.graphs.adapters import gate_messages
+from graphprune.graphs.soft.adapters import gate_messages
 from graphprune.methods.clad.gated import _through
 from tests.methods.graphs import small_data
 

@@ -12,7 +12,7 @@ import torch
 import graphprune as gp
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob, FitResult
-from graphprune.methods.fit import state_digest
+from graphprune.methods.core.fit import state_digest
 from graphprune.train import Fit
 from tests.train.tiny import Ends, smooth, tiny
 

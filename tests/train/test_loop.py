@@ -12,11 +12,11 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.data import GraphData
 from graphprune.graphs import EdgeRule, Stage
-from graphprune.graphs.counting import original_units
+from graphprune.graphs.rule import original_units
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob, FitResult, TrainingDiverged
-from graphprune.methods.joint import JointNetwork
-from graphprune.methods.position import ORIGINAL_UNITS
+from graphprune.methods.core.joint import JointNetwork
+from graphprune.methods.core.state import ORIGINAL_UNITS
 from graphprune.train import Fit, evaluate
 from tests.train.tiny import smooth, tiny
 

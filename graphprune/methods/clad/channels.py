@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from graphprune.compaction.check import check_model
+from graphprune.compaction.dims import Ints, Label
 from graphprune.compaction.record import RULES, followed
 from graphprune.compaction.tape import Tape
-from graphprune.compaction.wires import Ints, Label
 from graphprune.masks import MaskSet, Selector
 from graphprune.measure import ops
 

@@ -21,7 +21,7 @@ from graphprune.methods.clad.attention import Distillation
 from graphprune.methods.clad.budget import floors
 from graphprune.methods.clad.channels import Channels
 from graphprune.methods.clad.criteria import Criterion
-from graphprune.methods.fit import TrainingDiverged
+from graphprune.methods.core.fit import TrainingDiverged
 from graphprune.methods.sensitivity import Loss
 
 # What a closed gate lets through. With 0 itself a ReLU behind it would pass no gradient, and it would never open again.

@@ -33,10 +33,10 @@ from graphprune.methods.clad.options import (
     word,
     yes_or_no,
 )
-from graphprune.methods.fit import AnyData, Fit, FitJob, FitResult, State, derive_seed, state_digest
-from graphprune.methods.method import Epochs, Method
-from graphprune.methods.position import Position
-from graphprune.methods.rounds import count, rate
+from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, State, derive_seed, state_digest
+from graphprune.methods.core.iterative import count, rate
+from graphprune.methods.core.method import Epochs, Method
+from graphprune.methods.core.state import Position
 from graphprune.methods.sensitivity import mean_loss, random_state_kept
 from graphprune.ticket import Ticket
 

@@ -11,7 +11,7 @@ import attrs
 from torch import Tensor
 
 from graphprune.methods.clad.criteria import CriterionName
-from graphprune.methods.method import patterns
+from graphprune.methods.core.method import patterns
 
 
 def stage_names(value: str | Iterable[str]) -> tuple[str, ...]:

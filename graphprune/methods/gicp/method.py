@@ -15,19 +15,19 @@ from torch import nn
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import PruneEdges, Stage, check_removal
-from graphprune.graphs.counting import original_units
+from graphprune.graphs.rule import original_units
 from graphprune.masks import Cubic, MaskSet, Targets
-from graphprune.methods.described import described
-from graphprune.methods.edge_gates import REMOVING, above_zero
-from graphprune.methods.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
+from graphprune.methods.core.described import described
+from graphprune.methods.core.edge_gates import REMOVING, above_zero
+from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
+from graphprune.methods.core.in_training import steps
+from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
+from graphprune.methods.core.method import Epochs, Method, seeded
+from graphprune.methods.core.norms import alike, kept_norms, recalibrate_
+from graphprune.methods.core.one_training import one_of, open_density, share
+from graphprune.methods.core.state import Position, proper, pruned
 from graphprune.methods.gicp.training import GradualGates, Removal, Weights
 from graphprune.methods.gradual import SCOPES
-from graphprune.methods.in_training import steps
-from graphprune.methods.joint import JointNetwork, check_predictor, with_walks
-from graphprune.methods.method import Epochs, Method, seeded
-from graphprune.methods.norms import alike, kept_norms, recalibrate_
-from graphprune.methods.one_training import one_of, open_density, share
-from graphprune.methods.position import Position, proper, pruned
 from graphprune.ticket import Ticket
 
 Training = Literal["range", "lowest"]

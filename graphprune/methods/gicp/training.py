@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from graphprune.masks import Cubic, MaskSet, Pruning
-from graphprune.methods.edge_gates import REMOVING
+from graphprune.methods.core.edge_gates import REMOVING
 from graphprune.methods.gradual import FGGP
 
 Removal = Literal["top", "gumbel"]
@@ -22,7 +22,7 @@ class GradualGates:
 
     Args:
         schedule: of the lowest density, over optimiser steps.
-        removal: see :data:`~graphprune.methods.edge_gates.REMOVING`.
+        removal: see :data:`~graphprune.methods.core.edge_gates.REMOVING`.
         temperature: of the gradients.
         over_range: draw each batch's density between the lowest one and 1.
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.methods.fit import state_digest
+from graphprune.methods.core.fit import state_digest
 from graphprune.methods.hamp.genes import Gene
 from graphprune.ticket import Ticket
 

@@ -18,7 +18,11 @@ from torch import nn
 from graphprune.data import GraphData
 from graphprune.masks.attach import world_size
 from graphprune.measure.machine import check_device, clock
-from graphprune.methods.fit import AnyData, Fit, FitResult, derive_seed
+from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
+from graphprune.methods.core.iterative import count
+from graphprune.methods.core.method import Epochs, Method
+from graphprune.methods.core.norms import kept_norms
+from graphprune.methods.core.state import Position, proper
 from graphprune.methods.hamp import options
 from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.evaluation import Evaluator
@@ -28,10 +32,6 @@ from graphprune.methods.hamp.proxy import BATCH, EXAMPLES, Meter, Objective, Pro
 from graphprune.methods.hamp.samples import drawn, split
 from graphprune.methods.hamp.searched import Searched, Searching
 from graphprune.methods.hamp.searches import fewest, find
-from graphprune.methods.method import Epochs, Method
-from graphprune.methods.norms import kept_norms
-from graphprune.methods.position import Position, proper
-from graphprune.methods.rounds import count
 from graphprune.methods.sparsifier import EDGE_SCORERS, EdgeScore
 from graphprune.ticket import Ticket
 

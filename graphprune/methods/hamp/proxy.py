@@ -24,9 +24,9 @@ from graphprune.measure.macs import tensors_of
 from graphprune.measure.memory import bytes_of
 from graphprune.measure.modes import using_threads
 from graphprune.measure.samples import tensors_in
-from graphprune.methods.fit import AnyData
+from graphprune.methods.core.fit import AnyData
+from graphprune.methods.core.norms import alike, recalibrate_
 from graphprune.methods.hamp.genes import Genes
-from graphprune.methods.norms import alike, recalibrate_
 
 Objective = Literal["latency", "peak", "params", "macs"]
 Point = tuple[int, ...]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.methods.fit import AnyData, derive_seed
+from graphprune.methods.core.fit import AnyData, derive_seed
 
 
 def split(data: AnyData, share: float, seed: int) -> tuple[Any, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from graphprune.methods.core.state import Position
 from graphprune.methods.hamp.evaluation import Evaluator
 from graphprune.methods.hamp.journal import Found
 from graphprune.methods.hamp.proxy import Point, Proxy
-from graphprune.methods.position import Position
 from graphprune.search import Archive
 from graphprune.ticket import Ticket
 

@@ -1,0 +1,122 @@
+"""Which units nobody needs: a liveness analysis from the outputs back to the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.compaction.dims import Ints
+from graphprune.compaction.tape import Read, Tape
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Inputs of a layer that go although they are not 0.
+
+    Attributes:
+        values: what they always are, or their shares of a common vector; 0 for all other inputs. Shape ``(inputs,)``.
+        carrier: an input of the same kind that stays, with its own value: its weights take over the others', because no
+            bias can; None: the layer's bias takes them.
+    """
+
+    values: Floats
+    carrier: tuple[int, float] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to keep.
+
+    Attributes:
+        kept: for each parameter and buffer and each of its dimensions, which indices stay.
+        folds: for weights by name.
+        removed: units that go; all that must go together is one.
+    """
+
+    kept: Mapping[str, tuple[Bools, ...]]
+    folds: Mapping[str, Fold]
+    removed: int
+
+
+def solve(tape: Tape, takes: Callable[[str], bool]) -> Plan:
+    """Find the units that no output depends on, and those that are constants.
+
+    A unit is needed if it is an output, or if a needed unit's sum reads it, unless either factor is always 0 or the
+    reading layer can take it over, as a constant or a multiple of another unit. If no unit of a layer is needed, its
+    first one stays.
+
+    Args:
+        tape: of a run that has finished.
+        takes: whether the layer of this weight can take over constants.
+    """
+    group = tape.wires.groups()
+    readers = [_Reader.of(read, group, takes) for read in reversed(tape.reads)]
+    dims = [group[label] for info in tape.own.values() for label in info.labels if label is not None and len(label)]
+    kept = np.zeros(group.max() + 1, np.bool_)
+    kept[0] = True
+    while True:
+        _spread(kept, readers)
+        empty = [groups[0] for groups in dims if not kept[groups].any()]
+        if not empty:
+            break
+        kept[empty] = True
+    units = np.unique(np.concatenate([np.zeros(1, np.int64), *dims]))
+    return Plan(
+        kept={name: tuple(kept[group[label]] for label in info.labels) for name, info in tape.own.items()},
+        folds={reader.weight: reader.fold(kept) for reader in readers if reader.weight is not None},
+        removed=int((~kept[units]).sum()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """A :class:`Read` in groups; ``settled`` are the constants that the layer of ``weight`` takes over."""
+
+    inner: Ints
+    sides: tuple[tuple[Ints, Bools], ...]
+    constant: Floats
+    settled: Bools
+    weight: str | None
+    carrier: int | None
+
+    @classmethod
+    def of(cls, read: Read, group: Ints, takes: Callable[[str], bool]) -> _Reader:
+        constant: Floats = read.constant.numpy()
+        weight = read.weight if read.weight is not None and takes(read.weight) else None
+        settled = np.isfinite(constant) & (weight is not None)
+        carrier = None
+        if read.shared and settled.any():
+            carrier = int(np.nanargmax(np.abs(constant)))
+            settled[carrier] = False
+        sides = tuple((group[outer], may.numpy()) for outer, may in read.sides)
+        inner = np.zeros(len(constant), np.int64) if read.inner is None else group[read.inner]
+        return cls(inner, sides, constant, settled, weight, carrier)
+
+    def needed(self, kept: Bools) -> Ints:
+        """The groups that this sum reads for groups that are kept."""
+        used = np.ones(len(self.inner), np.bool_)
+        for outer, may in self.sides:
+            used = used & may[kept[outer]].any(0)
+        if self.carrier is not None and (used & self.settled).any():
+            used[self.carrier] = True
+        return self.inner[used & ~self.settled]
+
+    def fold(self, kept: Bools) -> Fold:
+        """What the layer takes over if these groups are kept."""
+        values = np.where(self.settled & ~kept[self.inner], self.constant, 0.0)
+        return Fold(values, None if self.carrier is None else (self.carrier, float(self.constant[self.carrier])))
+
+
+def _spread(kept: Bools, readers: list[_Reader]) -> None:
+    """Keep what anything kept needs, until nothing is added; readers come last first."""
+    count = -1
+    while count < kept.sum():
+        count = int(kept.sum())
+        for reader in readers:
+            kept[reader.needed(kept)] = True

@@ -1,0 +1,168 @@
+"""Writing a data set of graphs to a folder, whole or graph by graph, for :mod:`graphprune.data.disk.open` to map."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch_geometric.data import Data
+
+from graphprune import __version__
+from graphprune.data.base import SPLITS, GraphData, Level, Split, Task
+from graphprune.data.check import Check
+from graphprune.data.disk.columns import ADVICE, SplitFiles
+from graphprune.data.disk.open import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
+from graphprune.data.metrics import Metric
+from graphprune.data.users import check_task, described
+from graphprune.graphs.mapped import room
+from graphprune.graphs.packed import PackedGraphs
+
+PIECE = 1 << 20  # nodes and arcs of a stream that are in memory at once
+
+
+def store(data: GraphData, folder: str | os.PathLike[str]) -> None:
+    """Write a data set of graphs to a new folder, from which :func:`open_stored` maps it.
+
+    The folder appears when it is complete. Tensors are raw little-endian files, which splits share where they are
+    equal; ``stored.json`` says what they are.
+
+    Args:
+        data: with plain provenance, and attributes that are tensors or plain JSON values.
+        folder: must not exist; its parents are made.
+
+    Raises:
+        FileExistsError: the folder exists.
+        ValueError: an attribute that cannot be stored, or a folder without room or that cannot be written to.
+        TypeError: a data set that is not one of graphs.
+    """
+    if not isinstance(data, GraphData):
+        raise TypeError(f"only data sets of graphs can be stored, got a {type(data).__name__}")
+    _write(Path(folder), {split: iter([graphs]) for split, graphs in data.splits.items()}, lambda _: data)
+
+
+def store_graphs(
+    folder: str | os.PathLike[str],
+    train: Iterable[Data],
+    val: Iterable[Data],
+    test: Iterable[Data],
+    *,
+    name: str,
+    task: Task,
+    metric: Metric | None = None,
+    num_classes: int | None = None,
+    features: Literal["ogb-mol"] | None = None,
+    provenance: Mapping[str, str] | None = None,
+    level: Level = "graph",
+) -> None:
+    """As :func:`store`, from iterators, of which about a million nodes and arcs are in memory at once.
+
+    Args:
+        folder: must not exist; its parents are made.
+        train: graphs to train on; see :func:`graphprune.data.from_graphs` for them and all that follows.
+        val: graphs that select epochs.
+        test: graphs that are only reported.
+        name: of the data set.
+        task: multiclass, binary or regression.
+        metric: None: the task's default.
+        num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
+        features: ``"ogb-mol"`` for OGB's categorical features.
+        provenance: anything worth keeping about where the graphs come from.
+        level: what carries a label.
+
+    Raises:
+        FileExistsError: the folder exists.
+        ValueError: as :func:`graphprune.data.from_graphs` and :func:`store`.
+        TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
+    """
+    check_task(task)
+    streams = {split: iter(graphs) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
+    like = next(streams["train"], None)
+    if like is None:
+        raise ValueError(f"{name}: the train split has no graphs")
+    streams["train"] = chain([like], streams["train"])
+    check = Check.like(like, task, features, num_classes, level)
+    pieces = {split: _pieces(graphs, check, f"{name}, {split}") for split, graphs in streams.items()}
+    _write(Path(folder), pieces, lambda splits: described(splits, check, name, metric, provenance))
+
+
+def _pieces(graphs: Iterable[Data], check: Callable[[Data, str], Data], where: str) -> Iterator[PackedGraphs]:
+    part, first, weight, number = list[Data](), 0, 0, -1
+    for number, graph in enumerate(graphs):
+        part.append(check(graph, f"{where} graph {number}"))
+        weight += part[-1].num_nodes + part[-1].num_edges
+        if weight >= PIECE:
+            yield _packed(part, f"{where} graphs from {first} on")
+            part, first, weight = [], number + 1, 0
+    if number < 0:
+        raise ValueError(f"{where} split has no graphs")
+    if part:
+        yield _packed(part, f"{where} graphs from {first} on")
+
+
+def _packed(part: list[Data], where: str) -> PackedGraphs:
+    try:
+        return PackedGraphs.of(part)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _write(
+    folder: Path,
+    pieces: Mapping[Split, Iterator[PackedGraphs]],
+    describe: Callable[[Mapping[Split, PackedGraphs]], GraphData],
+) -> None:
+    with _new(folder) as temporary:
+        splits: dict[Split, Any] = {}
+        known: dict[str, str] = {}  # files by their content
+        for split in SPLITS:
+            files = SplitFiles(temporary, split)
+            for graphs in pieces[split]:
+                files.append(graphs)
+            splits[split] = files.finish(known)
+        reader = Reader(temporary, verify=False, scratch=temporary)
+        data = describe({split: reader.split(splits[split]) for split in SPLITS})
+        text = json.dumps(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "written_by": {"graphprune": __version__, "torch": str(torch.__version__)},
+                "data": _described(data),
+                "splits": splits,
+            },
+            allow_nan=False,
+            indent=1,
+        )
+        with room(temporary, ADVICE):
+            (temporary / DOCUMENT).write_text(text + "\n")
+
+
+@contextmanager
+def _new(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside ``folder``, which gets its name in the end and goes if anything is wrong."""
+    if os.path.lexists(folder):
+        raise FileExistsError(f"{folder} exists already; stored sets are not overwritten: choose another folder")
+    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with room(folder.parent, ADVICE):
+            temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _described(data: GraphData) -> dict[str, Any]:
+    fields = {name: getattr(data, name) for name in FIELDS}
+    fields |= {"provenance": dict(data.provenance), "degrees": data.degrees and asdict(data.degrees)}
+    if json.loads(json.dumps(fields)) != fields:
+        raise ValueError(f"{data.name}: provenance must be plain JSON values to be stored, got {data.provenance}")
+    return fields

@@ -1,0 +1,1 @@
+"""Reading files of other people: tables, archives, text formats and pickles, guarded."""

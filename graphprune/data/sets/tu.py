@@ -1,0 +1,290 @@
+"""The TU data sets (Morris et al., "TUDataset", 2020): their raw text files, features and folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graphprune.data.base import GraphData
+from graphprune.data.degrees import DegreeColumns
+from graphprune.data.files import gin_text
+from graphprune.data.files.download import cache_folder, fetch
+from graphprune.data.files.raw import RawFiles, archive_files, find
+from graphprune.data.splits import FOLDS, SEED, fold_split
+from graphprune.graphs.packed import PackedGraphs
+
+# Largest degree of the one-hot columns; None: no degree columns.
+DEGREE_CAPS: dict[str, int | None] = {"deg+odeg100": 100, "deg+odeg10": 10, "raw": None}
+
+SPLIT_RECIPE = f"stratified {FOLDS}-fold, a tenth of the other folds for validation"
+
+
+@dataclass(frozen=True)
+class TUGraphs:
+    """The content of a TU set's files, checked.
+
+    Args:
+        graphs: the graphs without node features; ``y`` is the class ``(G,)`` int64, or ``(G, T)`` float32
+            where the set has only real-valued graph attributes.
+        node: node attributes followed by one-hot node labels, float32 ``(N, D)``; D is 0 if there are
+            neither.
+        edge: edge attributes followed by one-hot edge labels, float32 ``(E, D)``.
+        removed: how many self-loops and repeated arcs the files had.
+        fold: in which of ten folds each graph tests, if the files say so, shape ``(G,)``.
+    """
+
+    graphs: PackedGraphs
+    node: Tensor
+    edge: Tensor
+    removed: Mapping[str, int]
+    fold: NDArray[np.int64] | None = None
+
+
+def load(name: str, *, root: str | Path | None, fold: int, split_seed: int, features: str | None) -> GraphData:
+    """A TU set from the raw files in ``root``, else from where PyG's ``TUDataset`` downloads them.
+
+    Args:
+        name: of the set, as its files begin.
+        root: folder or archive of the raw files, which may also lie in ``NAME/``, ``NAME/raw/`` or
+            ``NAME.zip``: TU's (NAME_A.txt and the others), else those of Xu et al. (NAME.txt, see
+            :mod:`graphprune.data.files.gin_text`), whose ten folds in ``10fold_idx`` are used where they are there.
+        fold: which of the ten folds is the test split.
+        split_seed: of the folds.
+        features: see :func:`graph_data`.
+
+    Raises:
+        FileNotFoundError: ``root`` does not hold the files.
+        ConnectionError: the download failed.
+        ValueError: damaged or contradicting files.
+    """
+    marker = f"{name}_A.txt"
+    if root is None:
+        from torch_geometric.datasets import TUDataset
+
+        url = f"{TUDataset.url}/{name}.zip"
+        expected = f"{marker}, {name}_graph_indicator.txt, {name}_graph_labels.txt, ..."
+        files = archive_files(fetch(name, url, cache_folder() / "tu" / f"{name}.zip", expected), marker)
+    else:
+        url = str(root)
+        files = _find(root, name)
+    provenance = {"source": url, "licence": "not stated by the source", "split": SPLIT_RECIPE}
+    return graph_data(name, read(files, name), provenance, fold=fold, split_seed=split_seed, features=features)
+
+
+def _find(root: str | Path, name: str) -> RawFiles:
+    places = (f"{name}/raw", name, "raw", ".", f"{name}.zip")
+    try:
+        return find(root, f"{name}_A.txt", places)
+    except FileNotFoundError as missing:
+        try:
+            return find(root, f"{name}.txt", places)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{missing}; nor is {name}.txt there") from None
+
+
+def graph_data(
+    name: str,
+    content: TUGraphs,
+    provenance: Mapping[str, str],
+    *,
+    fold: int = 0,
+    split_seed: int = SEED,
+    features: str | None = None,
+) -> GraphData:
+    """The data set of one fold.
+
+    Args:
+        name: of the set.
+        content: its graphs.
+        provenance: source, licence and split recipe.
+        fold: which of the ten folds is the test split.
+        split_seed: of the folds.
+        features: ``"deg+odeg100"`` (the ICPG authors' features: node attributes and one-hot node labels, or a
+            constant one without any, then the degree, then it one-hot up to 100), ``"deg+odeg10"``, or
+            ``"raw"`` (no degrees, and edge attributes and one-hot edge labels as ``edge_attr``, which the
+            authors leave out and which no built-in model reads). None: deg+odeg10 for DD and REDDIT-*, else
+            deg+odeg100, as the authors have it.
+
+    Raises:
+        ValueError: unknown features, a fold outside 0 to 9 or too few graphs.
+    """
+    if features is None:
+        features = "deg+odeg10" if name == "DD" or name.startswith("REDDIT-") else "deg+odeg100"
+    if features not in DEGREE_CAPS:
+        raise ValueError(f"features must be one of {', '.join(DEGREE_CAPS)}, got {features!r}")
+    x = content.node if content.node.size(1) else content.node.new_ones(content.node.size(0), 1)
+    cap = DEGREE_CAPS[features]
+    edge_features = content.edge.size(1) if cap is None and content.edge.size(1) else None
+    degrees = None if cap is None else DegreeColumns(first=x.size(1), cap=cap)
+    bare = content.graphs
+    if degrees is not None:
+        x = torch.cat([x, degrees.columns(bare)], dim=1)
+    graphs = PackedGraphs(
+        bare.node_count,
+        bare.edge_count,
+        bare.edge_index,
+        node={"x": x},
+        edge={} if edge_features is None else {"edge_attr": content.edge},
+        graph=bare.graph,
+    )
+    y = graphs.graph["y"]
+    classes = int(y.max()) + 1 if y.dim() == 1 else 0
+    parts = fold_split(y.numpy() if classes else np.zeros(len(y)), fold, split_seed, content.fold)
+    drawn = f"seed {split_seed}" if content.fold is None else f"as 10fold_idx has them, validation by seed {split_seed}"
+    if edge_features is not None:
+        provenance = {**provenance, "edge_attr": f"{edge_features} columns, which no built-in model reads"}
+    removed = ", ".join(f"{count} {what}" for what, count in content.removed.items())
+    return GraphData(
+        name=name,
+        train=graphs.select(torch.from_numpy(parts["train"])),
+        val=graphs.select(torch.from_numpy(parts["val"])),
+        test=graphs.select(torch.from_numpy(parts["test"])),
+        task="multiclass" if classes else "regression",
+        metric="accuracy" if classes else "rmse",
+        features=graphs.node["x"].size(1),
+        num_classes=classes,
+        num_tasks=1 if classes else y.size(1),
+        edge_features=edge_features,
+        degrees=degrees,
+        held_out=np.searchsorted(np.sort(np.append(parts["train"], parts["val"])), parts["val"]).tolist(),
+        provenance={**provenance, "fold": f"{fold} of {FOLDS}, {drawn}", "removed": removed},
+    )
+
+
+def read(files: RawFiles, name: str) -> TUGraphs:
+    """Parse and check the files of whichever format is there.
+
+    As in PyG, self-loops and repeated arcs are dropped (of repeated ones the first stays) and arcs sorted.
+
+    Raises:
+        FileNotFoundError: a required file is missing.
+        ValueError: damaged or contradicting files; names file and line.
+    """
+    if files.has(f"{name}.txt") and not files.has(f"{name}_A.txt"):
+        return _read_gin(files, name)
+    graph_of, num_graphs = _graph_of_node(files, name)
+    arcs = files.table(f"{name}_A.txt", np.int64, 2) - 1
+    _check_arcs(files, f"{name}_A.txt", arcs, graph_of)
+    node = _features(files, name, "node", len(graph_of))
+    edge = _features(files, name, "edge", len(arcs))
+    return _content(graph_of, num_graphs, arcs, _labels(files, name, num_graphs), node, edge)
+
+
+def _read_gin(files: RawFiles, name: str) -> TUGraphs:
+    text = gin_text.read(files, name)
+    _, classes = np.unique(text.labels, return_inverse=True)
+    y, node = torch.from_numpy(classes), torch.from_numpy(_one_hot(text.tags[:, None]))
+    return _content(text.graph_of, len(text.labels), text.arcs, y, node, torch.empty(len(text.arcs), 0), text.fold)
+
+
+def _content(
+    graph_of: NDArray[np.int64],
+    num_graphs: int,
+    arcs: NDArray[np.int64],
+    y: Tensor,
+    node: Tensor,
+    edge: Tensor,
+    fold: NDArray[np.int64] | None = None,
+) -> TUGraphs:
+    """The graphs of arcs ``(E, 2)`` between nodes of all graphs."""
+    kept, removed = _proper(arcs, len(graph_of))
+    counts = np.bincount(graph_of, minlength=num_graphs)
+    edge_index = arcs.T.take(kept, axis=1)
+    owner = graph_of[edge_index[0]]
+    edge_index -= (np.cumsum(counts) - counts)[owner]
+    graphs = PackedGraphs(
+        torch.from_numpy(counts),
+        torch.from_numpy(np.bincount(owner, minlength=num_graphs)),
+        torch.from_numpy(edge_index),
+        graph={"y": y},
+    )
+    return TUGraphs(graphs, node, edge[torch.from_numpy(kept)], removed, fold)
+
+
+def _proper(arcs: NDArray[np.int64], nodes: int) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Which arcs stay, sorted by source and target, and how many self-loops and repeated arcs do not."""
+    source, target = arcs.T
+    key = source * nodes + target
+    # Files of dense graphs hold tens of millions of arcs, and most files are in order.
+    in_order = bool((key[1:] > key[:-1]).all())
+    kept = np.arange(len(key)) if in_order else np.unique(key, return_index=True)[1]
+    loops = source == target
+    return kept[~loops[kept]], {"self-loops": int(loops.sum()), "repeated arcs": len(key) - len(kept)}
+
+
+def _target_file(files: RawFiles, name: str) -> str:
+    labels, values = f"{name}_graph_labels.txt", f"{name}_graph_attributes.txt"
+    return values if files.has(values) and not files.has(labels) else labels
+
+
+def _graph_of_node(files: RawFiles, name: str) -> tuple[NDArray[np.int64], int]:
+    """The graph of each node, counted from 0, and the number of graphs."""
+    file, targets = f"{name}_graph_indicator.txt", _target_file(files, name)
+    graph_of = files.column(file, np.int64) - 1
+    num_graphs = len(files.table(targets, np.float64))
+    if num_graphs == 0:
+        raise ValueError(f"{files.where(targets)} is empty")
+    wrong = np.flatnonzero((graph_of < 0) | (graph_of >= num_graphs))
+    if len(wrong):
+        number = graph_of[wrong[0]] + 1
+        files.fail(file, wrong[0], f"graph {number}, but {files.where(targets)} has {num_graphs} graphs")
+    falls = np.flatnonzero(np.diff(graph_of) < 0)
+    if len(falls):
+        files.fail(file, falls[0] + 1, "graph numbers must not fall from one node to the next")
+    return graph_of, num_graphs
+
+
+def _check_arcs(files: RawFiles, file: str, arcs: NDArray[np.int64], graph_of: NDArray[np.int64]) -> None:
+    wrong = np.flatnonzero(((arcs < 0) | (arcs >= len(graph_of))).any(1))
+    if len(wrong):
+        ends = (arcs[wrong[0]] + 1).tolist()
+        files.fail(file, wrong[0], f"arc {ends} outside the {len(graph_of)} nodes of the graph indicator")
+    wrong = np.flatnonzero(graph_of[arcs[:, 0]] != graph_of[arcs[:, 1]])
+    if len(wrong):
+        ends, graphs = (arcs[wrong[0]] + 1).tolist(), (graph_of[arcs[wrong[0]]] + 1).tolist()
+        files.fail(file, wrong[0], f"arc {ends} joins the graphs {graphs[0]} and {graphs[1]}")
+
+
+def _labels(files: RawFiles, name: str, num_graphs: int) -> Tensor:
+    file = _target_file(files, name)
+    if file.endswith("_graph_attributes.txt"):
+        return torch.from_numpy(_finite(files, file))
+    _, classes = np.unique(files.column(file, np.int64), return_inverse=True)
+    return torch.from_numpy(classes.astype(np.int64))
+
+
+def _features(files: RawFiles, name: str, level: str, rows: int) -> Tensor:
+    """Attributes and one-hot labels of the nodes or edges, float32 ``(rows, D)``."""
+    parts = [np.empty((rows, 0), dtype=np.float32)]
+    for content, parse in (("attributes", _finite), ("labels", _categories)):
+        file = f"{name}_{level}_{content}.txt"
+        if files.has(file):
+            part = parse(files, file)
+            if len(part) != rows:
+                raise ValueError(f"{files.where(file)} has {len(part)} lines, but there are {rows} {level}s")
+            parts.append(part)
+    return torch.from_numpy(np.concatenate(parts, axis=1))
+
+
+def _categories(files: RawFiles, file: str) -> NDArray[np.float32]:
+    return _one_hot(files.table(file, np.int64))
+
+
+def _one_hot(labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    columns = [column[:, None] == np.unique(column) for column in labels.T]
+    return np.concatenate([np.empty((len(labels), 0), dtype=bool), *columns], axis=1).astype(np.float32)
+
+
+def _finite(files: RawFiles, file: str) -> NDArray[np.float32]:
+    values: NDArray[Any] = files.table(file, np.float32)
+    wrong = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(wrong):
+        files.fail(file, wrong[0], "a value is NaN or infinite")
+    return values

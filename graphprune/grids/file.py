@@ -1,0 +1,246 @@
+"""From a grid file to its cells: data sets x models x methods x sparsities x seeds and folds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain, product, zip_longest
+from pathlib import Path
+from typing import Any
+
+from graphprune import data
+from graphprune.grids.axes import Axes, Entry, Given, Options, read_axes, told
+from graphprune.grids.marked import Marked, Place
+from graphprune.methods import METHODS, Dense
+from graphprune.models import MODELS
+from graphprune.runs.build import check
+from graphprune.runs.config import GROWING, MOVABLE, RunConfig, parser_of
+from graphprune.runs.options import flat, hint, option_names
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        name: of its folder: ``DATA/MODEL/METHOD/seed-S``, or ``.../seed-S-fold-F``.
+        config: what to compute.
+        place: of its data set in the file.
+    """
+
+    name: str
+    config: RunConfig
+    place: Place
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a grid file.
+
+    Attributes:
+        source: the file.
+        cells: in the order in which they run: the first repetition of everything, then the second.
+    """
+
+    source: Marked
+    cells: tuple[Cell, ...]
+
+    def check_data(self, cells: Iterable[Cell]) -> None:
+        """Load the data sets of these cells once, so that a wrong name or fold is found before anything runs.
+
+        What has to be downloaded is then there before several processes ask for it. A failed download and a missing
+        extra are left to the cells.
+
+        Raises:
+            ValueError: unknown or damaged data, or a fold that they do not have; with the line.
+        """
+        folds: dict[str, dict[int, Cell]] = {}
+        for cell in cells:
+            rest = {name: value for name, value in cell.config.data.items() if name != "fold"}
+            folds.setdefault(json.dumps(rest, sort_keys=True), {})[cell.config.data.get("fold", 0)] = cell
+        for found in folds.values():
+            for cell in {found[fold].name: found[fold] for fold in (min(found), max(found))}.values():
+                try:
+                    data.load(**cell.config.data)
+                except (ValueError, FileNotFoundError) as error:
+                    raise self.source.error(cell.place, str(error)) from error
+                except (OSError, ImportError):
+                    continue
+
+
+def read_grid(file: Path) -> Grid:
+    """Read a grid file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: an unknown key, name or option, an empty axis, options that contradict each other, a cell that is
+            there twice, or a bad value; with the line.
+    """
+    axes = read_axes(Marked.read(file))
+    used: set[Place] = set()
+    series = [
+        _cells(axes, one, model, each)
+        for one, model, method in product(axes.data, axes.models, axes.methods)
+        for each in _merged(axes, one, model, method, used)
+    ]
+    _all_real(axes, used)
+    _all_distinct(axes, chain(*series))
+    # The first repetition of everything, then the second: an unfinished grid says something of all of it.
+    return Grid(axes.source, tuple(cell for part in zip_longest(*series) for cell in part if cell is not None))
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Cells that differ in seed and fold: the label of their folder, their options, and what they compute."""
+
+    label: str
+    values: Options
+    config: RunConfig
+
+    @property
+    def rounds(self) -> int:
+        """How many there are; 0 for a method that has no such option."""
+        return int(self.config.method.get("rounds", 0))
+
+
+def _merged(axes: Axes, one: Entry, model: Entry, method: Entry, used: set[Place]) -> Iterable[_Series]:
+    """A method's series; of sparsities that differ in the number of rounds alone the longest, which has them all."""
+    known = option_names(parser_of(method.name, model.name))
+    entries = (one, model, method)
+    for entry in entries:
+        for name, given in entry.own.items():
+            if name not in known:
+                raise axes.source.error(given.place, f"{entry.name} has no option {_hint(name, known)}")
+    values: dict[str, Given] = {}
+    for options in (axes.common, *(entry.own for entry in entries), *(entry.other for entry in entries)):
+        mine = {name: given for name, given in options.items() if name in known}
+        used |= {given.place for given in mine.values()}
+        values |= mine
+    series: dict[tuple[str, str], _Series] = {}
+    for sparsity in axes.sparsities:
+        mine = {name: given for name, given in sparsity.items() if name in known}
+        used |= {given.place for given in mine.values()}
+        for name in mine.keys() & values.keys():
+            line = axes.source.line(values[name].place)
+            raise axes.source.error(mine[name].place, f"{name} is given here and in line {line}: leave one out")
+        label = method.label + told({name: given.value for name, given in mine.items()})
+        found = _Series(label, values | mine, _config(axes, one, model, method, values | mine))
+        # Sparsities that differ in nothing this method has are one to it; a label may be that of others.
+        same = (label, _content(found.config))
+        series[same] = _longer(axes, method, series.get(same, found), found)
+    return series.values()
+
+
+def _longer(axes: Axes, method: Entry, one: _Series, other: _Series) -> _Series:
+    """Of two series that differ in their number of rounds alone the one that has the tickets of both."""
+    shorter, longer = sorted((one, other), key=lambda series: series.rounds)
+    every = int(longer.config.method.get("ticket_every", 1))
+    if shorter.rounds < longer.rounds and shorter.rounds % every:
+        raise axes.source.error(
+            method.place,
+            f"{method.name} is asked for {shorter.rounds} and for {longer.rounds} rounds of one run, but with "
+            f"ticket_every={every} the longer has no ticket of round {shorter.rounds}: leave one out",
+        )
+    return longer
+
+
+def _content(config: RunConfig) -> str:
+    """All that decides what a run computes: all of its options, but how far it goes and where its raw data lie."""
+    options = {name: value for name, value in flat(config.plain()).items() if name not in (GROWING, MOVABLE)}
+    return json.dumps(options, sort_keys=True)
+
+
+def _cells(axes: Axes, one: Entry, model: Entry, series: _Series) -> list[Cell]:
+    """A cell for each seed and fold."""
+    config, values = series.config, series.values
+    repeats = {**axes.repeats, **one.repeats}
+    folds = repeats.get("folds")
+    if folds and "data.fold" in values:
+        raise axes.source.error(values["data.fold"].place, "fold is given here, and folds are an axis: leave one out")
+    cells = []
+    for seed, fold in product(repeats["seeds"], folds or (None,)):
+        name = f"{one.label}/{model.label}/{series.label}/seed-{seed}" + ("" if fold is None else f"-fold-{fold}")
+        section = config.data if fold is None else {**config.data, "fold": fold}
+        cells.append(Cell(name, replace(config, data=section, seed=seed), one.place))
+    return cells
+
+
+def _config(axes: Axes, one: Entry, model: Entry, method: Entry, values: Options) -> RunConfig:
+    sections: dict[str, dict[str, Any]] = {
+        "method": {"name": method.name},
+        "data": {"name": one.name},
+        "model": {"name": model.name},
+    }
+    for name, given in values.items():
+        section, _, option = name.partition(".")
+        sections.setdefault(section, {})[option] = given.value
+    if "root" in sections["data"]:  # the processes that run the cells may have another working directory
+        sections["data"]["root"] = str(Path(str(sections["data"]["root"])).absolute())
+    try:
+        # Two halves, each shared by many series: parsing takes 20 ms.
+        half = _half(sections, ("method", "predictor"), data={"name": "any"})
+        other = _half(sections, ("data", "model", "fit"), method={"name": Dense.name})
+        config = replace(half, data=other.data, model=other.model, fit=other.fit)
+        check(config)
+    except (ValueError, TypeError) as error:
+        raise axes.source.error(_blamed(str(error), values, method.place), " ".join(str(error).split())) from error
+    return config
+
+
+def _half(sections: Mapping[str, Any], names: Sequence[str], **rest: Any) -> RunConfig:
+    return _parsed(json.dumps({name: sections[name] for name in names if name in sections} | rest, default=str))
+
+
+@cache
+def _parsed(values: str) -> RunConfig:
+    return RunConfig.of(json.loads(values))
+
+
+def _blamed(text: str, values: Options, otherwise: Place) -> Place:
+    """Where the file has the option that an error names first."""
+    places = {}
+    for name, given in values.items():
+        if match := re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", text):
+            places[match.start()] = given.place
+    return places[min(places)] if places else otherwise
+
+
+def _all_real(axes: Axes, used: set[Place]) -> None:
+    """An option that nothing in the grid has must be one that something outside of it has: else it is misspelt."""
+    entries = (*axes.data, *axes.models, *axes.methods)
+    offered = chain((axes.common,), axes.sparsities, (entry.other for entry in entries))
+    for name, given in chain.from_iterable(options.items() for options in offered):
+        if given.place not in used and name not in (known := _every_option()):
+            raise axes.source.error(given.place, f"nothing has an option {_hint(name, known)}")
+
+
+@cache
+def _every_option() -> tuple[str, ...]:
+    pairs = (*((method, "gin") for method in METHODS), *((Dense.name, model) for model in MODELS))
+    return tuple(dict.fromkeys(chain.from_iterable(option_names(parser_of(*pair)) for pair in pairs)))
+
+
+def _all_distinct(axes: Axes, cells: Iterable[Cell]) -> None:
+    names: dict[str, Cell] = {}
+    contents: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.name in names:
+            raise axes.source.error(
+                cell.place, f"two cells would share the folder {cell.name}: give entries of one name a label"
+            )
+        names[cell.name] = cell
+        content = _content(cell.config)
+        if content in contents:
+            raise axes.source.error(
+                cell.place, f"{cell.name} and {contents[content].name} are the same run: leave one out"
+            )
+        contents[content] = cell
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    section, _, option = name.partition(".")
+    inside = [other.partition(".")[2] for other in known if other.startswith(section + ".")]
+    return f"{option}: {hint(option, [other for other in inside if other != 'name'])}"

@@ -1,0 +1,174 @@
+"""Iterative methods: round by round they search, prune weights and edges, rewind and train."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import attrs
+from torch import Tensor, nn
+
+from graphprune.data import GraphData
+from graphprune.data.base import SPLITS
+from graphprune.graphs import Stage
+from graphprune.masks import MaskSet, Unit, UnitName, random
+from graphprune.methods.core.fit import AnyData, Fit, FitJob
+from graphprune.methods.core.method import Epochs, Method, weights
+from graphprune.methods.core.state import Found, Position, proper, pruned
+from graphprune.methods.core.unit import known_unit, unit_in
+from graphprune.ticket import Ticket
+
+__all__ = ["Found", "IterativeMethod", "Position", "count", "rate", "weights"]
+
+
+def rate(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates a share of what remains."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{attribute.alias} must lie in [0, 1), got {value}")
+
+
+def count(instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
+    """Validates a number of rounds."""
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{attribute.alias} must be a whole number of at least 1, got {value}")
+
+
+@attrs.frozen(kw_only=True)
+class IterativeMethod(Method):
+    """A method of several trainings. A subclass says in :meth:`search` what goes; the rest is shared.
+
+    Args:
+        rounds: how often to search, prune and train.
+        edge_rate: share of the remaining edges that goes each round.
+        weight_rate: share of the remaining weights that goes each round.
+        scope: weights compete over all layers (``"global"``) or within each (``"layer"``).
+        layer_floor: share of each layer's weights that is always kept, against layer collapse; None: a tenth of the
+            share that is kept over all layers, at least one weight (under ``protocol="paper"`` none, as the authors).
+        unit: what falls together: single weights (``"weight"``), or channels and neurons, which are then counted and
+            have the mean of their weights' scores; of each layer by itself (``"channel"``), or in all layers that add
+            them up (``"coupled"``: residuals, SAGE's two maps). With a channel go its bias and its norm's weights.
+        ticket_every: train and evaluate a ticket every so many rounds, and in the last. Rounds in between search and
+            prune only, and all results are those of a run that trains each ticket; methods that prune by what the
+            ticket's training found need all of them.
+        degree_features: a ticket's network reads degree features as counted on the ``"full"`` graphs (the authors), or
+            ``"recomputed"`` on the pruned ones: the control for what degrees still tell of removed edges.
+    """
+
+    num_rounds: int = attrs.field(default=20, alias="rounds", validator=count)
+    edge_rate: float = attrs.field(default=0.05, validator=rate)
+    weight_rate: float = attrs.field(default=0.2, validator=rate)
+    scope: Literal["global", "layer"] = "global"
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(rate))
+    unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
+    ticket_every: int = attrs.field(default=1, validator=count)
+    degree_features: Literal["full", "recomputed"] = "full"
+
+    name = "iterative"
+
+    @abstractmethod
+    def search(self, here: Position, fit: Fit) -> Found:
+        """Decide what the coming round prunes."""
+
+    @property
+    def last_round(self) -> int:
+        """``rounds``."""
+        return self.num_rounds
+
+    @property
+    def by_ticket(self) -> bool:
+        """Whether a search reads what the training of the ticket before it found."""
+        return False
+
+    @property
+    def prunes_weights(self) -> bool:
+        """Unless their rate is 0."""
+        return self.weight_rate > 0
+
+    def supports(self, model: nn.Module, data: AnyData) -> None:
+        """Raise, with the reason, where the method cannot prune this model or data set.
+
+        Raises:
+            ValueError: nothing prunable in the model, lazy parameters, no edge in the training graphs, or a protocol
+                that the method does not know.
+        """
+        super().supports(model, data)
+        if self.edge_rate and not proper(data.train):
+            raise ValueError(f"{data.name} has no edges to prune in its training split; set edge_rate=0")
+        if self.ticket_every > 1 and self.by_ticket:
+            raise ValueError(f"{self.name} prunes by the weights of the ticket before: it needs ticket_every=1")
+        if self.degree_features == "recomputed" and not (isinstance(data, GraphData) and data.degrees):
+            raise ValueError(f"{data.name} has no degree features to recompute; use degree_features='full'")
+
+    def _start(self, model: nn.Module, data: AnyData) -> Position:
+        here = super()._start(model, data)
+        if self.prunes_weights:
+            self._tightened(here, random(0)({}, {}, here.masks), self.num_rounds)  # what cannot be kept in the end
+        return here
+
+    def _tightened(self, here: Position, scores: Mapping[str, Tensor], number: int) -> MaskSet:
+        """The weights that stay behind a round."""
+        density, unit = (1 - self.weight_rate) ** number, self.unit_in(here.model, here.data)
+        floor = self.floor(self.layer_floor, density)
+        try:
+            return here.masks.tighten(scores, density, scope=self.scope, unit=unit, layer_floor=floor)
+        except ValueError as error:
+            raise ValueError(f"round {number} of {self.num_rounds}: {error}") from error
+
+    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+        """Search and prune, round by round up to the next that has a ticket."""
+        here, epochs = self._one_round(here, fit)
+        while (here.round + 1) % self.ticket_every and here.round + 1 < self.num_rounds:
+            here, more = self._one_round(replace(here, round=here.round + 1), fit)
+            epochs += more
+        return here, epochs
+
+    def _one_round(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+        """Search, and prune what was found by this round's rates."""
+        number = here.round + 1
+        found = self.search(here, fit)
+        if found.scores is not None:
+            here = replace(here, masks=self._tightened(here, found.scores, number))
+        if found.scorer is not None or found.known is not None:
+            left = self.edge_density(number)
+            stage = Stage(found.scorer, self.edge_rate, left, known=found.known, graphs=here.graphs)
+            here = pruned(here, stage)
+        return here, found.history
+
+    def training(self, here: Position) -> FitJob:
+        """The training of the coming round's ticket, with degree features as they are to be."""
+        job = super().training(here)
+        if self.degree_features == "full":
+            return job
+        data = here.graph_data
+        splits = {split: data.recompute_degrees(getattr(job.data, split)) for split in SPLITS}
+        return replace(job, data=job.data.with_splits(**splits))
+
+    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
+        """What falls together in this network."""
+        return unit_in(self.unit, model, data, self.selector)
+
+    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
+        here = super()._resume(model, data, after)
+        for stage in after.edges.stages:
+            here = pruned(here, stage)
+        return here
+
+    def settings(self) -> dict[str, Any]:
+        """All hyper-parameters as plain data."""
+        settings = super().settings()
+        # Tickets from before there was a choice do not say so; runs can go on behind them.
+        unsaid = {"unit": "weight", "ticket_every": 1}
+        if self.protocol.published and self.layer_floor is None:
+            settings["layer_floor"] = 0.0
+        return {name: value for name, value in settings.items() if unsaid.get(name) != value}
+
+    @property
+    def label(self) -> str:
+        """The protocol as every output names it."""
+        return super().label + (", degrees recomputed" if self.degree_features == "recomputed" else "")
+
+    def edge_density(self, number: int) -> float:
+        """Share of the original edges left behind a round."""
+        return float((1 - self.edge_rate) ** number)

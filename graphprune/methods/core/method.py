@@ -1,0 +1,295 @@
+"""What every method does around its decision: train, evaluate, hand out a ticket, and go on behind one."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import attrs
+from torch import Tensor, nn
+
+from graphprune import __version__
+from graphprune.data import GraphData
+from graphprune.data.base import SPLITS
+from graphprune.graphs import PruneEdges, RandomEdges
+from graphprune.graphs.rule import original_units
+from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
+from graphprune.methods.core.described import described
+from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, snapshot
+from graphprune.methods.core.prepare import prepared
+from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
+from graphprune.methods.core.state import ORIGINAL_UNITS, Position, proper
+from graphprune.ticket import Ticket
+
+Epochs = tuple[Mapping[str, Any], ...]
+
+# Of the density: what each layer keeps by default. A layer without weights passes nothing on, at whatever density.
+SAFE_FLOOR = 0.1
+
+
+def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
+    """One pattern or several, always in the same order."""
+    return (value,) if isinstance(value, str) else tuple(sorted(value) if isinstance(value, set | frozenset) else value)
+
+
+@attrs.frozen(kw_only=True)
+class Method(ABC):
+    """A method of one or several trainings. A subclass says in :meth:`prune` what goes; the rest is shared.
+
+    Args:
+        protocol: ``"clean"``, ``"paper"`` or a :class:`Protocol`.
+        select: which weights can be pruned.
+        protect: fnmatch patterns of parameters that are not pruned after all, such as ``node_encoder.*``.
+        prune_heads: whether the weights that give what leaves the network (its logits) are pruned as all others; None:
+            they are kept, but pruned as single weights under ``protocol="paper"``, as the authors do. ``select`` can
+            name some of them.
+        seed: for every random choice of the method itself.
+    """
+
+    protocol: Protocol = attrs.field(default=CLEAN, converter=protocol)
+    select: Selector = attrs.field(factory=prunable)
+    protect: tuple[str, ...] = attrs.field(default=(), converter=patterns)
+    prune_heads: bool | None = None
+    seed: int = 0
+
+    name: ClassVar[str] = "method"
+    soft_edges: ClassVar[bool] = False  # whether it trains networks with gated edges, not every convolution can do that
+    gates_pruned: ClassVar[bool] = False  # whether pruned edges can stay with a gate of 0, see Protocol.pruned
+
+    @property
+    @abstractmethod
+    def last_round(self) -> int:
+        """The number of its last round, which has a ticket."""
+
+    @property
+    @abstractmethod
+    def prunes_weights(self) -> bool:
+        """Whether any weight goes."""
+
+    @abstractmethod
+    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+        """Prune up to the next round with a ticket: where the method stands before its training, and epochs it took."""
+
+    def supports(self, model: nn.Module, data: AnyData) -> None:
+        """Raise, with the reason, where the method cannot prune this model or data set.
+
+        Raises:
+            ValueError: nothing prunable in the model, lazy parameters, what :meth:`prepared` raises, or a protocol that
+                the method does not know.
+        """
+        self.selector(model)  # what is no weight at all is told before anything is copied or run
+        self.selector(self.prepared(model, data))
+        if self.protocol.pruned == "gated" and not self.gates_pruned:
+            raise ValueError(f"{self.name} removes the edges that it prunes: a protocol with pruned='gated' is for UGS")
+
+    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
+        """What falls together in this network: single weights."""
+        return Weight()
+
+    def within(self, folder: Path) -> Self:
+        """The same, keeping what an interrupted round goes on from in a run's folder; most methods have nothing to."""
+        return self
+
+    @property
+    def selector(self) -> Selector:
+        """Which weights are pruned: ``select`` without what ``protect`` names."""
+        return sparing(self.select, self.protect) if self.protect else self.select
+
+    def rounds(self, model: nn.Module, data: AnyData, fit: Fit, *, after: Ticket | None = None) -> Iterator[Ticket]:
+        """Run the method, a ticket for each finished round (each that is to have one).
+
+        Args:
+            model: any network over PyG batches; its present weights are the rewind weights. It is not changed.
+            data: full graphs; see :func:`graphprune.data.from_graphs` for your own.
+            fit: the training, for example :class:`graphprune.train.Fit`.
+            after: the last finished round, to go on behind it. With the same ``fit`` the result is the same as without
+                the interruption; the rewind weights are the ticket's, whatever those of ``model`` are.
+
+        Yields:
+            The ticket of each round, trained and evaluated.
+
+        Raises:
+            ValueError: what :meth:`supports` raises, or ``after`` comes from other data, settings or another model.
+            TrainingDiverged: a training broke down; rounds yielded before stand.
+        """
+        self.supports(model, data)
+        here = self._start(model, data) if after is None else self._resume(model, data, after)
+        while here.round < self.last_round:
+            ticket, here = self._round(here, fit)
+            yield ticket
+
+    # ------------------------------------------------------------------ the steps of a round
+
+    def prepared(self, model: nn.Module, data: AnyData) -> nn.Module:
+        """A copy of a network to work with, whose heads are protected unless they are to be pruned.
+
+        Raises:
+            ValueError: a copy would compute with the original's weights, or on a graph that it saw before; or no head.
+        """
+        return prepared(model, data, prune_heads=self._prunes_heads)
+
+    @property
+    def _prunes_heads(self) -> bool:
+        if self.prune_heads is not None:
+            return self.prune_heads
+        # Of whole channels a head has one for each logit; no authors prune these.
+        return self.protocol.published and getattr(self, "unit", "weight") == "weight"
+
+    def _start(self, model: nn.Module, data: AnyData) -> Position:
+        data = self.protocol.splits(data)
+        model = self.prepared(model, data)
+        unit, digest = self.protocol.rule.unit, data.digest()
+        full = {split: proper(samples, unit) for split, samples in data.splits.items()}
+        if isinstance(data, GraphData):
+            units = {split: original_units(graphs, self.protocol.rule) for split, graphs in data.splits.items()}
+            with_units = {split: data.splits[split].with_graph(**{ORIGINAL_UNITS: units[split]}) for split in SPLITS}
+            data = data.with_splits(**with_units)
+        masks = MaskSet.dense(model, self.selector, unit=self.unit_in(model, data))
+        return Position(0, model, masks, PruneEdges((), self.protocol.rule), data, full, digest)
+
+    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
+        here = self._start(after.rewound(model), data)
+        after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
+        here.model.load_state_dict(after.rewind)
+        return replace(here, round=after.round, masks=after.masks, last=dict(after.last))
+
+    def _round(self, here: Position, fit: Fit) -> tuple[Ticket, Position]:
+        started = time.perf_counter()
+        here, history = self.prune(here, fit)
+        job = self.training(here)
+        result = job.run(fit)
+        if job.pruner is not None and result.masks is None:
+            raise RuntimeError("the training returned no masks: it has to return job.track().result()")
+        masks = job.masks if result.masks is None else result.masks
+        here = replace(here, masks=masks)
+        masks.verify(job.model)
+        ticket = seeded(self._ticket(here, result, history, time.perf_counter() - started), fit)
+        return ticket, replace(here, round=here.round + 1, last=result.last)
+
+    def training(self, here: Position) -> FitJob:
+        """The training of the coming round's ticket."""
+        return here.job(here.rewound(), here.masks, "ticket", self.protocol.select)
+
+    def _ticket(
+        self, here: Position, result: FitResult, search: tuple[Mapping[str, Any], ...], seconds: float
+    ) -> Ticket:
+        data, masks = here.data, here.masks
+        total = sum(parameter.numel() for parameter in here.model.parameters())
+        left = {split: proper(getattr(data, split), self.protocol.rule.unit) for split in SPLITS}
+        row = {
+            "method": self.name,
+            "data": data.name,
+            "model": type(here.model).__name__,
+            "protocol": self.label,
+            "seed": self.seed,
+            "round": here.round + 1,
+            **{
+                f"edge_sparsity_{split}": 1 - left[split] / here.full[split] if here.full[split] else 0.0
+                for split in SPLITS
+            },
+            "weight_sparsity": masks.sparsity,
+            "params_kept": total - (masks.total - masks.kept),
+            "params_total": total,
+            "metric": data.metric,
+            # A metric that the test split selected is no validation metric.
+            "val_metric": result.val_metric if self.protocol.select == "val" else math.nan,
+            "test_metric": result.test_metric,
+            "epoch": result.epoch,
+            "epochs_trained": len(search) + len(result.history),
+            "epochs_search": len(search),
+            **_of_unseen(here.edges),
+            "seconds": seconds,
+            "collapsed": list(masks.collapsed),
+        }
+        history = [{"phase": "search", **entry} for entry in search]
+        history += [{"phase": "ticket", **entry} for entry in result.history]
+        return Ticket(
+            method=self.name,
+            round=here.round + 1,
+            masks=masks,
+            edges=here.edges,
+            rewind=snapshot(here.model),
+            trained=result.best,
+            last=result.last,
+            row=row,
+            history=tuple(history),
+            provenance=self.provenance(here),
+        )
+
+    # ------------------------------------------------------------------ what a ticket says of its origin
+
+    @property
+    def label(self) -> str:
+        """The protocol as every output names it."""
+        return self.protocol.label
+
+    def settings(self) -> dict[str, Any]:
+        """All hyper-parameters as plain data."""
+        settings: dict[str, Any] = {}
+        for item in attrs.fields(type(self)):
+            value = getattr(self, item.name)
+            plain = value is None or isinstance(value, (bool, int, float, str))
+            settings[item.alias] = (
+                value if plain else asdict(value) if isinstance(value, Protocol) else described(value)
+            )
+        # Tickets from before there was a choice have pruned heads and do not say so; runs can go on behind them.
+        del settings["prune_heads"]
+        return settings if self._prunes_heads else settings | {"prune_heads": False}
+
+    def provenance(self, here: Position) -> dict[str, Any]:
+        """Where a ticket comes from."""
+        config = getattr(here.model, "config", None)
+        return {
+            "settings": self.settings(),
+            "model": {
+                "class": f"{type(here.model).__module__}.{type(here.model).__qualname__}",
+                "config": config() if callable(config) else None,
+            },
+            "data": {**here.data.provenance, "name": here.data.name, "digest": here.digest},
+            "versions": {
+                "python": platform.python_version(),
+                "graphprune": __version__,
+                **{name: version(name) for name in ("torch", "torch-geometric")},
+            },
+        }
+
+    def floor(self, given: float | None, density: float) -> float:
+        """Share of each layer that is kept whatever its scores, at a density of all layers together."""
+        if given is not None:
+            return given
+        return 0.0 if self.protocol.published else SAFE_FLOOR * density
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other hyper-parameters."""
+        return attrs.evolve(self, **changes)
+
+
+def seeded(ticket: Ticket, fit: Fit) -> Ticket:
+    """A ticket whose row says the seed of the training function as well, where it has one: the method's is another."""
+    seed = getattr(fit, "seed", None)
+    return replace(ticket, row=ticket.row | {"fit_seed": seed}) if isinstance(seed, int) else ticket
+
+
+def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> dict[str, Tensor]:
+    """The prunable tensors of a state dict."""
+    return {name: state[prefix + name] for name in masks}
+
+
+def _of_unseen(edges: PruneEdges) -> dict[str, Any]:
+    """How unseen graphs are pruned, and how many passes of a learnt scorer that takes."""
+    scorers = [stage.scorer for stage in edges.stages]
+    learnt = sum(scorer is not None and any(True for _ in scorer.parameters()) for scorer in scorers)
+    if not scorers:
+        rule = "none"
+    elif scorers[-1] is None:
+        rule = "dense"
+    else:
+        rule = "predictor" if learnt else "random" if isinstance(scorers[-1], RandomEdges) else "scorer"
+    return {"unseen": rule, "predictor_passes": learnt}

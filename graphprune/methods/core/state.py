@@ -1,0 +1,127 @@
+"""Where a run of an iterative method stands between two rounds, and what a search decides for the next one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from graphprune.data import GraphData, Images
+from graphprune.data.base import SPLITS, Split
+from graphprune.graphs import PackedGraphs, PruneEdges, Stage
+from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, of_units
+from graphprune.graphs.prune import stage_keep
+from graphprune.graphs.rule import in_chunks, prunable_arcs
+from graphprune.masks import MaskSet, rewind_
+from graphprune.methods.core.fit import AnyData, FitJob, State
+
+# Graph attribute that travels with the batches: units of the graph before any pruning.
+ORIGINAL_UNITS = "original_units"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search decided for the next round.
+
+    Attributes:
+        scorer: edge scores; None: no edge of an unseen graph goes.
+        scores: a score for each prunable weight; None: no weight goes.
+        history: the epochs of the search.
+        known: which edges of the training graphs stay, for methods that learn a mask for each of them; see
+            :class:`graphprune.graphs.Stage`.
+    """
+
+    scorer: nn.Module | None
+    scores: Mapping[str, Tensor] | None
+    history: tuple[Mapping[str, Any], ...] = ()
+    known: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Position:
+    """What the finished rounds left, and where the next one starts.
+
+    Attributes:
+        round: finished rounds.
+        model: with the rewind weights.
+        masks: weights that are left.
+        edges: stages of the finished rounds.
+        data: the pruned graphs.
+        full: arcs that can be pruned in each full split.
+        digest: of the full data set.
+        last: weights after the last epoch of the last ticket.
+        masked: the full data, if networks are to see pruned edges with a gate of 0 instead of graphs without them;
+            unseen graphs, which no mask knows, lose their edges all the same.
+        graphs: structure of the full training graphs, for methods that learn a mask for each of their edges.
+    """
+
+    round: int
+    model: nn.Module
+    masks: MaskSet
+    edges: PruneEdges
+    data: AnyData
+    full: Mapping[Split, int]
+    digest: str
+    last: State | None = None
+    masked: GraphData | None = None
+    graphs: str = ""
+
+    @property
+    def graph_data(self) -> GraphData:
+        """The pruned graphs, for methods that prune edges.
+
+        Raises:
+            TypeError: the data are images.
+        """
+        if not isinstance(self.data, GraphData):
+            raise TypeError(f"{self.data.name} holds images, which have no edges")
+        return self.data
+
+    def job(self, model: nn.Module, masks: MaskSet, phase: str, select: str) -> FitJob:
+        """A training in the coming round."""
+        data = self.data if self.masked is None else self._gated(self.masked)
+        if select == "test":
+            data = data.with_splits(val=data.test)
+        return FitJob(model, data, masks, self.round + 1, phase)
+
+    def rewound(self) -> nn.Module:
+        """A copy of the model at its rewind weights, pruned ones at zero."""
+        model = copy.deepcopy(self.model)
+        rewind_(model, self.model.state_dict(), self.masks)
+        return model
+
+    def _gated(self, full: GraphData) -> GraphData:
+        """Full graphs, with a gate of 0 at the arcs that the stages' masks have pruned; unseen graphs as pruned."""
+        if not self.edges.stages:
+            return full
+        splits, known = {}, self.edges.stages[-1].known
+        assert known is not None
+        for split in SPLITS:
+            graphs: PackedGraphs = getattr(full, split)
+            if EDGE_UNIT in graphs.edge:
+                splits[split] = graphs.with_edge(edge_gate=of_units(known.float(), graphs.edge[EDGE_UNIT], 1.0))
+        return self.graph_data.with_splits(**splits)
+
+
+def proper(samples: PackedGraphs | Images, unit: EdgeUnit = "pair") -> int:
+    """Arcs that can be pruned: neither self-loops nor protected. Images have none."""
+    return 0 if isinstance(samples, Images) else int(prunable_arcs(samples, unit).sum())
+
+
+def pruned(here: Position, stage: Stage) -> Position:
+    """Prune all splits by one more stage; the training graphs come first, a global budget is counted there."""
+    rule, splits = here.edges.rule, dict[str, PackedGraphs]()
+    stage = replace(stage, threshold=None)  # of a finished round: ties are to be counted out again, as they were
+    for split in SPLITS:
+        graphs: PackedGraphs = getattr(here.data, split)
+        # The splits of a transductive set are one graph, of which a threshold alone would keep other ties.
+        if not (splits and here.graph_data.transductive):
+            numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
+            keep, lowest = stage_keep(in_chunks(graphs, rule), numbers, graphs.num_edges, stage, rule, original)
+            stage = replace(stage, threshold=lowest)
+        splits[split] = graphs.keep_edges(keep)
+    edges = PruneEdges((*here.edges.stages, stage), rule)
+    return replace(here, edges=edges, data=here.data.with_splits(**splits))

@@ -1,0 +1,161 @@
+"""UGS: trained masks on weights and on the edges of the training graphs, the smallest of which go, round by round."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from graphprune.data.base import SPLITS
+from graphprune.graphs import RandomEdges, Stage, check_removal, supports
+from graphprune.graphs.pairs import EDGE_UNIT
+from graphprune.graphs.prune import keep_arcs
+from graphprune.graphs.rule import in_chunks, number_units, structure
+from graphprune.methods.core.fit import AnyData, Fit, derive_seed
+from graphprune.methods.core.iterative import Found, IterativeMethod, Position, rate
+from graphprune.methods.core.protocol import CLEAN, UGS_PAPER, Protocol, protocol
+from graphprune.methods.core.state import ORIGINAL_UNITS
+from graphprune.methods.ugs.masks import SoftMasked, soft_start
+from graphprune.methods.ugs.store import EdgeStore, StoredScores
+
+Unseen = Literal["dense", "random", "weights-only"]
+
+
+def _protocol(value: Protocol | str) -> Protocol:
+    return protocol(value, UGS_PAPER)
+
+
+def penalty(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    """Validates the weight of a penalty."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{attribute.alias} must be 0 or more, got {value}")
+
+
+def policy(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    """Validates what becomes of unseen graphs."""
+    if value not in get_args(Unseen):
+        raise ValueError(f"{attribute.alias} must be one of {', '.join(get_args(Unseen))}, got {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class UGS(IterativeMethod):
+    """UGS (Chen et al., "A Unified Lottery Ticket Hypothesis for Graph Neural Networks", ICML 2021).
+
+    A round: rewind the network; train it with a soft mask on each weight and on each edge of the training graphs, under
+    L1 penalties of the masks; at the best validation epoch remove the edges and, over all layers, the weights of the
+    smallest masks; rewind and train the sparse ticket. An edge's mask is a parameter of that edge, shared by all
+    layers, so there is none for graphs that were not trained on: ``unseen`` says what becomes of them.
+
+    On one graph whose nodes are classified (a transductive data set) this is the published method. On data sets of many
+    graphs it is the natural extension: one value for each edge of the training set in a flat store (16 bytes each)
+    whose optimiser touches the edges of a batch only.
+
+    Args:
+        rounds: of search and ticket training (authors: 20).
+        edge_rate: share of the remaining edges that goes each round (authors: 0.05).
+        weight_rate: share of the remaining weights that goes each round (authors: 0.2).
+        unseen: validation, test and other unseen graphs stay ``"dense"``, or lose as large a share of ``"random"``
+            edges; ``"weights-only"``: no edge is pruned at all, in training graphs either. Transductive data sets have
+            no unseen graphs.
+        edge_l1: weight of the L1 penalty of the edge masks (authors: 1e-2 on Cora and Citeseer with GCN).
+        weight_l1: the same of the weight masks (authors: 1e-2 there).
+        noise: masks start at 1 give or take this much (authors: 1e-5), which breaks ties.
+        protocol: ``"paper"`` here means the UGS authors' code: arcs pruned one by one under one threshold, and pruned
+            edges that stay in the graph with a gate of 0, which is no removal in GAT and in GIN with a mean. Take the
+            authors' networks with it: the models ``ugs-gcn``, ``ugs-gat`` and ``ugs-gin``. See also
+            :class:`~graphprune.methods.Protocol`.
+        scope: weights compete over all layers or within each.
+        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
+        unit: single weights, channels, or channels of coupled layers.
+        ticket_every: rounds from one trained ticket to the next.
+        degree_features: counted on full or on pruned graphs.
+        select: which weights can be pruned.
+        protect: patterns of parameters that are not pruned after all.
+        seed: of the noise and of random edges.
+
+    Raises:
+        ValueError: a rate outside [0, 1), fewer than one round, a negative penalty, an unknown word.
+    """
+
+    protocol: Protocol = attrs.field(default=CLEAN, converter=_protocol)
+    unseen: Unseen = attrs.field(default="dense", validator=policy)
+    edge_l1: float = attrs.field(default=1e-2, validator=penalty)
+    weight_l1: float = attrs.field(default=1e-2, validator=penalty)
+    noise: float = attrs.field(default=1e-5, validator=rate)
+
+    name = "ugs"
+    soft_edges = True
+    gates_pruned = True
+
+    @property
+    def _masks_edges(self) -> bool:
+        return bool(self.edge_rate) and self.unseen != "weights-only"
+
+    def supports(self, model: nn.Module, data: AnyData) -> None:
+        """Raise where a gate of 0 is no removal in the model, or there is nothing to prune."""
+        super().supports(model, data)
+        if self._masks_edges:
+            # What stays in the graphs with a gate of 0 is no removal in the authors' GAT and GIN, and is not to be.
+            supports(model) if self.protocol.pruned == "gated" else check_removal(model, data)
+        if self.protocol.pruned == "gated" and not getattr(model, "reads_edge_gate", False):
+            raise ValueError(
+                f"protocol='paper' of UGS leaves pruned edges in the graphs as data.edge_gate, which "
+                f"{type(model).__name__} does not read; take one of graphprune.models, or protocol='clean'"
+            )
+        if self.protocol.pruned == "gated" and self.degree_features == "recomputed":
+            raise ValueError("degree_features='recomputed' needs removed edges, not protocol='paper' of UGS")
+
+    def _start(self, model: nn.Module, data: AnyData) -> Position:
+        here: Position = super()._start(model, data)
+        if not self._masks_edges:
+            return here
+        known = SPLITS if here.graph_data.transductive else SPLITS[:1]
+        unit = self.protocol.rule.unit
+        splits = {split: number_units(here.graph_data.splits[split], unit) for split in known}
+        numbered = here.graph_data.with_splits(**splits)
+        masked = numbered if self.protocol.pruned == "gated" else None
+        train = data.train
+        graphs = structure(train.node_count, train.edge_count, train.edge_index)
+        return replace(here, data=numbered, masked=masked, graphs=graphs)
+
+    def search(self, here: Position, fit: Fit) -> Found:
+        """Train the masks with the weights; weights and edges of the smallest go."""
+        number = here.round + 1
+        names = list(here.masks)
+        kept = soft_start([here.masks[name] for name in names], self.noise, derive_seed(self.seed, number, "weights"))
+        store = EdgeStore(self._edge_start(here), self.edge_l1) if self._masks_edges else None
+        network = SoftMasked(here.rewound(), dict(zip(names, kept, strict=True)), self.weight_l1, store)
+        job = here.job(network, here.masks.prefixed("model."), "search", self.protocol.select)
+        result = job.run(fit)
+        if store is not None and not store.trained:
+            raise ValueError("the search has trained no edge mask: the training has to use job.attach(optimizer)")
+        scores = network.weight_scores(result.best) if self.weight_rate else None
+        known = None if store is None else self._known(here, result.best["edges.value"].abs())
+        return Found(self._of_unseen_graphs(number), scores, result.history, known)
+
+    def _edge_start(self, here: Position) -> Tensor:
+        """Initial masks of all units of the training graphs; 0 for those that are gone."""
+        if here.edges.stages:
+            left = here.edges.stages[-1].known
+            assert left is not None
+        else:
+            left = torch.ones(int(here.data.train.graph[ORIGINAL_UNITS].sum()), dtype=torch.bool)
+        return soft_start([left], self.noise, derive_seed(self.seed, here.round + 1, "edges"))[0]
+
+    def _known(self, here: Position, values: Tensor) -> Tensor:
+        """Which units of the training graphs stay, by the size of their masks."""
+        graphs, rule, number = here.data.train, self.protocol.rule, here.round + 1
+        stage = Stage(StoredScores(values), self.edge_rate, self.edge_density(number))
+        keep, _ = keep_arcs(in_chunks(graphs, rule), stage, rule, graphs.graph[ORIGINAL_UNITS])
+        units = graphs.edge[EDGE_UNIT][keep].cpu()
+        known = torch.zeros(values.numel(), dtype=torch.bool)
+        known[units[units >= 0]] = True
+        return known
+
+    def _of_unseen_graphs(self, number: int) -> nn.Module | None:
+        if self._masks_edges and self.unseen == "random":
+            return RandomEdges(derive_seed(self.seed, number, "unseen"), self.protocol.rule.unit)
+        return None

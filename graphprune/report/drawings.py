@@ -1,0 +1,117 @@
+"""Drawings of graphs with the edges that a ticket keeps and those it removes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import networkx as nx
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from torch_geometric.data import Data
+
+from graphprune.graphs import PackedGraphs
+from graphprune.report.style import COLOURS, INK
+
+SMALLEST, LARGEST = 8, 30  # nodes: fewer show nothing, more cannot be read at this size
+KEPT, REMOVED = INK, COLOURS[1]
+
+# By atomic number, from 1; OGB's first atom feature is the place in this list, and 118 is anything else.
+_SYMBOLS = """
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc
+Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi
+Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og *
+"""
+ELEMENTS = tuple(_SYMBOLS.split())
+
+
+def drawable(graphs: PackedGraphs, count: int = 6) -> list[int]:
+    """Numbers of the first connected graphs of a readable size: nobody picks the beautiful ones."""
+    sizes = graphs.node_count
+    found: list[int] = []
+    for number in ((sizes >= SMALLEST) & (sizes <= LARGEST)).nonzero().flatten().tolist():
+        if len(found) == count:
+            break
+        if nx.is_connected(_graph(graphs[number])):
+            found.append(number)
+    return found
+
+
+def drawings(graphs: PackedGraphs, keep: Sequence[torch.Tensor], numbers: Sequence[int], atoms: bool) -> Figure:
+    """Graphs in a grid: kept edges solid, removed ones dashed and in colour.
+
+    Args:
+        graphs: the full graphs.
+        keep: for each drawn graph, which of its arcs stay.
+        numbers: of the graphs to draw.
+        atoms: whether the first column of ``x`` is OGB's atomic number.
+    """
+    columns = min(3, len(numbers))
+    rows = -(-len(numbers) // columns)
+    figure = Figure(figsize=(2.6 * columns + 0.2, 1.9 * rows + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, number, mask in zip(panels, numbers, keep, strict=False):
+        _draw(axes, graphs[number], mask, atoms)
+        undirected = _graph(graphs[number]).number_of_edges()
+        lost = undirected - _graph(graphs[number], mask).number_of_edges()
+        arcs = int((~mask).sum())
+        # An edge is drawn as removed where both arcs are gone; arcs may fall one by one.
+        alone = "" if arcs == 2 * lost else f" ({arcs} arcs)"
+        axes.set_title(f"test graph {number}: {lost} of {undirected} removed{alone}", fontsize=8)
+    handles = [
+        Line2D([], [], color=KEPT, linewidth=1.6, label="kept"),
+        Line2D([], [], color=REMOVED, linewidth=1.8, linestyle=(0, (2, 1.5)), label="removed"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw(axes: Axes, data: Data, mask: torch.Tensor, atoms: bool) -> None:
+    full, kept = _graph(data), _graph(data, mask)
+    places = _lying(nx.kamada_kawai_layout(full))
+    removed = [edge for edge in full.edges if not kept.has_edge(*edge)]
+    nx.draw_networkx_edges(kept, places, ax=axes, edge_color=KEPT, width=1.5)
+    lines = nx.draw_networkx_edges(full, places, ax=axes, edgelist=removed, edge_color=REMOVED, width=1.8)
+    if removed:
+        lines.set_linestyle((0, (2, 1.5)))
+    if atoms:
+        symbols = {node: ELEMENTS[int(data.x[node, 0])] for node in full.nodes}
+        _letters(axes, places, {node: text for node, text in symbols.items() if text != "C"})
+    else:
+        nx.draw_networkx_nodes(full, places, ax=axes, node_size=22, node_color=KEPT)
+    axes.margins(0.12)
+    axes.set_aspect("equal", adjustable="datalim")
+
+
+def _lying(places: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
+    """The same layout turned so that its longest side is horizontal."""
+    points = np.array(list(places.values()))
+    points = points - points.mean(0)
+    _, _, axes = np.linalg.svd(points, full_matrices=False)
+    # The signs of the axes are arbitrary: fixed, so that the same graph is always drawn the same way.
+    axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]
+    return dict(zip(places, points @ axes.T, strict=True))
+
+
+def _letters(axes: Axes, places: dict[int, NDArray[np.float64]], symbols: dict[int, str]) -> None:
+    """Symbols of all atoms but carbon, as chemists draw them."""
+    box = {"boxstyle": "circle,pad=0.08", "facecolor": "white", "edgecolor": "none"}
+    for node, text in symbols.items():
+        x, y = places[node]
+        axes.text(x, y, text, ha="center", va="center", fontsize=7, color=KEPT, bbox=box, zorder=5)
+
+
+def _graph(data: Data, mask: torch.Tensor | None = None) -> nx.Graph:
+    """Undirected; an edge stays as long as one of its arcs does."""
+    graph = nx.Graph()
+    graph.add_nodes_from(range(int(data.num_nodes or 0)))
+    index = data.edge_index if mask is None else data.edge_index[:, mask]
+    graph.add_edges_from((u, v) for u, v in index.t().tolist() if u != v)
+    return graph

@@ -1,0 +1,250 @@
+"""The folder of one run: what it computes, what is finished, and how an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from graphprune.runs.build import last_round
+from graphprune.runs.config import GROWING, MOVABLE, RunConfig
+from graphprune.runs.files import finite, read_json, write_json, write_text, writing
+from graphprune.runs.options import flat, read_yaml
+from graphprune.ticket import Ticket, plain
+from graphprune.ticket.folder import DOCUMENT
+
+Row = dict[str, Any]
+
+CONFIG, METRICS, RESULTS, PROVENANCE = "config.yaml", "metrics.jsonl", "results.json", "provenance.json"
+LOCK = ".lock"
+
+
+class RunFolder:
+    """Config, metrics, results and one ticket a finished round; write inside :meth:`claimed` only.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def claimed(self, config: RunConfig) -> Iterator[None]:
+        """Make the folder, or go on in that of an earlier, perhaps interrupted, run of this configuration.
+
+        Inside the block no other process can claim it. What the earlier run wrote behind its last finished round is
+        cut off. A new run that is refused before its first epoch leaves the folder to any other.
+
+        Raises:
+            FileExistsError: see :meth:`check`.
+            BlockingIOError: another process runs in this folder.
+            ValueError: a finished round is missing or damaged.
+        """
+        self.check(config)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with _locked(self.path / LOCK):
+            self.check(config)
+            new = not (self.path / CONFIG).exists()
+            self._longer(config).save(self.path / CONFIG)
+            for rest in self.path.glob(".round-*.tmp"):  # a ticket that was being saved when the process died
+                shutil.rmtree(rest)
+            self._cut_metrics()
+            self.write_results()
+            try:
+                yield
+            except (ValueError, TypeError, LookupError):
+                if new and not (self.path / METRICS).exists() and not self.finished:
+                    for name in (CONFIG, RESULTS, PROVENANCE):
+                        (self.path / name).unlink(missing_ok=True)
+                raise
+
+    def _longer(self, config: RunConfig) -> RunConfig:
+        """The configuration with the most rounds that this folder was asked for."""
+        if not (self.path / CONFIG).exists():
+            return config
+        there = RunConfig.load(self.path / CONFIG)
+        return config if last_round(there) <= last_round(config) else replace(config, method=there.method)
+
+    def check(self, config: RunConfig) -> None:
+        """Make sure that a run of this configuration can begin or go on here.
+
+        Raises:
+            FileExistsError: something else is there, or the run of another configuration (all differences are named).
+        """
+        if not self.path.exists() and not self.path.is_symlink():
+            return
+        if not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is not a folder; choose another --out")
+        if not (self.path / CONFIG).exists():
+            if any(entry.name != LOCK and not entry.name.endswith(".part") for entry in self.path.iterdir()):
+                raise FileExistsError(f"{self.path} holds other files and no {CONFIG}; choose another --out")
+            return
+        if read_yaml(self.path / CONFIG) == config.plain():
+            return  # the usual case, without a parser: a grid asks this of every finished run
+        there = RunConfig.load(self.path / CONFIG)
+        if different := there.differences(config):
+            raise FileExistsError(
+                f"{self.path} holds a run of another configuration ({'; '.join(different)}); choose another --out"
+            )
+
+    # ------------------------------------------------------------------ finished rounds
+
+    def round(self, number: int) -> Path:
+        """Folder of a round's ticket."""
+        return self.path / f"round-{number}"
+
+    @property
+    def finished(self) -> int:
+        """The number of the last finished round, 0 before the first.
+
+        Raises:
+            ValueError: an earlier round is missing, or the results are damaged.
+        """
+        return max(self._saved(), default=0)
+
+    def _saved(self) -> list[int]:
+        """Numbers of the finished rounds that have a ticket; the results tell which there were."""
+        found = {
+            int(match[1])
+            for entry in self.path.glob("round-*")
+            if (match := re.fullmatch(r"round-([1-9]\d*)", entry.name))
+        }
+        file, last = self.path / RESULTS, max(found, default=0)
+        told: set[int] = {row["round"] for row in read_json(file)} if file.exists() else set()
+        missing = {number for number in told - found if number < last}
+        if missing:
+            raise ValueError(
+                f"{self.round(min(missing))} is missing although round {last} is there; put it back, or delete "
+                "the rounds behind it to compute them again"
+            )
+        return sorted(found)
+
+    def finished_rows(self, config: RunConfig) -> list[Row] | None:
+        """The results of a finished run of this configuration; None where there is something left to do.
+
+        Neither data nor model nor tickets are read.
+
+        Raises:
+            FileExistsError: see :meth:`check`.
+            ValueError: a finished round is missing, or the results are damaged.
+        """
+        self.check(config)
+        file, saved = self.path / RESULTS, self._saved()
+        if not saved or not file.exists() or saved[-1] < last_round(config):
+            return None
+        rows: list[Row] = read_json(file)
+        return [_numbers(row) for row in rows] if [row["round"] for row in rows] == saved else None
+
+    def wait(self) -> None:
+        """Return as soon as no other process runs here; the system drops the lock of one that died."""
+        if (self.path / LOCK).exists():
+            with _locked(self.path / LOCK, wait=True):
+                pass
+
+    def last_ticket(self) -> Ticket | None:
+        """The ticket of the last finished round.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if not self.finished:
+            return None
+        folder = self.round(self.finished)
+        try:
+            return Ticket.load(folder)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{error}. Delete {folder} to compute this round again") from error
+
+    def rows(self) -> list[Row]:
+        """One row a finished round, as the tickets have it, with the options of the run by their full names.
+
+        Options without a value are left out, as are those that tell no runs apart: rounds and the place of raw data.
+
+        Raises:
+            ValueError: a ticket's document is damaged.
+        """
+        config = flat(read_yaml(self.path / CONFIG)) if (self.path / CONFIG).exists() else {}
+        told = (name for name, value in config.items() if value is not None and name not in (GROWING, MOVABLE, "seed"))
+        options = {name: config[name] for name in told}
+        rows = []
+        for number in self._saved():
+            file = self.round(number) / DOCUMENT
+            try:
+                rows.append({**plain.loads(file.read_bytes())["ticket"]["row"], **options})
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                raise ValueError(
+                    f"{file} is damaged ({error!r}); delete {self.round(number)} and all rounds behind it to compute "
+                    "them again"
+                ) from error
+        return rows
+
+    # ------------------------------------------------------------------ writing
+
+    def save(self, ticket: Ticket) -> None:
+        """Finish a round."""
+        ticket.save(self.round(ticket.round))
+        self.write_results()
+
+    def write_results(self) -> None:
+        """Write the rows of all finished rounds."""
+        write_json(self.path / RESULTS, self.rows())
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Add a line to the metrics."""
+        file = self.path / METRICS
+        with writing(file), file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(finite(dict(entry))) + "\n")
+
+    def sign(self, entry: Mapping[str, Any]) -> list[Any]:
+        """Record where, when and how this sitting computes; returns the entries of earlier ones."""
+        file = self.path / PROVENANCE
+        earlier: list[Any] = read_json(file) if file.exists() else []
+        write_json(file, [*earlier, dict(entry)])
+        return earlier
+
+    def _cut_metrics(self) -> None:
+        file, finished = self.path / METRICS, self.finished
+        if not file.exists():
+            return
+        kept = []
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break  # the line that was being written when the process died
+            if entry["round"] > finished:
+                break
+            kept.append(line + "\n")
+        write_text(file, "".join(kept))
+
+
+def _numbers(row: Row) -> Row:
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
+@contextmanager
+def _locked(file: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock that the system drops with the process."""
+    if sys.platform == "win32":  # pragma: no cover
+        yield
+        return
+    import fcntl
+
+    handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, f"another process is running in {file.parent}") from error
+    finally:
+        os.close(handle)

@@ -1,0 +1,61 @@
+"""What can be run, from the registries."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from torch import nn
+
+from graphprune import data
+from graphprune.graphs import supports
+from graphprune.graphs.soft.adapters import BUILT_IN
+from graphprune.methods import METHODS
+from graphprune.models import MODELS, ImageClassifier
+from graphprune.runs.build import trial
+from graphprune.runs.text import text_table
+
+
+def listing() -> str:
+    """Methods, models, data sets and convolutions, as text."""
+    methods = [
+        (name, "networks with soft edges" if method.soft_edges else "any network", _about(method))
+        for name, method in METHODS.items()
+    ]
+    models = [(name, *_reads(model), _about(model)) for name, model in MODELS.items()]
+    sets = [(card.name, card.about, card.licence) for card in data.cards()]
+    convolutions = ", ".join(sorted(conv.__name__ for conv in BUILT_IN))
+    return "\n".join(
+        [
+            text_table(("method", "prunes", "about"), methods),
+            "",
+            text_table(("model", "reads", "soft edges", "about"), models),
+            "",
+            text_table(("data set", "about", "licence"), sets),
+            "",
+            "Also by name: every ogbg-* set and every TU set (NCI1, PROTEINS, ...), Cora, CiteSeer, PubMed, PPI, "
+            "ogbn-arxiv, downloaded once or read from --data-root FOLDER; spmotif-BIAS, generated; "
+            "mnist-superpixels and cifar10-superpixels, built by a script (docs/datasets.md); images: digits, mnist, "
+            "fashion-mnist, cifar10.",
+            "Edge features (edge_attr): gin reads OGB's bonds; no built-in model reads others, such as the edge labels "
+            "of TU sets (--data-features raw).",
+            f"Convolutions of torch_geometric with soft edges: {convolutions}.",
+            "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
+        ]
+    )
+
+
+def _reads(model: type[nn.Module]) -> tuple[str, str]:
+    """What a model reads, and whether edges of it can be gated."""
+    if issubclass(model, ImageClassifier):
+        return "images", "-"
+    try:
+        supports(trial(model, hidden=4))
+    except TypeError as error:
+        return "graphs", f"no: {error}"
+    return "graphs", "yes"
+
+
+def _about(thing: type) -> str:
+    first = (inspect.getdoc(thing) or "").partition("\n")[0]
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", first).replace("``", "")

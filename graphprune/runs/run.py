@@ -1,0 +1,201 @@
+"""One run, from its configuration to a folder of tickets and results."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+import graphprune
+from graphprune.data import ImageData
+from graphprune.data.base import LabelledData
+from graphprune.measure.machine import processor
+from graphprune.methods import FitJob
+from graphprune.runs.build import Built, build, last_round
+from graphprune.runs.config import RunConfig
+from graphprune.runs.folder import Row, RunFolder
+from graphprune.ticket import Ticket
+
+_VERSIONED = ("torch", "torch-geometric", "numpy", "ogb", "lightning-fabric", "torchmetrics")
+
+_NAMED = 12  # tensors at the start and the end of a deep network that are told by name
+
+
+class Watch(Protocol):
+    """Follows a run."""
+
+    def started(self, config: RunConfig, finished: int) -> None:
+        """The run begins, or goes on behind ``finished`` rounds."""
+
+    def epoch(self, entry: Mapping[str, Any]) -> None:
+        """An epoch is over: round, phase, epoch, loss, val_metric, seconds."""
+
+    def ticket(self, ticket: Ticket) -> None:
+        """A round is over and saved."""
+
+    def notice(self, text: str) -> None:
+        """Something a user should know."""
+
+
+class Unwatched:
+    """Shows nothing."""
+
+    def started(self, config: RunConfig, finished: int) -> None:
+        """Nothing is shown."""
+
+    def epoch(self, entry: Mapping[str, Any]) -> None:
+        """Nothing is shown."""
+
+    def ticket(self, ticket: Ticket) -> None:
+        """Nothing is shown."""
+
+    def notice(self, text: str) -> None:
+        """Nothing is shown."""
+
+
+def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> list[Row]:
+    """Compute the rounds that are not finished yet.
+
+    Called again after an interruption at any point it gives the tickets that an uninterrupted run gives, bit for bit
+    (on the same machine with as many threads; the recorded seconds differ, of course).
+
+    Args:
+        config: what to compute.
+        out: the run's folder, see :class:`graphprune.runs.folder.RunFolder`.
+        watch: follows the run; None: nobody does.
+
+    Returns:
+        The rows of all rounds.
+
+    Raises:
+        FileExistsError: ``out`` holds something else.
+        ValueError: bad options or data, or a damaged finished round.
+        graphprune.methods.TrainingDiverged: a training broke down; finished rounds stand.
+        OSError: nothing more can be written; finished rounds stand.
+    """
+    watch = watch or Unwatched()
+    folder = RunFolder(Path(out))
+
+    def on_epoch(job: FitJob, numbers: Mapping[str, Any]) -> None:
+        entry = {"round": job.round, "phase": job.phase, **numbers}
+        folder.log(entry)
+        watch.epoch(entry)
+
+    last = last_round(config)
+    folder.check(config)
+    complete = folder.finished >= last
+    built = None if complete else build(config, on_epoch)  # before anything is written: it finds most mistakes
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0:
+        # Under torchrun the first process keeps the folder, the others only compute.
+        for _ in _rounds(built, folder):
+            pass
+        return folder.rows()
+    with folder.claimed(config):
+        watch.started(config, folder.finished)
+        if built is not None:
+            _sign(built, folder, watch)
+        for ticket in _rounds(built, folder):
+            folder.save(ticket)
+            watch.ticket(ticket)
+        return folder.rows()
+
+
+def _rounds(built: Built | None, folder: RunFolder) -> Iterator[Ticket]:
+    if built is not None:
+        _warm_up(built)
+        method = built.method.within(folder.path)
+        yield from method.rounds(built.model, built.data, built.fit, after=folder.last_ticket())
+
+
+def _warm_up(built: Built) -> None:
+    """Import what the first training and evaluation import, so that it is not in their seconds.
+
+    Raises:
+        ValueError: a metric that is undefined on the labels of a split, which otherwise came out behind a training.
+    """
+    built.fit.prepare()
+    data: LabelledData[Any] = built.data
+    for split in ("val", "test"):
+        y = data.labels(data.splits[split])
+        data.evaluate(y, torch.zeros(len(y), data.num_outputs), split=split)
+
+
+def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:
+    entry = circumstances(built)
+    earlier = folder.sign(entry)
+    if built.method.prunes_weights and not folder.finished:
+        watch.notice(entry["weights"])
+    has_edge_attr = getattr(built.data, "edge_features", None) is not None
+    if has_edge_attr and not getattr(built.model, "reads_edge_attr", True) and not folder.finished:
+        watch.notice(f"{type(built.model).__name__} does not read the edge features (edge_attr) of {built.data.name}")
+    threads = {entry["threads"] for entry in earlier} - {torch.get_num_threads()}
+    if folder.finished and threads:
+        watch.notice(
+            f"earlier rounds ran with {min(threads)} threads, the next ones with {torch.get_num_threads()}: "
+            "the last bits of the results may differ from an uninterrupted run's"
+        )
+
+
+def circumstances(built: Built) -> dict[str, Any]:
+    """Where, when and from what a run is computed."""
+    data: Any = built.method.protocol.splits(built.data)
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "threads": torch.get_num_threads(),
+        "machine": machine(),
+        "versions": versions(),
+        "weights": weights(built),
+        "data": {
+            "name": data.name,
+            "digest": built.data.digest(),
+            "images" if isinstance(data, ImageData) else "graphs": {
+                name: len(samples) for name, samples in data.splits.items()
+            },
+            "empty": data.empty,
+            **data.provenance,
+        },
+    }
+
+
+def weights(built: Built) -> str:
+    """Which of the model's parameters can be pruned, and why the others are protected."""
+    found = built.method.selector(built.method.prepared(built.model, built.data))
+    size = {name: math.prod(shape) for name, shape in found.shapes.items()}
+    protected: dict[str, int] = {}
+    for name, reason in found.protected.items():
+        protected[reason] = protected.get(reason, 0) + size[name]
+    told = ", ".join(f"{count:,} ({reason})" for reason, count in protected.items())
+    pruned = sum(size[name] for name in found.selected)
+    first, last = found.selected[:_NAMED], found.selected[_NAMED:][-_NAMED:]
+    between = len(found.selected) - len(first) - len(last)
+    named = [*first, *([f"{between} more"] if between else []), *last]
+    return (
+        f"{pruned:,} of {sum(size.values()):,} parameters can be pruned: {', '.join(named)}; "
+        f"protected are {told or 'none'}"
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What a computation's time depends on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"system": platform.platform(), "processor": processor(), "cpus": os.cpu_count(), "gpu": gpu}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides over numbers."""
+    found = {"graphprune": graphprune.__version__, "python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

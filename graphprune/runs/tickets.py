@@ -1,0 +1,96 @@
+"""A ticket's network made small, as files, and what that gains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from graphprune.compaction import compact, save
+from graphprune.data import ImageData
+from graphprune.measure import Costs, break_even, report
+from graphprune.models import MODELS
+from graphprune.runs.files import write_json, writing
+from graphprune.runs.trained import Trained
+from graphprune.ticket import Ticket
+
+_EXAMPLE = 64  # training samples that show what is constant
+_CLASSES = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.values()}
+
+
+def compact_ticket(trained: Trained, out: Path, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build a ticket's network, make it small, measure both on test samples, and write the small one.
+
+    Args:
+        trained: the ticket. Its own data set's samples are measured.
+        out: new folder. It gets ``weights.safetensors`` (``graphprune.compaction.restored`` makes a model of them),
+            ``costs.json``, and for networks over images ``program.pt2``, which ``torch.export.load`` runs without this
+            package. Networks over graphs read sizes off their data, which torch.export cannot follow.
+        options: of the data set, where its run does not tell them; see :class:`graphprune.runs.trained.Trained`.
+
+    Returns:
+        The small network.
+
+    Raises:
+        FileExistsError: ``out`` is there.
+        ValueError: a ticket of a model that is not the package's, nothing to remove, or other data than the ticket's.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another --out")
+    ticket = trained.ticket
+    masked, data = ticket.build(model_of(ticket)), trained.data(options or {})
+    batch = data.train.batch(range(min(_EXAMPLE, len(data.train))))
+    example = batch.x if isinstance(data, ImageData) else batch
+    small = compact(masked, example)
+    costs = {"masked": report(masked, data.test, masks=ticket.masks)}
+    costs["compacted"] = report(small, data.test, masks=ticket.masks)
+    if ticket.edges.stages:
+        costs["compacted, edges pruned"] = report(small, data.test, masks=ticket.masks, scorer=ticket.edges)
+    for name, each in costs.items():
+        print(f"{name}, on the test samples of {data.name}\n{each}\n")
+    print(_gain(*costs.values()))
+    with writing(out):
+        out.mkdir(parents=True)
+        state = {name: value.contiguous() for name, value in small.state_dict().items()}
+        safetensors.torch.save_file(state, out / "weights.safetensors")
+        if isinstance(data, ImageData):
+            save(small, example, out / "program.pt2")
+    write_json(out / "costs.json", {name: each.as_row() for name, each in costs.items()})
+    print(f"written: {', '.join(str(file) for file in sorted(out.iterdir()))}")
+    return small
+
+
+def model_of(ticket: Ticket) -> nn.Module:
+    """The model that a ticket names, with the options that it had and fresh weights.
+
+    Raises:
+        ValueError: a model that is not the package's.
+    """
+    recorded: Any = ticket.provenance.get("model", {})
+    kind, config = _CLASSES.get(recorded.get("class")), recorded.get("config")
+    if kind is None or config is None:
+        raise ValueError(
+            f"a ticket of {recorded.get('class')}, which is not one of the package's models: build it in Python, "
+            "graphprune.compact(ticket.build(model), example)"
+        )
+    made: nn.Module = kind(**config)
+    return made
+
+
+def _gain(before: Costs, small: Costs, pruned: Costs | None = None) -> str:
+    last = pruned or small
+    text = (
+        f"parameters {before.weights.total:,} -> {last.weights.total:,}, MACs a sample "
+        f"{before.macs.total / before.samples:,.0f} -> {last.macs.total / last.samples:,.0f}, throughput x "
+        f"{last.throughput / before.throughput:.2f}"
+    )
+    if pruned is None or pruned.scoring is None:
+        return text
+    passes = break_even(pruned.scoring.latency.median, small.latency.median, pruned.latency.median)
+    if math.isinf(passes):
+        return f"{text}; scoring edges never pays: the pruned graphs are not faster"
+    return f"{text}; scoring a graph's edges has paid after {passes:,.1f} passes over it"
