@@ -9,7 +9,6 @@ from graphprune.methods.core.iterative import Found, IterativeMethod, Position
 from graphprune.methods.core.method import Method
 from graphprune.methods.core.one_training import OneTraining
 from graphprune.methods.core.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
-from graphprune.methods.core.registry import Registry
 from graphprune.methods.gicp import GICP
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
 from graphprune.methods.gumbel import Gumbel
@@ -17,9 +16,10 @@ from graphprune.methods.hamp import HAMP
 from graphprune.methods.icpg import ICPG
 from graphprune.methods.sparse import SET, RigL
 from graphprune.methods.sparsifier import Sparsifier
-from graphprune.methods.ugs.method import UGS
+from graphprune.methods.ugs import UGS
+from graphprune.registry import Registry
 
-METHODS = Registry(
+_OWN: tuple[type[Method], ...] = (
     ICPG,
     GICP,
     UGS,
@@ -43,6 +43,16 @@ METHODS = Registry(
     Dense,
     NoEdges,
     SmallDense,
+)
+
+
+def _is_method(name: str, thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Method) and thing.name == name
+
+
+# The names of the command line and of tickets.
+METHODS = Registry(
+    "graphprune.methods", {method.name: method for method in _OWN}, _is_method, "a Method with name = {name!r}"
 )
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Reference networks. Any other ``nn.Module`` works as well; soft edges need convolutions that support them."""
+"""Reference networks, and plug-ins of the entry-point group ``graphprune.models``; any other ``nn.Module`` works."""
 
 from torch import nn
 
@@ -9,9 +9,9 @@ from graphprune.models.node import UGSGAT, UGSGCN, UGSGIN, NodeClassifier, NodeG
 from graphprune.models.paper import PaperGCN
 from graphprune.models.resnet import ResNet, ResNet20, ResNet32, ResNet50, ResNet110
 from graphprune.models.vgg import VGG19
+from graphprune.registry import Registry
 
-# The names of the command line and of tickets.
-MODELS: dict[str, type[nn.Module]] = {
+_OWN: dict[str, type[nn.Module]] = {
     "gcn": GCN,
     "gin": GIN,
     "sage": SAGE,
@@ -31,6 +31,14 @@ MODELS: dict[str, type[nn.Module]] = {
     "resnet-50": ResNet50,
     "resnet-110": ResNet110,
 }
+
+
+def _is_model(_name: str, thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, nn.Module) and hasattr(thing, "for_data")
+
+
+# The names of the command line and of tickets.
+MODELS = Registry("graphprune.models", _OWN, _is_model, "a module class with a for_data(data, **options)")
 
 __all__ = [
     "GAT",

@@ -20,9 +20,9 @@ def listing() -> str:
     """Methods, models, data sets and convolutions, as text."""
     methods = [
         (name, "networks with soft edges" if method.soft_edges else "any network", _about(method))
-        for name, method in METHODS.items()
+        for name, method in METHODS.working().items()
     ]
-    models = [(name, *_reads(model), _about(model)) for name, model in MODELS.items()]
+    models = [(name, *_reads(model), _about(model)) for name, model in MODELS.working().items()]
     sets = [(card.name, card.about, card.licence) for card in data.cards()]
     convolutions = ", ".join(sorted(conv.__name__ for conv in BUILT_IN))
     return "\n".join(

@@ -19,7 +19,6 @@ from graphprune.runs.trained import Trained
 from graphprune.ticket import Ticket
 
 _EXAMPLE = 64  # training samples that show what is constant
-_CLASSES = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.values()}
 
 
 def compact_ticket(trained: Trained, out: Path, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -71,7 +70,7 @@ def model_of(ticket: Ticket) -> nn.Module:
         ValueError: a model that is not the package's.
     """
     recorded: Any = ticket.provenance.get("model", {})
-    kind, config = _CLASSES.get(recorded.get("class")), recorded.get("config")
+    kind, config = _classes().get(recorded.get("class")), recorded.get("config")
     if kind is None or config is None:
         raise ValueError(
             f"a ticket of {recorded.get('class')}, which is not one of the package's models: build it in Python, "
@@ -94,3 +93,8 @@ def _gain(before: Costs, small: Costs, pruned: Costs | None = None) -> str:
     if math.isinf(passes):
         return f"{text}; scoring edges never pays: the pruned graphs are not faster"
     return f"{text}; scoring a graph's edges has paid after {passes:,.1f} passes over it"
+
+
+def _classes() -> dict[str, type[nn.Module]]:
+    """The models of the registry, by the name that tickets have of them."""
+    return {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.working().values()}

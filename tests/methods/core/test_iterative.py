@@ -435,7 +435,7 @@ def test_plug_ins_are_found_by_their_entry_point(monkeypatch: pytest.MonkeyPatch
     def find(group: str, name: str | None = None) -> list[EntryPoint]:
         return [point for point in points if group == "graphprune.methods" and name in (None, point.name)]
 
-    monkeypatch.setattr("graphprune.methods.core.registry.entry_points", find)
+    monkeypatch.setattr("graphprune.registry.entry_points", find)
     monkeypatch.setattr(EntryPoint, "load", lambda point: globals()[point.value.partition(":")[2]])
     assert METHODS["mine"] is Mine and METHODS["dense"] is Dense
     assert list(METHODS)[-2:] == ["broken", "mine"]

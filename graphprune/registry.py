@@ -1,0 +1,70 @@
+"""Things by name: the package's own, and plug-ins that other packages register as entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T]):
+    """The package's things of one kind and those of an entry-point group.
+
+    A plug-in's code is imported when its name is looked up. In its ``pyproject.toml``::
+
+        [project.entry-points."graphprune.methods"]
+        mine = "my_package.pruning:Mine"
+
+    Looking up a plug-in raises ImportError if its code cannot be imported, and TypeError if it is nothing of this kind;
+    the text names the plug-in. :meth:`faults` finds these out, and :meth:`working` has the others.
+
+    Args:
+        group: of the entry points.
+        own: the package's things; a plug-in cannot take their names.
+        fits: whether something is of this kind and may go by that name: (name, thing) -> bool.
+        kind: what is looked for, in words, for the error.
+    """
+
+    def __init__(self, group: str, own: Mapping[str, T], fits: Callable[[str, object], bool], kind: str) -> None:
+        self.group = group
+        self._own, self._fits, self._kind = dict(own), fits, kind
+
+    def __getitem__(self, name: str) -> T:
+        if name in self._own:
+            return self._own[name]
+        for plugin in entry_points(group=self.group, name=name):
+            try:
+                thing: T = plugin.load()
+            except Exception as error:  # whatever its code raises while it is imported
+                raise ImportError(
+                    f"plug-in {name!r} ({plugin.value}) fails to import: {type(error).__name__}: {error}; mend or "
+                    f"uninstall the package that registers it in {self.group}"
+                ) from error
+            if not self._fits(name, thing):
+                raise TypeError(f"plug-in {plugin.value}: not {self._kind.format(name=name)}")
+            return thing
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._own
+        yield from sorted({plugin.name for plugin in entry_points(group=self.group)} - self._own.keys())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def working(self) -> dict[str, T]:
+        """All but the plug-ins that cannot be used."""
+        broken = self.faults()
+        return {name: self[name] for name in self if name not in broken}
+
+    def faults(self) -> dict[str, str]:
+        """The plug-ins that cannot be used, with the reason."""
+        found = {}
+        for name in self:
+            try:
+                self[name]
+            except (ImportError, TypeError) as error:
+                found[name] = str(error)
+        return found
