@@ -1,9 +1,8 @@
 """Multi-objective search over integers. It knows numbers, not networks."""
 
 from graphprune.search.algorithms import memetic, nsga2, random_search
-from graphprune.search.archive import Archive
+from graphprune.search.archive import Archive, hypervolume, non_dominated
 from graphprune.search.space import BoolArray, Evaluate, FloatArray, IntArray, Space
-from graphprune.search.volume import hypervolume, non_dominated
 
 __all__ = [
     "Archive",

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from graphprune.search.archive import Archive
 from graphprune.search.local import LocalSearch
-from graphprune.search.portfolio import Portfolio
+from graphprune.search.rules import Portfolio
 from graphprune.search.space import Evaluate, IntArray, Space
 
 
@@ -40,7 +40,7 @@ def memetic(
         seed: of all randomness.
 
     Raises:
-        ImportError: pymoo is missing.
+        ImportError: pymoo, moocore or scikit-learn is missing.
         ValueError: a budget below the population or the initial points, a population below two, points that are not in
             the space, or values of ``evaluate`` that are none (see ``Archive.ask``).
     """
@@ -55,7 +55,7 @@ def memetic(
         population=population,
         seed=seed,
         portfolio=Portfolio() if portfolio else None,
-        local=LocalSearch(searches=max(population // 4, 2)) if surrogate else None,
+        propose=LocalSearch(searches=max(population // 4, 2)).propose if surrogate else None,
     )
     return archive
 
@@ -90,7 +90,7 @@ def random_search(
     initial: ArrayLike | None = None,
     seed: int = 0,
 ) -> Archive:
-    """Distinct uniform points, behind the initial ones. Arguments and errors are ``memetic``'s; needs no pymoo."""
+    """Distinct uniform points, after the initial ones. Arguments and errors are ``memetic``'s; needs no package."""
     archive = Archive(evaluate, space, budget)
     archive.ask(_start(archive, budget, budget, initial, seed))
     return archive

@@ -1,12 +1,11 @@
-"""What a search has evaluated, and what that has found."""
+"""What a search has evaluated, and what that has found: dominance and hypervolume. Everything is minimised."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphprune.search.space import Evaluate, FloatArray, IntArray, Space
-from graphprune.search.volume import check_reference, gain, non_dominated
+from graphprune.search.space import BoolArray, Evaluate, FloatArray, IntArray, Space, needed
 
 
 class Archive:
@@ -100,7 +99,7 @@ class Archive:
 
     def progress(self, reference: ArrayLike) -> FloatArray:
         """``(n,)``: the hypervolume after each evaluation."""
-        corner = check_reference(reference, self._f.shape[1])
+        corner = _corner(reference, self._f.shape[1])
         gains, front = np.zeros(len(self)), self._f[:0]
         for place, point in enumerate(self._f):
             gains[place] = gain(point, front, corner)
@@ -128,3 +127,34 @@ def _keys(points: IntArray) -> list[bytes]:
     width = 8 * points.shape[1]
     everything = points.astype(np.int64).tobytes()
     return [everything[begin : begin + width] for begin in range(0, len(everything), width)]
+
+
+def non_dominated(f: FloatArray) -> BoolArray:
+    """``(n,)``: which rows of ``f`` (n, objectives) no other row dominates. Equal rows do not dominate each other."""
+    return needed("moocore").is_nondominated(f, keep_weakly=True)  # type: ignore[no-any-return]
+
+
+def hypervolume(f: FloatArray, reference: ArrayLike) -> float:
+    """The exact volume between a reference point and what ``f`` (n, objectives) dominates.
+
+    Points that are not below the reference in every objective count nothing.
+
+    Raises:
+        ImportError: moocore is missing.
+        ValueError: the reference has another number of objectives, or is not finite.
+    """
+    return float(needed("moocore").hypervolume(f, ref=_corner(reference, f.shape[1])))
+
+
+def gain(point: FloatArray, front: FloatArray, reference: FloatArray) -> float:
+    """The volume that a point (objectives,) adds to what ``front`` (n, objectives) dominates."""
+    if not (point < reference).all() or (front <= point).all(axis=1).any():
+        return 0.0
+    return float(np.prod(reference - point)) - hypervolume(np.maximum(front, point), reference)
+
+
+def _corner(reference: ArrayLike, objectives: int) -> FloatArray:
+    corner = np.asarray(reference, dtype=np.float64)
+    if corner.shape != (objectives,) or not np.isfinite(corner).all():
+        raise ValueError(f"the reference must be {objectives} finite numbers, got {reference!r}")
+    return corner

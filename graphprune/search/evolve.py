@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
 import numpy as np
 
-from graphprune.search.archive import Archive
-from graphprune.search.local import LocalSearch
-from graphprune.search.portfolio import Portfolio
+from graphprune.search.archive import Archive, gain
+from graphprune.search.rules import Portfolio
 from graphprune.search.space import FloatArray, IntArray
-from graphprune.search.volume import gain
 
 try:
     from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
@@ -35,7 +34,7 @@ def evolve(
     population: int,
     seed: int,
     portfolio: Portfolio | None = None,
-    local: LocalSearch | None = None,
+    propose: Callable[[Archive, np.random.Generator], IntArray] | None = None,
 ) -> None:
     """NSGA-II from the points of ``start`` (n, genes), until the archive has no evaluations left.
 
@@ -45,14 +44,14 @@ def evolve(
         population: points that survive a generation.
         seed: of all randomness.
         portfolio: decides who survives, instead of rank and crowding.
-        local: proposes points beside the children, of which there are half as many then: its model learns sooner.
+        propose: finds new points beside the children, of which there are half as many then: its model learns sooner.
     """
     values = archive.ask(start)
     space = archive.space
     survival = {} if portfolio is None else {"survival": portfolio}
     algorithm = NSGA2(
         pop_size=population,
-        n_offsprings=population if local is None else population // 2,
+        n_offsprings=population if propose is None else population // 2,
         sampling=Population.new("X", start),
         mating=_Mating(),
         termination=NoTermination(),
@@ -63,7 +62,7 @@ def evolve(
     _tell(algorithm, archive, algorithm.ask())
     rng = np.random.default_rng([seed, 1])  # the operators have their own
     while archive.left:
-        if local is not None and len(better := local.propose(archive, rng)):
+        if propose is not None and len(better := propose(archive, rng)):
             _tell(algorithm, archive, Population.new("X", better))
         children = algorithm.ask()
         if children is None or not len(archive.new(_points(children))):

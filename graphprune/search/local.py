@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from graphprune.search.archive import Archive
 from graphprune.search.rules import scalarised
-from graphprune.search.space import FloatArray, IntArray, Space
-from graphprune.search.surrogate import GaussianProcesses
+from graphprune.search.space import FloatArray, IntArray, Space, needed
+
+_LENGTHS = (0.3, 0.6, 1.2, 2.4)  # over the root of the number of genes, which is the diagonal of the unit cube
+_NOISES = (1e-6, 1e-3, 1e-1)  # variances, over the process's own
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,40 @@ def neighbours(point: IntArray, space: Space, transfers: int, rng: np.random.Gen
     inside = ((around >= space.lower) & (around <= space.upper)).all(axis=1) & moves.any(axis=1)
     found: IntArray = around[inside]
     return found
+
+
+class GaussianProcesses:
+    """One an objective: a linear trend, and a Gaussian process (Matérn 5/2) for what that leaves.
+
+    Each takes the most likely of a few lengths and noises, with the variance that is most likely for these.
+
+    Args:
+        x: ``(n, genes)`` in [0, 1].
+        f: ``(n, objectives)``, which may be noisy.
+
+    Raises:
+        ImportError: scikit-learn is missing.
+    """
+
+    def __init__(self, x: FloatArray, f: FloatArray) -> None:
+        process, linear = needed("sklearn.gaussian_process"), needed("sklearn.linear_model")
+        count, genes = x.shape
+        self._trend = linear.Ridge(alpha=1e-3 * count).fit(x, f)
+        left = f - self._trend.predict(x)
+        least = 1e-12 * np.maximum(left.var(axis=0), 1e-12)
+        likelihoods, self._processes = list[FloatArray](), list[Any]()
+        for length in _LENGTHS:
+            kernel = process.kernels.Matern(length * sqrt(genes), nu=2.5)
+            for noise in _NOISES:
+                found = process.GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, left)
+                variance = np.maximum((left * found.alpha_).sum(axis=0) / count, least)
+                likelihoods.append(-0.5 * count * np.log(variance) - np.log(np.diag(found.L_)).sum())
+                self._processes.append(found)
+        self._best = np.argmax(likelihoods, axis=0)
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """``(n, objectives)``: what to expect at ``(n, genes)`` points."""
+        values: FloatArray = self._trend.predict(x)
+        for objective, best in enumerate(self._best):
+            values[:, objective] += self._processes[best].predict(x)[:, objective]
+        return values

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +15,15 @@ BoolArray = NDArray[np.bool_]
 
 Evaluate = Callable[[IntArray], FloatArray]
 """``(n, genes)`` points -> ``(n, objectives)`` finite values, all minimised; two objectives or more."""
+
+
+def needed(module: str) -> Any:
+    """A module of a package that only searches need; ImportError that says what to install if it is missing."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0].replace("sklearn", "scikit-learn")
+        raise ImportError(f"this search needs {package}: pip install 'graphprune[search]'") from error
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from graphprune.graphs import EdgeRule
 from graphprune.methods import Protocol
 from graphprune.methods.core.fit import FitJob, FitResult
 from graphprune.methods.core.norms import recalibrate_
-from graphprune.methods.hamp import evaluation, journal, proxy
+from graphprune.methods.hamp import evaluation, journal, proxy, searches
 from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.genes import Gene, Genes
 from graphprune.methods.hamp.proxy import Meter, compacted
 from graphprune.methods.hamp.searches import fewest, netadapt, uniform
 from graphprune.models import GIN, ResNet20
-from graphprune.search import FloatArray, IntArray, Space, non_dominated
+from graphprune.search import FloatArray, IntArray, Space, non_dominated, random_search
 from tests.methods.graphs import plain_fit, random_graph, small_data
 
 pytest.importorskip("pymoo")
@@ -370,6 +370,17 @@ def test_a_run_goes_on_behind_a_ticket_with_the_same_latencies(data: GraphData, 
         next(method.replace(journal=None).rounds(network(data), data, FIT, after=first))
 
 
+def test_a_search_that_has_ended_is_read_and_not_run_again(
+    data: GraphData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version of a library that rounds in another way would have other points follow, and other tickets."""
+    method = hamp(journal=tmp_path)
+    first, second, _ = method.rounds(network(data), data, FIT)
+    monkeypatch.setattr(searches, "memetic", random_search)
+    two = next(method.rounds(network(data), data, FIT, after=first))
+    assert two.row["point"] == second.row["point"] and two.masks == second.masks
+
+
 def test_other_searches_do_not_evaluate_a_point_again(
     data: GraphData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -584,10 +595,16 @@ def test_what_cannot_be_searched_is_refused(data: GraphData, monkeypatch: pytest
     model.head.register_forward_hook(lambda *_: None)
     with pytest.raises(ValueError, match="hooks"):
         hamp().supports(model, data)
-    monkeypatch.setattr("graphprune.methods.hamp.options.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"graphprune\[search\]"):
+    there = ["moocore"]
+    monkeypatch.setattr("graphprune.methods.hamp.options.find_spec", lambda name: name if name in there else None)
+    with pytest.raises(ImportError, match=r"needs pymoo and sklearn: pip install 'graphprune\[search\]'"):
         hamp().supports(network(data), data)
     hamp(search="random").supports(network(data), data)
+    there.append("pymoo")
+    hamp(surrogate=False).supports(network(data), data)
+    there.clear()
+    with pytest.raises(ImportError, match="needs moocore"):
+        hamp(search="random").supports(network(data), data)
 
 
 def test_a_point_that_cannot_be_judged_is_named(data: GraphData, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from graphprune.search import Archive, FloatArray, IntArray, Space
-from graphprune.search.local import LocalSearch, neighbours
-from graphprune.search.surrogate import GaussianProcesses
+from graphprune.search.local import GaussianProcesses, LocalSearch, neighbours
 
 SPACE = Space(tuple("abcdef"), (0,) * 6, (9,) * 6)
 

@@ -74,7 +74,7 @@ class HAMP(Method):
     Raises:
         ValueError: bad options; (in `rounds`) a device that is not there, fewer than two numbers to search, a model
             that cannot be compacted, errors that are no numbers, or a journal of another search.
-        ImportError: (in `rounds`) pymoo is missing.
+        ImportError: (in `rounds`) a package of the extra `search` is missing.
     """
 
     budget: int = attrs.field(default=200, validator=count)
@@ -131,7 +131,7 @@ class HAMP(Method):
         Raises:
             ValueError: as `HAMP`; also labels of nodes, edges to search where there are none, one budget of edges for
         all graphs, or a held-out part on which the metric is not defined.
-            ImportError: pymoo is missing.
+            ImportError: a package of the extra `search` is missing.
         """
         super().supports(model, data)
         if isinstance(data, GraphData) and data.level == "node":
@@ -143,7 +143,7 @@ class HAMP(Method):
                 f"{self.name} keeps a share of each graph's edges: it needs a protocol with budget='graph'"
             )
         check_device(self.device)
-        options.check_pymoo(self.search)
+        options.check_packages(self.search, self.surrogate)
         held_out, _ = split(data, self.holdout, self.seed)
         labels = data.labels(held_out)
         data.evaluate(labels, torch.zeros(len(labels), data.num_outputs), split="held-out")
@@ -156,7 +156,7 @@ class HAMP(Method):
         assert isinstance(here, Searching) and here.start is not None
         epochs: Epochs = ()
         if here.searched is None:
-            here = replace(here, searched=self._search(here.start, fit))
+            here = replace(here, searched=self._search(here.start, fit, ended=here.round > 0))
             epochs = here.searched.dense.history if here.searched and not here.round else ()
         searched, start = here.searched, here.start
         assert searched is not None and start is not None
@@ -197,7 +197,7 @@ class HAMP(Method):
         after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
         return replace(here, round=after.round)
 
-    def _search(self, start: Position, fit: Fit) -> Searched:
+    def _search(self, start: Position, fit: Fit, *, ended: bool = False) -> Searched:
         journal, begun = Journal(self.journal), time.perf_counter()
         genes = self._genes(start.model, start.data)
         dense = journal.dense()
@@ -219,9 +219,9 @@ class HAMP(Method):
                 portfolio=self.portfolio,
                 surrogate=self.surrogate,
                 seed=derive_seed(self.seed, "search") % 2**32,
+                found=list(journal.known) if ended else (),
             )
-        members = tuple(spread(archive.f, self.members))
-        return Searched(dense, proxy, archive, members, evaluator)
+        return Searched(dense, proxy, archive, tuple(spread(archive.f, self.members)), evaluator)
 
     def _dense(self, start: Position, genes: Genes, fit: Fit, begun: float) -> Ticket:
         """The dense network as a ticket of round 0."""

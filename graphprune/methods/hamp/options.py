@@ -89,10 +89,11 @@ def check_sizes(search: Search, budget: int, population: int, members: int) -> N
         raise ValueError(f"budget={budget} evaluations are fewer than {' and '.join(dear)}: raise it, or lower these")
 
 
-def check_pymoo(search: Search) -> None:
-    """Raise ImportError where the package that a search needs is missing."""
-    if search in EVOLVING and find_spec("pymoo") is None:
-        raise ImportError(f"search={search!r} needs pymoo: pip install 'graphprune[search]'")
+def check_packages(search: Search, surrogate: bool) -> None:
+    """Raise ImportError where a package that a search needs is missing."""
+    needs = {"moocore": True, "pymoo": search in EVOLVING, "sklearn": search == "memetic" and surrogate}
+    if missing := [name for name, needed in needs.items() if needed and find_spec(name) is None]:
+        raise ImportError(f"search={search!r} needs {' and '.join(missing)}: pip install 'graphprune[search]'")
 
 
 def _number(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,17 @@ def find(
     portfolio: bool,
     surrogate: bool,
     seed: int,
+    found: Sequence[tuple[int, ...]] = (),
 ) -> Archive:
-    """Search as :class:`graphprune.HAMP` is told; evolutionary and random searches begin with uniform points."""
+    """Search as :class:`graphprune.HAMP` is told; evolutionary and random searches begin with uniform points.
+
+    A search that has ended gives all that it has ``found``. It is not run again: with a library that rounds in another
+    way other points might follow.
+    """
+    if len(found) == min(budget, space.size):
+        archive = Archive(evaluate, space, budget)
+        archive.ask(found)
+        return archive
     if search == "uniform":
         return uniform(evaluate, space, budget=budget)
     if search == "netadapt":
