@@ -10,9 +10,8 @@ from torch import nn
 
 from graphprune.compaction.check import check_model, difference, run, uncached, varied
 from graphprune.compaction.kernels import choose_kernels_
-from graphprune.compaction.record import recorded
 from graphprune.compaction.shrink import fold_norms_, plan_of, shrink_
-from graphprune.compaction.tape import Tape
+from graphprune.compaction.tape import Tape, recorded
 
 Kernels = Literal["dense", "measured"]
 
@@ -23,7 +22,7 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
     The model runs once on the example. Followed are all operations down to PyTorch's own, so that residual sums,
     concatenations, message passing and code without modules need no special care. A unit (a channel, with all tensors
     that share it) goes if no output depends on it, or if it always has the same value, which then moves into the bias
-    of the layers that read it. A layer of which nothing is needed keeps one unit. Batch norms directly behind a linear
+    of the layers that read it. A layer of which nothing is needed keeps one unit. Batch norms directly after a linear
     map or convolution are folded into it. Operations that are not known keep all channels that they read.
 
     Args:
@@ -106,7 +105,7 @@ def _reason(model: nn.Module, tape: Tape) -> str:
     zero = sum(int((weight == 0).sum()) for weight in weights) / max(total, 1)
     text = f"nothing to remove from {type(model).__name__}: {zero:.1%} of the weights are zero, but no unit is dead. "
     text += "Masks of single weights do not shrink a model unless they empty whole rows or columns: prune channels"
-    group = tape.wires.groups(pinned=False)
+    group = tape.dims.groups(pinned=False)
     ends = [label for read in tape.reads for label in (read.inner, *(led for led, _ in read.sides))]
     units = {number for label in ends if label is not None for number in group[label].tolist()} - {0}
     held: Counter[str] = Counter()

@@ -7,14 +7,76 @@ The last are what constants become when they are summed over neighbours: a unit 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from graphprune.compaction.tape import Info, Op
+from graphprune.compaction.dims import Ints, Label
 
-# Ratios of two columns count as equal up to the rounding of single precision.
-ROUNDING = 2e-6
+
+@dataclass(eq=False)
+class Info:
+    """What is known of one tensor.
+
+    Attributes:
+        labels: for each dimension the variables of its indices.
+        fixed: which elements have the value that they have for every input; bool, the tensor's shape.
+        shares: of a matrix, what each column is of a vector that these columns share, float64 (NaN: not known); None:
+            no column is known.
+        static: computed from parameters and buffers alone, so that all of it is fixed.
+        parameter: the parameter or buffer that it is, or of which it is a transposed view.
+        product: the parameter that is the weight of the linear map or convolution whose result it is.
+        uses: operations that read it.
+    """
+
+    labels: list[Label]
+    fixed: Tensor
+    shares: Tensor | None = None
+    static: bool = False
+    parameter: str | None = None
+    product: str | None = None
+    uses: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A sum over channels: ``out[i, j] = sum over k of left[i, k] * right[k, j]``, or a convolution.
+
+    Attributes:
+        inner: variables of the channels k.
+        sides: for each factor the variables that it leads to (of i or j), and a bool matrix of shape ``(those, k)``:
+            may it differ from 0 anywhere?
+        constant: the value of channel k of the left factor where it is the same for every input and at every position,
+            or its share where it is a multiple of a vector that such channels share, NaN elsewhere; float64, ``(k,)``.
+        weight: the parameter that is the right factor, if it is one.
+        shared: no bias can stand for such channels, but one of them for the others: they are multiples of a vector that
+            depends on the input, or positions at the border of a padding see something else.
+    """
+
+    inner: Label
+    sides: tuple[tuple[Ints, Tensor], ...]
+    constant: Tensor
+    weight: str | None
+    shared: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """A batch norm: what it has read, and the name of its running mean."""
+
+    given: Info
+    mean: str
+
+
+def nowhere(tensor: Tensor) -> Tensor:
+    """False for all elements."""
+    return torch.zeros((), dtype=torch.bool, device=tensor.device).expand(tensor.shape)
+
+
+def unknown(tensor: Tensor) -> Info:
+    """A tensor of which nothing may be removed and nothing is known."""
+    return Info([None] * tensor.ndim, nowhere(tensor))
 
 
 def zeros(tensor: Tensor, info: Info) -> Tensor:
@@ -44,45 +106,7 @@ def shares(tensor: Tensor, info: Info) -> Tensor:
     return constants(tensor, info) if info.shares is None else info.shares
 
 
-def combined(op: Op, fixed: Tensor) -> Tensor | None:
-    """Shares in a matrix that is computed element by element; None: no column has any that is not constant."""
-    name, out = op.name, op.out
-    if name not in ("add", "sub", "mul", "div", "addcmul") or out.ndim != 2 or op.func._schema.is_mutable:
-        return None
-    each: list[Tensor | None] = []  # None for what multiplies all columns alike
-    for tensor, info in zip(op.tensors, op.infos, strict=True):
-        if tensor.shape == out.shape:
-            each.append(shares(tensor, info))
-        elif tensor.numel() == 1 or (tensor.ndim == 2 and tensor.size(1) == 1):
-            each.append(None)
-        else:
-            return None
-    first, others = each[0], [share for share in each[1:] if share is not None]
-    if name == "mul":
-        found = [share for share in each if share is not None]
-        total = torch.stack(found).prod(0)
-    elif first is None:
-        return None
-    elif name == "div":
-        total = first / others[0] if others else first
-    elif not others:
-        return None
-    else:
-        total = _added(first, torch.stack(others).prod(0))
-    return only(total, fixed)
-
-
 def only(share: Tensor, fixed: Tensor) -> Tensor | None:
     """Shares but for constant columns; None if there are none."""
     share = share.masked_fill(fixed.all(0), torch.nan)
     return share if bool(share.isfinite().any()) else None
-
-
-def _added(one: Tensor, other: Tensor) -> Tensor:
-    """Columns stay multiples of one vector where both terms' shares have the same ratio."""
-    ratio = other / one
-    known = ratio.isfinite() & (ratio != 0)
-    if not known.any():
-        return one.new_full(one.shape, torch.nan)
-    common = ratio[one.abs().masked_fill(~known, -1).argmax()]
-    return one.masked_fill(~known | ((ratio - common).abs() > ROUNDING * common.abs()), torch.nan)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from graphprune.compaction.check import check_model, uncached
-from graphprune.compaction.record import recorded
+from graphprune.compaction.tape import recorded
 from graphprune.masks import Channel, Coupled, Selector, Shared, prunable
 
 
@@ -18,7 +17,7 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
 
     A channel of a sum, as in residual networks, is gone only if all layers that add to it have lost it, so these are
     pruned together. Biases, norms and embeddings with entries for the channel follow: a channel of which the weights
-    alone are 0 is still there as a constant, which a layer behind it may not be able to take over.
+    alone are 0 is still there as a constant, which a layer after it may not be able to take over.
 
     Args:
         model: any module; it runs once in evaluation and is left as it is.
@@ -34,9 +33,8 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
     """
     check_model(model)
     whole = uncached(model)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        tape, _ = recorded(whole, example if isinstance(example, tuple) else (example,))
-    group, free = tape.wires.groups(pinned=False), tape.wires.groups()
+    tape, _ = recorded(whole, example)
+    group, free = tape.dims.groups(pinned=False), tape.dims.groups()
     targets = (select or prunable())(whole)
     selected, products = set(targets.selected), {read.weight for read in tape.reads}
     made, following = dict[bytes, list[tuple[str, Channel]]](), dict[bytes, list[tuple[str, Channel]]]()

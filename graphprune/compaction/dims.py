@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 Label = Ints | None
 
 
-class Wires:
+class Dims:
     """Variables, one for each index of a tensor's dimension, and the equations between them.
 
     Variable 0 stands for all that may not be removed.
@@ -45,7 +45,7 @@ class Wires:
         return named[0]
 
     def joined(self, parts: Sequence[tuple[Label, int]]) -> Label:
-        """Dimensions of these sizes, one behind the other."""
+        """Dimensions of these sizes, one after the other."""
         if all(label is None for label, _ in parts):
             return None
         return np.concatenate([np.zeros(size, np.int64) if label is None else label for label, size in parts])
@@ -66,17 +66,17 @@ class Wires:
 
 
 def reshaped(
-    wires: Wires,
+    dims: Dims,
     keep: Callable[..., None],
     shape: Sequence[int],
     labels: Sequence[Label],
     new: Sequence[int],
     caution: int,
 ) -> list[Label]:
-    """Labels behind a view of another shape: where several dimensions become one, or one several.
+    """Labels after a view of another shape: where several dimensions become one, or one several.
 
     Args:
-        wires: of the labels.
+        dims: of the labels.
         keep: called with labels that are not followed.
         shape: before.
         labels: of its dimensions.
@@ -106,7 +106,7 @@ def reshaped(
             keep(*labels[start:i])
             continue
         label = _merge(keep, shape[start:i], labels[start:i])
-        out[begin:j] = _split(wires, label, new[begin:j])
+        out[begin:j] = _split(dims, label, new[begin:j])
     return out
 
 
@@ -125,7 +125,7 @@ def _merge(keep: Callable[..., None], shape: Sequence[int], labels: Sequence[Lab
     return np.broadcast_to(along, shape).ravel()
 
 
-def _split(wires: Wires, label: Label, shape: Sequence[int]) -> list[Label]:
+def _split(dims: Dims, label: Label, shape: Sequence[int]) -> list[Label]:
     """What was merged comes apart again; else channels of the same place in all groups (heads) go together."""
     out: list[Label] = [None] * len(shape)
     if label is None:
@@ -137,5 +137,5 @@ def _split(wires: Wires, label: Label, shape: Sequence[int]) -> list[Label]:
             out[dim] = along[:, 0]
             return out
     places = block.reshape(-1, shape[-1])
-    out[-1] = wires.same(list(places))
+    out[-1] = dims.same(list(places))
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from graphprune.compaction.check import run
 from graphprune.compaction.layers import replace
+from graphprune.measure.latency import time_calls
 
 # Below this share of zeros a sparse product has never won; not worth measuring.
 HOPELESS = 0.7
@@ -105,13 +105,8 @@ def choose_kernels_(
 
 @torch.no_grad()
 def _seconds(layer: nn.Module, x: Tensor, clock: Callable[[], float]) -> float:
-    """The median of several runs behind one that warms up."""
-    layer(x)
-    spent = []
-    for _ in range(REPEATS):
-        start = clock()
+    def call() -> None:
         layer(x)
-        if x.device.type == "cuda":
-            torch.cuda.synchronize(x.device)
-        spent.append(clock() - start)
-    return statistics.median(spent)
+        torch.get_device_module(x.device).synchronize()
+
+    return time_calls(call, repeats=REPEATS, warmup=1, clock=clock).median

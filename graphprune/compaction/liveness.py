@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.compaction.constants import Info, Read
 from graphprune.compaction.dims import Ints
-from graphprune.compaction.tape import Read, Tape
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -44,7 +44,7 @@ class Plan:
     removed: int
 
 
-def solve(tape: Tape, takes: Callable[[str], bool]) -> Plan:
+def live_units(group: Ints, own: Mapping[str, Info], reads: Sequence[Read], takes: Callable[[str], bool]) -> Plan:
     """Find the units that no output depends on, and those that are constants.
 
     A unit is needed if it is an output, or if a needed unit's sum reads it, unless either factor is always 0 or the
@@ -52,23 +52,24 @@ def solve(tape: Tape, takes: Callable[[str], bool]) -> Plan:
     first one stays.
 
     Args:
-        tape: of a run that has finished.
+        group: of each variable.
+        own: what is known of each parameter and buffer.
+        reads: all sums over channels, in the order in which they run.
         takes: whether the layer of this weight can take over constants.
     """
-    group = tape.wires.groups()
-    readers = [_Reader.of(read, group, takes) for read in reversed(tape.reads)]
-    dims = [group[label] for info in tape.own.values() for label in info.labels if label is not None and len(label)]
+    readers = [_Reader.of(read, group, takes) for read in reversed(reads)]
+    dims = [group[label] for info in own.values() for label in info.labels if label is not None and len(label)]
     kept = np.zeros(group.max() + 1, np.bool_)
     kept[0] = True
     while True:
-        _spread(kept, readers)
+        _propagate(kept, readers)
         empty = [groups[0] for groups in dims if not kept[groups].any()]
         if not empty:
             break
         kept[empty] = True
     units = np.unique(np.concatenate([np.zeros(1, np.int64), *dims]))
     return Plan(
-        kept={name: tuple(kept[group[label]] for label in info.labels) for name, info in tape.own.items()},
+        kept={name: tuple(kept[group[label]] for label in info.labels) for name, info in own.items()},
         folds={reader.weight: reader.fold(kept) for reader in readers if reader.weight is not None},
         removed=int((~kept[units]).sum()),
     )
@@ -113,7 +114,7 @@ class _Reader:
         return Fold(values, None if self.carrier is None else (self.carrier, float(self.constant[self.carrier])))
 
 
-def _spread(kept: Bools, readers: list[_Reader]) -> None:
+def _propagate(kept: Bools, readers: list[_Reader]) -> None:
     """Keep what anything kept needs, until nothing is added; readers come last first."""
     count = -1
     while count < kept.sum():

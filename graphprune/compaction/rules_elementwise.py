@@ -1,17 +1,18 @@
-"""Rules of operations that compute element by element, make new tensors, or arrange elements."""
+"""Handlers of operations that compute element by element, make new tensors, or arrange elements."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from graphprune.compaction.constants import combined, zeros
+from graphprune.compaction.constants import Info, only, shares, zeros
 from graphprune.compaction.dims import Label, reshaped
-from graphprune.compaction.tape import Info, Op, Rule, Tape, ruled
+from graphprune.compaction.tape import Op, Tape, handles
 
+# Ratios of two columns count as equal up to the rounding of single precision.
+ROUNDING = 2e-6
 # Each element of the result depends on one element of each argument, after broadcasting.
 POINTWISE = """
     add sub rsub mul div floor_divide remainder fmod pow addcmul addcdiv lerp neg abs sign sgn square sqrt rsqrt
@@ -23,24 +24,10 @@ POINTWISE = """
 """
 
 
-def aligned(tape: Tape, op: Op, tensors: Sequence[tuple[Tensor, Info]]) -> list[Label]:
-    """Labels of what broadcasts these tensors to the shape of the result."""
-    labels: list[Label] = []
-    for dim in range(-op.out.ndim, 0):
-        along: list[Label] = []
-        for tensor, info in tensors:
-            if tensor.ndim >= -dim:
-                if tensor.shape[dim] == op.out.shape[dim]:
-                    along.append(info.labels[dim])
-                else:
-                    tape.wires.pin(info.labels[dim])
-        labels.append(tape.wires.same(along))
-    return labels
-
-
+@handles(POINTWISE)
 def pointwise(tape: Tape, op: Op) -> Info:
     """Element by element."""
-    labels = aligned(tape, op, list(zip(op.tensors, op.infos, strict=True)))
+    labels = tape.aligned(op, list(zip(op.tensors, op.infos, strict=True)))
     fixed = torch.stack([info.fixed.expand_as(op.out) for info in op.infos]).all(0)
     if not op.func._schema.is_mutable:
         # Zeros stay zeros, whatever finite number they are multiplied with or divided by.
@@ -48,9 +35,48 @@ def pointwise(tape: Tape, op: Op) -> Info:
         for tensor, info in zip(op.tensors, op.infos, strict=True):
             if any(tensor is factor for factor in factors):
                 fixed |= zeros(tensor, info)
-    return Info(labels, fixed, shares=combined(op, fixed))
+    return Info(labels, fixed, shares=_combined(op, fixed))
 
 
+def _combined(op: Op, fixed: Tensor) -> Tensor | None:
+    """Shares in a matrix that is computed element by element; None: no column has any that is not constant."""
+    name, out = op.name, op.out
+    if name not in ("add", "sub", "mul", "div", "addcmul") or out.ndim != 2 or op.func._schema.is_mutable:
+        return None
+    each: list[Tensor | None] = []  # None for what multiplies all columns alike
+    for tensor, info in zip(op.tensors, op.infos, strict=True):
+        if tensor.shape == out.shape:
+            each.append(shares(tensor, info))
+        elif tensor.numel() == 1 or (tensor.ndim == 2 and tensor.size(1) == 1):
+            each.append(None)
+        else:
+            return None
+    first, others = each[0], [share for share in each[1:] if share is not None]
+    if name == "mul":
+        found = [share for share in each if share is not None]
+        total = torch.stack(found).prod(0)
+    elif first is None:
+        return None
+    elif name == "div":
+        total = first / others[0] if others else first
+    elif not others:
+        return None
+    else:
+        total = _added(first, torch.stack(others).prod(0))
+    return only(total, fixed)
+
+
+def _added(one: Tensor, other: Tensor) -> Tensor:
+    """Columns stay multiples of one vector where both terms' shares have the same ratio."""
+    ratio = other / one
+    known = ratio.isfinite() & (ratio != 0)
+    if not known.any():
+        return one.new_full(one.shape, torch.nan)
+    common = ratio[one.abs().masked_fill(~known, -1).argmax()]
+    return one.masked_fill(~known | ((ratio - common).abs() > ROUNDING * common.abs()), torch.nan)
+
+
+@handles("zeros ones full empty new_zeros new_ones new_full new_empty")
 def factory(tape: Tape, op: Op) -> Info:
     """A new tensor has the sizes that its readers need; code that has them written down fails in the final check."""
     zero, out = op.name in ("zeros", "new_zeros"), op.out
@@ -58,19 +84,22 @@ def factory(tape: Tape, op: Op) -> Info:
     return Info([tape.size(size) for size in out.shape], torch.full_like(out, zero, dtype=torch.bool), none)
 
 
+@handles("zeros_like ones_like full_like empty_like zero fill")
 def like(tape: Tape, op: Op) -> Info:
     """New values in the shape of the first argument."""
     zero = op.name in ("zeros_like", "zero")
     return Info(list(op.infos[0].labels), torch.full_like(op.out, zero, dtype=torch.bool))
 
 
+@handles("view _unsafe_view unsqueeze squeeze")
 def view(tape: Tape, op: Op) -> Info:
     """Another shape."""
     shape, keep = op.tensors[0].shape, functools.partial(tape.keep, op)
-    labels = reshaped(tape.wires, keep, shape, op.infos[0].labels, op.out.shape, tape.caution)
+    labels = reshaped(tape.dims, keep, shape, op.infos[0].labels, op.out.shape, tape.caution)
     return Info(labels, op.infos[0].fixed.reshape(op.out.shape))
 
 
+@handles("t permute transpose")
 def permute(tape: Tape, op: Op) -> Info:
     """Another order of dimensions."""
     info = op.infos[0]
@@ -85,6 +114,7 @@ def permute(tape: Tape, op: Op) -> Info:
     return Info([info.labels[dim] for dim in order], info.fixed.permute(order), parameter=info.parameter)
 
 
+@handles("expand")
 def expand(tape: Tape, op: Op) -> Info:
     """A repeated dimension has the size that its readers need, as a new one."""
     tensor, info = op.tensors[0], op.infos[0]
@@ -92,7 +122,7 @@ def expand(tape: Tape, op: Op) -> Info:
     for dim, size in enumerate(op.out.shape, start=tensor.ndim - op.out.ndim):
         label = info.labels[dim] if dim >= 0 else None
         if dim < 0 or tensor.shape[dim] != size:
-            tape.wires.pin(label)
+            tape.dims.pin(label)
             label = tape.size(size)
         labels.append(label)
     column = tensor.ndim == op.out.ndim == 2 and tensor.size(1) == 1
@@ -100,6 +130,7 @@ def expand(tape: Tape, op: Op) -> Info:
     return Info(labels, info.fixed.expand_as(op.out), shares=alike)
 
 
+@handles("select slice")
 def cut(tape: Tape, op: Op) -> Info:
     """A part of a dimension, which stays whole."""
     info, dim = op.infos[0], op.given["dim"]
@@ -112,6 +143,7 @@ def cut(tape: Tape, op: Op) -> Info:
     return Info(labels, op.again(info.fixed))
 
 
+@handles("split split_with_sizes unbind")
 def parts(tape: Tape, op: Op) -> list[Info]:
     """A dimension in several parts; it stays whole."""
     info, dim = op.infos[0], op.given["dim"]
@@ -121,30 +153,33 @@ def parts(tape: Tape, op: Op) -> list[Info]:
     return [Info(list(labels), fixed) for fixed in op.again(info.fixed)]
 
 
+@handles("cat")
 def cat(tape: Tape, op: Op) -> Info:
-    """One behind the other."""
+    """One after the other."""
     dim = op.given["dim"] % op.out.ndim
     # Empty vectors may be among the arguments whatever the others' dimensions are.
     pairs = [(tensor, info) for tensor, info in zip(op.tensors, op.infos, strict=True) if tensor.ndim == op.out.ndim]
     labels = [
-        tape.wires.same(along)
+        tape.dims.same(along)
         if place != dim
-        else tape.wires.joined([(info.labels[dim], tensor.shape[dim]) for tensor, info in pairs])
+        else tape.dims.joined([(info.labels[dim], tensor.shape[dim]) for tensor, info in pairs])
         for place, along in enumerate(zip(*(info.labels for _, info in pairs), strict=True))
     ]
     return Info(labels, torch.cat([info.fixed for _, info in pairs], dim))
 
 
+@handles("stack")
 def stack(tape: Tape, op: Op) -> Info:
     """Along a new dimension."""
     dim = op.given["dim"] % op.out.ndim
-    labels = [tape.wires.same(along) for along in zip(*(info.labels for info in op.infos), strict=True)]
+    labels = [tape.dims.same(along) for along in zip(*(info.labels for info in op.infos), strict=True)]
     labels.insert(dim, None)
     return Info(labels, torch.stack([info.fixed for info in op.infos], dim))
 
 
+@handles("constant_pad_nd")
 def pad(tape: Tape, op: Op) -> Info:
-    """New positions before and behind those that were there."""
+    """New positions before and after those that were there."""
     info, amounts = op.infos[0], op.given["pad"]
     if min(amounts) < 0:
         return tape.barrier(op)
@@ -152,20 +187,5 @@ def pad(tape: Tape, op: Op) -> Info:
     for place, sizes in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
         dim = len(labels) - 1 - place
         before, after = ((tape.size(size) if size and not tape.caution else None, size) for size in sizes)
-        labels[dim] = tape.wires.joined([before, (labels[dim], op.tensors[0].shape[dim]), after])
+        labels[dim] = tape.dims.joined([before, (labels[dim], op.tensors[0].shape[dim]), after])
     return Info(labels, torch.constant_pad_nd(info.fixed, amounts, 1))
-
-
-RULES: dict[str, Rule] = {
-    **ruled(pointwise, POINTWISE),
-    **ruled(factory, "zeros ones full empty new_zeros new_ones new_full new_empty"),
-    **ruled(like, "zeros_like ones_like full_like empty_like zero fill"),
-    **ruled(view, "view _unsafe_view unsqueeze squeeze"),
-    **ruled(permute, "t permute transpose"),
-    **ruled(expand, "expand"),
-    **ruled(cut, "select slice"),
-    **ruled(parts, "split split_with_sizes unbind"),
-    **ruled(cat, "cat"),
-    **ruled(stack, "stack"),
-    **ruled(pad, "constant_pad_nd"),
-}

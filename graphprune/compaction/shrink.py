@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.compaction.layers import add_bias, fold_norm, folds, like, owner, put, replace, takes_bias, write_sizes
-from graphprune.compaction.liveness import Bools, Fold, Plan, solve
+from graphprune.compaction.liveness import Bools, Fold, Plan, live_units
 from graphprune.compaction.tape import Tape, named_tensors
 
 
@@ -16,7 +16,7 @@ def plan_of(tape: Tape, model: nn.Module) -> Plan:
     def takes(weight: str) -> bool:
         return weight.rpartition(".")[2] == "weight" and tape.own[weight].uses == 1 and takes_bias(owner(model, weight))
 
-    return solve(tape, takes)
+    return live_units(tape.dims.groups(), tape.own, tape.reads, takes)
 
 
 @torch.no_grad()

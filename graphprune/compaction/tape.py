@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,61 +12,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from graphprune.compaction.dims import Ints, Label, Wires
-
-
-@dataclass(eq=False)
-class Info:
-    """What is known of one tensor.
-
-    Attributes:
-        labels: for each dimension the variables of its indices.
-        fixed: which elements have the value that they have for every input; bool, the tensor's shape.
-        shares: of a matrix, what each column is of a vector that these columns share, float64 (NaN: not known); None:
-            no column is known.
-        static: computed from parameters and buffers alone, so that all of it is fixed.
-        parameter: the parameter or buffer that it is, or of which it is a transposed view.
-        product: the parameter that is the weight of the linear map or convolution whose result it is.
-        uses: operations that read it.
-    """
-
-    labels: list[Label]
-    fixed: Tensor
-    shares: Tensor | None = None
-    static: bool = False
-    parameter: str | None = None
-    product: str | None = None
-    uses: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Read:
-    """A sum over channels: ``out[i, j] = sum over k of left[i, k] * right[k, j]``, or a convolution.
-
-    Attributes:
-        inner: variables of the channels k.
-        sides: for each factor the variables that it leads to (of i or j), and a bool matrix of shape ``(those, k)``:
-            may it differ from 0 anywhere?
-        constant: the value of channel k of the left factor where it is the same for every input and at every position,
-            or its share where it is a multiple of a vector that such channels share, NaN elsewhere; float64, ``(k,)``.
-        weight: the parameter that is the right factor, if it is one.
-        shared: no bias can stand for such channels, but one of them for the others: they are multiples of a vector that
-            depends on the input, or positions at the border of a padding see something else.
-    """
-
-    inner: Label
-    sides: tuple[tuple[Ints, Tensor], ...]
-    constant: Tensor
-    weight: str | None
-    shared: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Norm:
-    """A batch norm: what it has read, and the name of its running mean."""
-
-    given: Info
-    mean: str
+from graphprune.compaction.constants import Info, Norm, Read, nowhere, unknown
+from graphprune.compaction.dims import Dims, Ints, Label
+from graphprune.measure.modes import as_it_was
 
 
 @dataclass(eq=False)
@@ -93,7 +42,18 @@ class Op:
         return self.func(**(self.given | {next(iter(self.given)): first}))
 
 
-Rule = Callable[["Tape", Op], Info | list[Info]]
+OpHandler = Callable[["Tape", Op], Info | list[Info]]
+HANDLERS: dict[str, OpHandler] = {}
+
+
+def handles(names: str) -> Callable[[OpHandler], OpHandler]:
+    """Let a function handle these operations, named without the mark of those in place; any other is a barrier."""
+
+    def register(handler: OpHandler) -> OpHandler:
+        HANDLERS.update(dict.fromkeys(names.split(), handler))
+        return handler
+
+    return register
 
 
 class Tape(TorchDispatchMode):
@@ -101,21 +61,20 @@ class Tape(TorchDispatchMode):
 
     Args:
         model: each index of each dimension of its parameters and buffers gets a variable.
-        rules: by name of the operation; any other is a barrier.
         caution: which sizes the model's code may have written down: 0 none, 1 those by which it splits and pads
             dimensions, 2 those of all reshaped, repeated and new dimensions as well. They stay what they are.
 
     Attributes:
-        wires: variables and their equations.
+        dims: variables and their equations.
         own: what is known of each parameter and buffer.
         reads: all sums over channels.
         norms: all batch norms.
         barriers: operations that need all of a dimension, with its variables.
     """
 
-    def __init__(self, model: nn.Module, rules: dict[str, Rule], *, caution: int = 0) -> None:
+    def __init__(self, model: nn.Module, *, caution: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.rules, self.caution, self.wires = rules, caution, Wires()
+        self.caution, self.dims = caution, Dims()
         self.own: dict[str, Info] = {}
         self.reads: list[Read] = []
         self.norms: list[Norm] = []
@@ -125,29 +84,55 @@ class Tape(TorchDispatchMode):
         self._stored: dict[int, list[Info]] = {}
         for name, tensor in named_tensors(model):
             if id(tensor) not in self._infos:
-                labels: list[Label] = [self.wires.fresh(size) for size in tensor.shape]
+                labels: list[Label] = [self.dims.fresh(size) for size in tensor.shape]
                 self._enter(tensor, Info(labels, _all(tensor), static=True, parameter=name))
             self.own[name] = self._infos[id(tensor)]
 
-    def finish(self, output: Any) -> None:
+    def follow(self, model: nn.Module, example: Any) -> Any:
+        """The output of the model on a copy of an example, an argument or a tuple of them; the tape is finished then.
+
+        The model, and torch's state of randomness, are left as they are.
+        """
+        arguments = copy.deepcopy(example if isinstance(example, tuple) else (example,))
+        kept = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+        with kept, as_it_was(model), torch.no_grad(), self:
+            output = model(*arguments)
+        self._finish(output)
+        return output
+
+    def _finish(self, output: Any) -> None:
         """Keep what leaves the model, and the parameters that it does not use."""
         for tensor in tree_leaves(output):
             if isinstance(tensor, Tensor):
                 info = self._info(tensor)
                 info.uses += 1
-                self.wires.pin(*info.labels)
+                self.dims.pin(*info.labels)
         for info in self.own.values():
             if not info.uses:
-                self.wires.pin(*info.labels)
+                self.dims.pin(*info.labels)
+
+    def aligned(self, op: Op, tensors: Sequence[tuple[Tensor, Info]]) -> list[Label]:
+        """Labels of what broadcasts these tensors to the shape of the result."""
+        labels: list[Label] = []
+        for dim in range(-op.out.ndim, 0):
+            along: list[Label] = []
+            for tensor, info in tensors:
+                if tensor.ndim >= -dim:
+                    if tensor.shape[dim] == op.out.shape[dim]:
+                        along.append(info.labels[dim])
+                    else:
+                        self.dims.pin(info.labels[dim])
+            labels.append(self.dims.same(along))
+        return labels
 
     def size(self, size: int) -> Label:
         """A dimension that code has made, as large as its readers need."""
-        return None if self.caution > 1 else self.wires.fresh(size)
+        return None if self.caution > 1 else self.dims.fresh(size)
 
     def keep(self, op: Op, *labels: Label) -> None:
         """An operation reads all of these."""
         self.barriers += [(op.name, label) for label in labels if label is not None]
-        self.wires.pin(*labels)
+        self.dims.pin(*labels)
 
     def barrier(self, op: Op) -> Info:
         """Nothing is known of the operation: it reads all of its arguments."""
@@ -167,13 +152,13 @@ class Tape(TorchDispatchMode):
 
     def _note(self, op: Op, outputs: list[Tensor]) -> None:
         strided = all(tensor.layout == torch.strided for tensor in outputs)
-        rule = self.rules.get(op.name) if op.func.namespace == "aten" and strided else None
+        handler = HANDLERS.get(op.name) if op.func.namespace == "aten" and strided else None
         try:
-            made = (rule or Tape.barrier)(self, op)
-        except (IndexError, RuntimeError, ValueError):  # arguments that the rule does not expect
+            made = (handler or Tape.barrier)(self, op)
+        except (IndexError, RuntimeError, ValueError):  # arguments that the handler does not expect
             made = self.barrier(op)
         infos = made if isinstance(made, list) else [made, *(_beside(made, op.out, tensor) for tensor in outputs[1:])]
-        static = rule is not None and bool(op.infos) and all(info.static for info in op.infos)
+        static = handler is not None and bool(op.infos) and all(info.static for info in op.infos)
         if op.func._schema.is_mutable:
             for tensor, info in zip(outputs, infos, strict=True):
                 self._written(tensor, info)
@@ -189,17 +174,17 @@ class Tape(TorchDispatchMode):
             {len(label) for label in pair if label is not None} for pair in zip(before, info.labels, strict=False)
         ]
         if len(before) == tensor.ndim and all(len(known) < 2 for known in lengths):
-            info.labels = [self.wires.same(pair) for pair in zip(before, info.labels, strict=True)]
+            info.labels = [self.dims.same(pair) for pair in zip(before, info.labels, strict=True)]
         else:  # it had another shape
-            self.wires.pin(*before, *info.labels)
+            self.dims.pin(*before, *info.labels)
         for other in self._stored.get(_storage(tensor), []):
-            other.fixed, other.shares, other.static = _none(other.fixed), None, False
+            other.fixed, other.shares, other.static = nowhere(other.fixed), None, False
 
     def _info(self, tensor: Tensor) -> Info:
         if id(tensor) not in self._infos:
             # An input, a number, or another tensor object on the memory of one that is known.
             for info in self._stored.get(_storage(tensor), []):
-                self.wires.pin(*info.labels)
+                self.dims.pin(*info.labels)
             self._enter(tensor, unknown(tensor))
         return self._infos[id(tensor)]
 
@@ -210,29 +195,27 @@ class Tape(TorchDispatchMode):
             self._stored.setdefault(place, []).append(info)
 
 
-def unknown(tensor: Tensor) -> Info:
-    """A tensor of which nothing may be removed and nothing is known."""
-    return Info([None] * tensor.ndim, _none(tensor))
+def recorded(model: nn.Module, example: Any, caution: int = 0) -> tuple[Tape, Any]:
+    """Run a model in ``eval()`` mode on a copy of an example; the finished tape and the output.
+
+    Args:
+        model: in ``eval()`` mode.
+        example: an argument of its forward pass, or a tuple of them.
+        caution: see :class:`Tape`.
+    """
+    tape = Tape(model, caution=caution)
+    return tape, tape.follow(model, example)
 
 
 def _beside(info: Info, out: Tensor, other: Tensor) -> Info:
     """A further result, such as the places of maxima."""
-    return Info(list(info.labels), _none(other)) if other.shape == out.shape else unknown(other)
-
-
-def ruled(rule: Rule, names: str) -> dict[str, Rule]:
-    """The same rule for all these operations."""
-    return dict.fromkeys(names.split(), rule)
+    return Info(list(info.labels), nowhere(other)) if other.shape == out.shape else unknown(other)
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """All parameters and buffers of a model; shared ones under each of their names."""
     yield from model.named_parameters(remove_duplicate=False)
     yield from model.named_buffers(remove_duplicate=False)
-
-
-def _none(tensor: Tensor) -> Tensor:
-    return torch.zeros((), dtype=torch.bool, device=tensor.device).expand(tensor.shape)
 
 
 def _all(tensor: Tensor) -> Tensor:

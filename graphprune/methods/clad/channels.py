@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 
 from graphprune.compaction.check import check_model
 from graphprune.compaction.dims import Ints, Label
-from graphprune.compaction.record import RULES, followed
 from graphprune.compaction.tape import Tape
 from graphprune.masks import MaskSet, Selector
 from graphprune.measure import ops
@@ -81,9 +80,8 @@ class Channels:
         """
         check_model(model)
         whole = copy.deepcopy(model).eval()
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            tape = _Costs(whole)
-            followed(tape, whole, (example,))
+        tape = _Costs(whole)
+        tape.follow(whole, example)
         numbers, entries = _numbered(tape, whole, select)
         count = int(numbers.max(initial=-1)) + 1
         if not count:
@@ -149,7 +147,7 @@ class _Costs(Tape):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__(model, RULES)
+        super().__init__(model)
         self.costs: list[tuple[int, tuple[Ints, ...]]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -178,7 +176,7 @@ class _Anywhere:
 
 def _numbered(tape: Tape, model: nn.Module, select: Selector) -> tuple[Ints, dict[str, tuple[int, Ints, bool]]]:
     """The channel of each variable, -1 for those that stay, and where in the parameters channels have entries."""
-    group = tape.wires.groups()  # 0: cannot be removed
+    group = tape.dims.groups()  # 0: cannot be removed
     targets = select(model)
     selected, products = set(targets.selected), {read.weight for read in tape.reads if read.weight is not None}
     made, following, fixed = dict[str, Ints](), dict[str, tuple[int, Ints]](), [0]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.compaction import compact, coupled_channels
-from graphprune.compaction.record import recorded
+from graphprune.compaction.tape import recorded
 from graphprune.graphs import EdgeRule, PruneEdges, Stage
 from graphprune.masks import Coupled, MaskSet, Selector, magnitude, sparing
 from graphprune.search import Space
@@ -166,8 +166,8 @@ class Genes:
 def _links(model: nn.Module, example: Any, select: Selector) -> dict[str, Tensor]:
     """The channel that each row of each weight gives: one number where compaction removes rows together."""
     found: dict[str, Tensor] = {}
-    tape, _ = recorded(copy.deepcopy(model).eval(), example if isinstance(example, tuple) else (example,))
-    group = tape.wires.groups(pinned=False)
+    tape, _ = recorded(copy.deepcopy(model).eval(), example)
+    group = tape.dims.groups(pinned=False)
     fresh = int(group.max()) + 1
     for name in select(model).selected:
         label, size = tape.own[name].labels[0], model.get_parameter(name).size(0)

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from graphprune.compaction import compact
-from graphprune.compaction.record import recorded
 from graphprune.compaction.shrink import fold_norms_
+from graphprune.compaction.tape import recorded
 from graphprune.data.images import ImageBatch
 from graphprune.graphs import EdgeRule, PackedGraphs
 from graphprune.masks import MaskSet
@@ -181,7 +181,7 @@ def compacted(model: nn.Module, example: Any) -> nn.Module:
         if "nothing to remove" not in str(error):
             raise
     whole = copy.deepcopy(model).eval()
-    tape, _ = recorded(copy.deepcopy(whole), (example,))
+    tape, _ = recorded(copy.deepcopy(whole), example)
     with torch.no_grad():
         fold_norms_(whole, tape)
     return whole

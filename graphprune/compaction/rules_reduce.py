@@ -1,4 +1,4 @@
-"""Rules of operations that sum: products, convolutions, pooling, norms, and sums over rows chosen by number."""
+"""Handlers of operations that sum: products, convolutions, pooling, norms, and sums over rows chosen by number."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphprune.compaction.constants import constants, only, shares, uniform, zeros
+from graphprune.compaction.constants import Info, Norm, Read, constants, only, shares, uniform, unknown, zeros
 from graphprune.compaction.dims import Ints, Label
-from graphprune.compaction.rules_elementwise import aligned
-from graphprune.compaction.tape import Info, Norm, Op, Read, Rule, Tape, ruled, unknown
+from graphprune.compaction.tape import Op, Tape, handles
 
 # ---------------------------------------------------------------------- over channels
 
 
+@handles("mm _sparse_mm")
 def mm(tape: Tape, op: Op) -> Info:
     """Matrix product."""
     return _product(tape, op, 0)
 
 
+@handles("addmm")
 def addmm(tape: Tape, op: Op) -> Info:
     """A bias and a matrix product."""
     product = _product(tape, op, 1, plain=op.given["beta"] == op.given["alpha"] == 1)
-    product.labels = aligned(tape, op, [(op.tensors[0], op.infos[0]), (op.out, product)])
+    product.labels = tape.aligned(op, [(op.tensors[0], op.infos[0]), (op.out, product)])
     product.fixed = product.fixed & op.infos[0].fixed
     return product
 
 
 def _product(tape: Tape, op: Op, first: int, *, plain: bool = True) -> Info:
     (left, right), (of_left, of_right) = op.tensors[first : first + 2], op.infos[first : first + 2]
-    inner = tape.wires.same([of_left.labels[1], of_right.labels[0]])
+    inner = tape.dims.same([of_left.labels[1], of_right.labels[0]])
     labels = [of_left.labels[0], of_right.labels[1]]
     if left.layout != torch.strided:  # neighbours in a sparse matrix
         fixed = zeros(right, of_right).all(0, keepdim=True).expand_as(op.out)
@@ -48,15 +49,16 @@ def _product(tape: Tape, op: Op, first: int, *, plain: bool = True) -> Info:
     return Info(labels, (may_left.float() @ may_right.float()) == 0, product=weight)
 
 
+@handles("convolution")
 def convolution(tape: Tape, op: Op) -> Info:
     """Convolution; transposed ones and those in groups are barriers."""
     if op.given["transposed"] or op.given["groups"] != 1:
         return tape.barrier(op)
     (x, weight), (of_x, of_weight) = op.tensors[:2], op.infos[:2]
     padded = any(op.given["padding"])  # then positions at the border see something else than a constant
-    inner = tape.wires.same([of_x.labels[1], of_weight.labels[1]])
-    tape.wires.pin(*of_x.labels[2:], *of_weight.labels[2:])
-    out = tape.wires.same([of_weight.labels[0], *(info.labels[0] for info in op.infos[2:])])
+    inner = tape.dims.same([of_x.labels[1], of_weight.labels[1]])
+    tape.dims.pin(*of_x.labels[2:], *of_weight.labels[2:])
+    out = tape.dims.same([of_weight.labels[0], *(info.labels[0] for info in op.infos[2:])])
     may_x, may_weight = ~zeros(x, of_x), ~zeros(weight, of_weight)
     sides = (_side(None, may_x.movedim(1, -1).flatten(0, -2)), _side(out, may_weight.flatten(2).any(2)))
     layer = _layer(tape, of_weight, 0)
@@ -82,19 +84,21 @@ def _side(label: Label, may: Tensor) -> tuple[Ints, Tensor]:
     return label, may.cpu()
 
 
+@handles("bmm")
 def bmm(tape: Tape, op: Op) -> Info:
     """Batched matrix product; the channels that it sums over stay."""
     left, right = op.infos
     tape.keep(op, left.labels[2], right.labels[1])
-    batch = tape.wires.same([left.labels[0], right.labels[0]])
+    batch = tape.dims.same([left.labels[0], right.labels[0]])
     return Info([batch, left.labels[1], right.labels[2]], unknown(op.out).fixed)
 
 
+@handles("native_batch_norm cudnn_batch_norm miopen_batch_norm _batch_norm_no_update")
 def batch_norm(tape: Tape, op: Op) -> Info:
     """Batch norm in evaluation."""
     given, *vectors = op.infos
     labels = list(given.labels)
-    labels[1] = tape.wires.same([labels[1], *(info.labels[0] for info in vectors)])
+    labels[1] = tape.dims.same([labels[1], *(info.labels[0] for info in vectors)])
     if op.given["running_mean"] is None or op.given.get("training") or not all(info.static for info in vectors):
         return Info(labels, unknown(op.out).fixed)
     mean = next(info for info, tensor in zip(op.infos, op.tensors, strict=True) if tensor is op.given["running_mean"])
@@ -106,6 +110,7 @@ def batch_norm(tape: Tape, op: Op) -> Info:
     return Info(labels, fixed)
 
 
+@handles("_softmax _log_softmax")
 def softmax(tape: Tape, op: Op) -> Info:
     """Softmax along a dimension, which stays whole."""
     labels = list(op.infos[0].labels)
@@ -118,6 +123,7 @@ def softmax(tape: Tape, op: Op) -> Info:
 # ---------------------------------------------------------------------- over nodes and pixels
 
 
+@handles("sum mean amax amin max min")
 def reduce(tape: Tape, op: Op) -> Info:
     """Sum, mean or extremum along dimensions, which stay whole."""
     tensor, info = op.tensors[0], op.infos[0]
@@ -140,6 +146,10 @@ def reduce(tape: Tape, op: Op) -> Info:
     return Info(labels, uniform(tensor, info, dims).reshape(op.out.shape))
 
 
+@handles(
+    "max_pool2d_with_indices max_pool3d_with_indices avg_pool2d avg_pool3d "
+    "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d"
+)
 def pool(tape: Tape, op: Op) -> Info:
     """Maximum or mean over windows of pixels."""
     x, info = op.tensors[0], op.infos[0]
@@ -151,6 +161,7 @@ def pool(tape: Tape, op: Op) -> Info:
     return Info([*info.labels[:-space], *[None] * space], (seen[0] if isinstance(seen, tuple) else seen) == 0)
 
 
+@handles("index_select index embedding")
 def chosen(tape: Tape, op: Op) -> Info:
     """Rows chosen by number, or by a mask."""
     tensor, info = op.tensors[0], op.infos[0]
@@ -173,19 +184,21 @@ def chosen(tape: Tape, op: Op) -> Info:
     return Info(labels, alike.expand_as(op.out))
 
 
+@handles("gather")
 def gather(tape: Tape, op: Op) -> Info:
     """Elements chosen along a dimension."""
     labels = _along(tape, op, op.tensors[:2], op.infos[:2])
     return Info(labels, unknown(op.out).fixed)
 
 
+@handles("index_add scatter scatter_add scatter_reduce")
 def scattered(tape: Tape, op: Op) -> Info:
     """Rows or elements added to others chosen by number: where all of them are 0, nothing changes."""
     source = op.given.get("source", op.given.get("src"))
     if not isinstance(source, Tensor):
         return tape.barrier(op)
     pairs = [(tensor, info) for tensor, info in zip(op.tensors, op.infos, strict=True) if tensor.ndim == op.out.ndim]
-    tape.wires.pin(*(info.labels[0] for tensor, info in zip(op.tensors, op.infos, strict=True) if tensor.ndim == 1))
+    tape.dims.pin(*(info.labels[0] for tensor, info in zip(op.tensors, op.infos, strict=True) if tensor.ndim == 1))
     labels = _along(tape, op, [tensor for tensor, _ in pairs], [info for _, info in pairs])
     added = next(info for tensor, info in pairs if tensor is source)
     nothing = zeros(source, added).all(op.given["dim"], keepdim=True)
@@ -211,10 +224,11 @@ def _along(tape: Tape, op: Op, tensors: Sequence[Tensor], infos: Sequence[Info])
         if place == dim or len({tensor.size(place) for tensor in tensors}) > 1:
             tape.keep(op, *along)
             along = [None]
-        labels.append(tape.wires.same(along))
+        labels.append(tape.dims.same(along))
     return labels
 
 
+@handles("_embedding_bag _embedding_bag_forward_only")
 def bag(tape: Tape, op: Op) -> Info:
     """Sums of rows chosen by number."""
     info = op.infos[0]
@@ -224,26 +238,9 @@ def bag(tape: Tape, op: Op) -> Info:
     return Info([None, info.labels[1]], fixed, only(shares(op.tensors[0], info), fixed) if sums else None)
 
 
+@handles("segment_reduce")
 def segments(tape: Tape, op: Op) -> Info:
     """Sums or extrema of rows that follow each other."""
     info = op.infos[0]
     tape.keep(op, info.labels[0], *(label for other in op.infos[1:] for label in other.labels))
     return Info([None, *info.labels[1:]], unknown(op.out).fixed)
-
-
-RULES: dict[str, Rule] = {
-    **ruled(mm, "mm _sparse_mm"),
-    **ruled(addmm, "addmm"),
-    **ruled(bmm, "bmm"),
-    **ruled(convolution, "convolution"),
-    **ruled(batch_norm, "native_batch_norm cudnn_batch_norm miopen_batch_norm _batch_norm_no_update"),
-    **ruled(softmax, "_softmax _log_softmax"),
-    **ruled(reduce, "sum mean amax amin max min"),
-    **ruled(pool, "max_pool2d_with_indices max_pool3d_with_indices avg_pool2d avg_pool3d"),
-    **ruled(pool, "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d"),
-    **ruled(chosen, "index_select index embedding"),
-    **ruled(gather, "gather"),
-    **ruled(scattered, "index_add scatter scatter_add scatter_reduce"),
-    **ruled(bag, "_embedding_bag _embedding_bag_forward_only"),
-    **ruled(segments, "segment_reduce"),
-}
