@@ -3,8 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from graphprune.reading.paths import Chain, live
-from graphprune.reading.rows import PathRow, Pathway
+from graphprune.reading.paths import Chain, PathRow, Pathway, live
 from graphprune.reading.survivors import Survivor, Survivors, survivors
 from graphprune.reading.symmetry import Symmetry, symmetry
 from graphprune.reading.trace import trace, trim_

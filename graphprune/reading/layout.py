@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.reading.paths import Chain
-from graphprune.reading.rows import Pathway
+from graphprune.reading.paths import Chain, Pathway
 
 Places = tuple[dict[int, float], ...]
 """For each level, the height of each live unit, from 0 (bottom) to 1 (top)."""

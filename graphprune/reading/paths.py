@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import accumulate, pairwise
 
 import networkx as nx
@@ -15,10 +15,56 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from graphprune.masks import MaskSet
-from graphprune.reading.rows import PathRow, Pathway
 
 # Below it every whole number is a float64, and so is every sum on the way to it.
 EXACT = 2**53
+
+
+@dataclass(frozen=True)
+class PathRow:
+    """One layer of a chain in numbers. None of them counts biases.
+
+    Attributes:
+        name: of the weight.
+        total: weights.
+        kept: weights that the mask keeps.
+        live: kept weights that lie on a path from an input to an output.
+        units: the layer's outputs (of a convolution: channels).
+        live_units: outputs that lie on such a path. If the layer has biases, these are the ones that count beside the
+            live weights, and in the last layer all of them.
+        constant_units: outputs that no input reaches although they reach an output: they pass on what their bias makes.
+    """
+
+    name: str
+    total: int
+    kept: int
+    live: int
+    units: int
+    live_units: int
+    constant_units: int
+
+
+@dataclass(frozen=True)
+class Pathway:
+    """A part of the network that shares no unit with any other part.
+
+    Attributes:
+        units: numbers of its units, level by level: inputs, the outputs of each layer, the network's outputs.
+        weights: how many connect them.
+    """
+
+    units: tuple[tuple[int, ...], ...]
+    weights: int
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The inputs it reads."""
+        return self.units[0]
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The outputs it decides."""
+        return self.units[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +73,7 @@ class Chain:
 
     Its units are the inputs of the first layer and the outputs of each layer, so there is one level more than there are
     layers. Units of a convolution are channels: each entry of a kernel is a connection of its own, and positions in the
-    image are not told apart. A linear layer behind a convolution reads its pixels, channel by channel, likewise.
+    image are not told apart. A linear layer after a convolution reads its pixels, channel by channel, likewise.
     Activations, pooling, dropout and norms that treat each channel by itself may stand between the layers.
 
     A *path* leads from an input to an output over kept weights, and a weight on none of them is a *dead end*. Masks
@@ -68,7 +114,7 @@ class Chain:
                 raise ValueError(f"layers: {name!r} has shape {tuple(self.masks[name].shape)}, which connects nothing")
         for before, name in pairwise(self.layers):
             units, inputs = self.masks[before].shape[0], self.masks[name].shape[1]
-            # Behind a convolution a linear layer reads the pixels of each channel, as many as there may be.
+            # After a convolution a linear layer reads the pixels of each channel, as many as there may be.
             flattened = self.masks[before].ndim > 2 == self.masks[name].ndim
             if inputs % units if flattened else inputs != units:
                 raise ValueError(
@@ -89,17 +135,16 @@ class Chain:
     @cached_property
     def fed(self) -> tuple[Tensor, ...]:
         """For each level, which units some input reaches."""
-        links = [mask.any(2) for mask in self.grouped(self.masks)]
-        inputs = torch.ones(links[0].shape[1], dtype=torch.bool)
+        inputs = torch.ones(self.masks[self.layers[0]].shape[1], dtype=torch.bool)
+        links = (mask.any(2) for mask in self.grouped(self.masks))
         return tuple(accumulate(links, lambda units, link: (link & units).any(1), initial=inputs))
 
     @cached_property
     def heard(self) -> tuple[Tensor, ...]:
         """For each level, which units reach some output."""
-        links = [mask.any(2) for mask in self.grouped(self.masks)]
-        outputs = torch.ones(links[-1].shape[0], dtype=torch.bool)
-        found = accumulate(reversed(links), lambda units, link: (link & units[:, None]).any(0), initial=outputs)
-        return tuple(reversed(list(found)))
+        outputs = torch.ones(self.masks[self.layers[-1]].shape[0], dtype=torch.bool)
+        links = (mask.any(2) for mask in reversed(self.grouped(self.masks)))
+        return tuple(accumulate(links, lambda units, link: (link & units[:, None]).any(0), initial=outputs))[::-1]
 
     @cached_property
     def alive(self) -> tuple[Tensor, ...]:
@@ -139,21 +184,17 @@ class Chain:
 
     def describe(self) -> str:
         """A printable table of the ledger, with the sums of weights; biases are counted apart."""
-        width = max(len(row.name) for row in self.ledger)
+        rows, inputs = self.ledger, self.alive[0]
+        width = max(len(row.name) for row in rows)
+        total, kept, live = (sum(getattr(row, column) for row in rows) for column in ("total", "kept", "live"))
         lines = [
             f"{row.name:{width}}  {row.total:>10,} weights  {row.kept:>10,} kept  {row.live:>10,} live  "
             f"{row.live_units:>6,} of {row.units:,} units live, {row.constant_units:,} constant"
-            for row in self.ledger
+            for row in rows
         ]
-        total, kept, live = (sum(getattr(row, column) for row in self.ledger) for column in ("total", "kept", "live"))
-        inputs = self.alive[0]
-        return "\n".join(
-            [
-                *lines,
-                f"{live:,} of {total:,} weights ({live / total:.4%}) lie on paths from {int(inputs.sum()):,} of "
-                f"{len(inputs):,} inputs, {kept - live:,} kept ones are dead ends; biases not counted",
-            ]
-        )
+        whence = f"{int(inputs.sum()):,} of {len(inputs):,} inputs, {kept - live:,} kept ones are dead ends"
+        whole = f"{live:,} of {total:,} weights ({live / total:.4%}) lie on paths from {whence}; biases not counted"
+        return "\n".join([*lines, whole])
 
     # ------------------------------------------------------------------ along the paths
 
@@ -166,10 +207,8 @@ class Chain:
             OverflowError: more than 2**53 paths.
         """
         counts = self._products(mask.double() for mask in self.grouped(self.live))
-        if counts.numel() and float(counts.max()) >= EXACT:
-            raise OverflowError(
-                "more than 2**53 paths lead from an input to an output: prune more, or ask for strengths"
-            )
+        if bool((counts >= EXACT).any()):
+            raise OverflowError("over 2**53 paths lead from an input to an output: prune more, or ask for strengths")
         return counts.long()
 
     def path_strengths(self, weights: Mapping[str, Tensor]) -> Tensor:
@@ -207,11 +246,8 @@ class Chain:
 
     def _products(self, layers: Iterable[Tensor]) -> Tensor:
         """The product of all layers, each summed over its connections; from the output, as it has fewest units."""
-        matrices = [layer.sum(2) for layer in layers]
-        total = torch.eye(matrices[-1].shape[0], dtype=torch.float64)
-        for matrix in reversed(matrices):
-            total = total @ matrix
-        return total
+        matrices = [layer.sum(2) for layer in reversed(list(layers))]
+        return reduce(torch.matmul, matrices, torch.eye(len(matrices[0]), dtype=torch.float64))
 
     # ------------------------------------------------------------------ what belongs together
 
@@ -246,8 +282,7 @@ class Chain:
         graph = nx.DiGraph()
         for level, units in enumerate(self.alive):
             graph.add_nodes_from((level, unit) for unit in units.nonzero().flatten().tolist())
-        layers = zip(self.live_weights(weights), self.grouped(self.live), strict=True)
-        for level, (weight, live) in enumerate(layers):
+        for level, (weight, live) in enumerate(zip(self.live_weights(weights), self.grouped(self.live), strict=True)):
             summed = weight.sum(2)
             graph.add_weighted_edges_from(
                 ((level, before), (level + 1, unit), float(summed[unit, before]))
