@@ -135,46 +135,27 @@ class Costs:
     def as_row(self) -> dict[str, Any]:
         """Plain data: MACs a sample, seconds a batch, bytes."""
         row: dict[str, Any] = {
-            "samples": self.samples,
-            "available": self.available,
-            "batch_size": self.batch_size,
-            "nodes": self.nodes,
-            "arcs": self.arcs,
+            **{name: getattr(self, name) for name in ("samples", "available", "batch_size", "nodes", "arcs")},
             "parameters": self.weights.total,
             "parameters_nonzero": self.weights.nonzero,
             "weights_prunable": self.weights.prunable,
             "weights_kept": self.weights.kept,
-            **self._macs_row("macs", self.macs),
-            **_latency_row("latency", self.latency),
-            "throughput": self.throughput,
-            "threads": self.threads,
-            "device": self.device,
-            "peak_bytes": self.peak_bytes,
-            "state_bytes": self.state_bytes,
-            "batch_bytes": self.batch_bytes,
-            "file_bytes": self.file_bytes,
+            **self._use("", self.macs, self.latency),
+            **{name: getattr(self, name) for name in ("throughput", "threads", "device")},
+            **{name: getattr(self, name) for name in ("peak_bytes", "state_bytes", "batch_bytes", "file_bytes")},
         }
         if self.scoring is not None:
-            row |= {
-                "arcs_before": self.scoring.arcs_before,
-                **self._macs_row("scorer_macs", self.scoring.macs),
-                **_latency_row("scorer_latency", self.scoring.latency),
-            }
+            row["arcs_before"] = self.scoring.arcs_before
+            row |= self._use("scorer_", self.scoring.macs, self.scoring.latency)
         return row
 
-    def _macs_row(self, prefix: str, macs: Macs) -> dict[str, Any]:
-        parts = {name: getattr(macs, name) for name in ("transformation", "nonzero", "aggregation", "readout")}
-        names = {f"{prefix}_{name}": count / self.samples for name, count in parts.items()}
-        return {**names, f"{prefix}_uncounted": dict(macs.uncounted)}
-
-
-def _latency_row(prefix: str, latency: Latency) -> dict[str, Any]:
-    return {
-        f"{prefix}_median": latency.median,
-        f"{prefix}_low": latency.low,
-        f"{prefix}_high": latency.high,
-        f"{prefix}_repeats": latency.repeats,
-    }
+    def _use(self, prefix: str, macs: Macs, latency: Latency) -> dict[str, Any]:
+        parts = ("transformation", "nonzero", "aggregation", "readout")
+        return {
+            **{f"{prefix}macs_{name}": getattr(macs, name) / self.samples for name in parts},
+            f"{prefix}macs_uncounted": dict(macs.uncounted),
+            **{f"{prefix}latency_{name}": value for name, value in vars(latency).items()},
+        }
 
 
 def _timed(latency: Latency) -> str:

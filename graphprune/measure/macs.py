@@ -19,7 +19,7 @@ from torch_geometric.data.data import BaseData
 
 from graphprune.graphs import PackedGraphs
 from graphprune.measure.modes import evaluating
-from graphprune.measure.ops import RULES, Work, is_sparse, left_out, takes_apart
+from graphprune.measure.ops import FORMULAS, Work, is_sparse, left_out, takes_apart
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Macs:
         readout: sums by any other index, such as those of a graph's nodes.
         nonzero: of ``transformation`` those whose weights are not zero. That is what a mask leaves; a dense product
             executes the others too.
-        uncounted: operators on real numbers for which there is no rule, and how often each was called. What they cost
+        uncounted: operators on real numbers without a formula, and how often each was called. What they cost
             is missing above.
     """
 
@@ -148,14 +148,14 @@ class _Counter(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::")
         op = name if name.startswith("__") else name.removesuffix("_")
-        if op not in RULES:
+        if op not in FORMULAS:
             with self:  # under inference_mode() operators arrive that are made of others
                 made = func.decompose(*args, **kwargs)
             if made is not NotImplemented:
                 return made
         out = func(*args, **kwargs)
         given, results = _tensors((args, kwargs)), _tensors(out)
-        work = RULES[op](args, kwargs, results[0], self) if op in RULES else None
+        work = FORMULAS[op](args, kwargs, results[0], self) if op in FORMULAS else None
         if work is not None:
             self._add(work)
         elif any(map(_real, given)) and not left_out(func, op):

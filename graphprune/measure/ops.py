@@ -36,8 +36,8 @@ class Origins(Protocol):
         """Whether it holds integers that are made of the graphs' arcs."""
 
 
-Rule = Callable[[Sequence[Any], Mapping[str, Any], Tensor, Origins], Work | None]
-"""An operator's arguments, keywords and result -> its work; None: this call is none of those that the rule counts."""
+MacFormula = Callable[[Sequence[Any], Mapping[str, Any], Tensor, Origins], Work | None]
+"""An operator's arguments, keywords and result -> its work; None: the formula does not count this call."""
 
 _SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
@@ -76,16 +76,14 @@ def _sparse_product(sparse: Tensor, dense: Tensor, of: Origins) -> Work | None:
     return Work(kind, column.numel() * dense.size(1), int(each.sum()))
 
 
-def _matrices(left: int, right: int) -> Rule:
-    return lambda args, kwargs, out, of: _product(args[left], args[right], of)
+def _factors(left: int, right: int) -> MacFormula:
+    """The product of these arguments; a vector is a row on the left and a column on the right."""
 
+    def formula(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, of: Origins) -> Work | None:
+        one, other = args[left], args[right]
+        return _product(one if one.dim() > 1 else one[None], other if other.dim() > 1 else other[:, None], of)
 
-def _matrix_vector(left: int, right: int) -> Rule:
-    return lambda args, kwargs, out, of: _product(args[left], args[right][:, None], of)
-
-
-def _dot(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, of: Origins) -> Work | None:
-    return _product(args[0][None], args[1][:, None], of)
+    return formula
 
 
 def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, of: Origins) -> Work:
@@ -136,13 +134,9 @@ def _bags(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, of: Origi
     return _sum(rows.numel() * table.size(1), of, rows, args[2])
 
 
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(("mm", "bmm", "_int_mm"), _matrices(0, 1)),
-    **dict.fromkeys(("addmm", "baddbmm", "addbmm", "_addmm_activation", "_sparse_addmm"), _matrices(1, 2)),
-    "_sparse_mm_reduce_impl": _matrices(0, 1),
-    "mv": _matrix_vector(0, 1),
-    "addmv": _matrix_vector(1, 2),
-    **dict.fromkeys(("dot", "vdot"), _dot),
+FORMULAS: dict[str, MacFormula] = {
+    **dict.fromkeys(("mm", "bmm", "_int_mm", "_sparse_mm_reduce_impl", "mv", "dot", "vdot"), _factors(0, 1)),
+    **dict.fromkeys(("addmm", "baddbmm", "addbmm", "_addmm_activation", "_sparse_addmm", "addmv"), _factors(1, 2)),
     "convolution": _convolution,
     **dict.fromkeys(("index_add", "index_reduce"), _add_rows),
     **dict.fromkeys(("scatter_add", "scatter_reduce"), _scatter),

@@ -460,7 +460,7 @@ def test_latencies_of_another_machine_are_refused(
     for objective in ("latency", "params"):
         hamp(journal=tmp_path / objective, objectives=objective, **small).explore(network(data), data, FIT)
     monkeypatch.setattr(torch, "__version__", "0.1")
-    monkeypatch.setattr("graphprune.measure.machine.processor", lambda: "Abacus")
+    monkeypatch.setattr("graphprune.measure.latency.processor", lambda: "Abacus")
     with pytest.raises(ValueError, match=r"differs in processor \(.* then, Abacus now\), torch \(.* then, 0\.1 now\)"):
         hamp(journal=tmp_path / "latency", objectives="latency", **small).explore(network(data), data, untrained)
     hamp(journal=tmp_path / "params", **small).explore(network(data), data, untrained)

@@ -153,10 +153,10 @@ class _Costs(Tape):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         reads = len(self.reads)
         result = super().__torch_dispatch__(func, types, args, kwargs)
-        rule = ops.RULES.get(func._schema.name.removeprefix("aten::").removesuffix("_"))
-        if rule is not None:
+        formula = ops.FORMULAS.get(func._schema.name.removeprefix("aten::").removesuffix("_"))
+        if formula is not None:
             out = next(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
-            work = rule(args, kwargs or {}, out, _Anywhere())
+            work = formula(args, kwargs or {}, out, _Anywhere())
             if work is not None:
                 inner: list[Label] = [read.inner for read in self.reads[reads:]]
                 factors = (label for label in (*self._info(out).labels, *inner) if label is not None)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.data import GraphData
-from graphprune.measure.machine import check_device
+from graphprune.measure.latency import check_device
 from graphprune.methods.clad.attention import Distillation, attention_stages
 from graphprune.methods.clad.budget import best_within, check_target
 from graphprune.methods.clad.channels import Channels

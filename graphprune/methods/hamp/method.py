@@ -17,7 +17,7 @@ from torch import nn
 
 from graphprune.data import GraphData
 from graphprune.masks.attach import world_size
-from graphprune.measure.machine import check_device, clock
+from graphprune.measure.latency import check_device, clock
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
 from graphprune.methods.core.iterative import count
 from graphprune.methods.core.method import Epochs, Method
