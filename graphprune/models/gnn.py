@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, Literal, Protocol, Self, get_args
+from abc import abstractmethod
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,41 +14,14 @@ from graphprune.graphs.adjacency import Adjacency, adjacency_of
 from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
 from graphprune.graphs.encoders import BOND_FEATURES, BondEncoder, Features, Kinds, node_encoder, node_inputs
 from graphprune.graphs.segments import graph_of_nodes
-from graphprune.models.image import HasImages
+from graphprune.models.base import GraphNetwork, HasTask
 
 Readout = Literal["mean", "sum", "nodes"]
 JumpingKnowledge = Literal["last", "cat"]
 
 
-class HasTask(Protocol):
-    """What a model must know of a data set."""
-
-    @property
-    def features(self) -> Features: ...  # noqa: D102
-    @property
-    def edge_features(self) -> Features | None: ...  # noqa: D102
-    @property
-    def num_outputs(self) -> int: ...  # noqa: D102
-    @property
-    def level(self) -> Literal["graph", "node"]: ...  # noqa: D102
-
-
-def check_graphs(model: type[nn.Module], data: HasTask | HasImages) -> None:
-    """Make sure that a network over graphs is not given a set of images.
-
-    Raises:
-        ValueError: it is.
-    """
-    if data.level == "image":
-        raise ValueError(
-            f"{model.__name__} reads graphs, this data has labels of an image: take LeNet300, LeNet5, VGG19 or a ResNet"
-        )
-
-
-class GraphClassifier(nn.Module, ABC):
+class GraphClassifier(GraphNetwork):
     """Node encoder, ``layers`` times convolution, batch norm, ReLU, dropout; readout over nodes; a linear head.
-
-    The forward pass takes a gate per edge itself (``edge_gate``), so that soft edges need no hooks.
 
     Args:
         features: columns of ``x``, or ``"ogb-mol"`` for OGB's atom features.
@@ -63,9 +36,6 @@ class GraphClassifier(nn.Module, ABC):
     Raises:
         ValueError: a size below 1, a dropout outside [0, 1), an unknown readout.
     """
-
-    reads_edge_gate = True  # a graph's own gates, data.edge_gate
-    reads_edge_attr = False
 
     def __init__(
         self,
@@ -86,7 +56,7 @@ class GraphClassifier(nn.Module, ABC):
                 f"readout must be one of {get_args(Readout)} and jk of {get_args(JumpingKnowledge)}, "
                 f"got {readout!r} and {jk!r}"
             )
-        self._config: dict[str, Any] = {
+        self._config = {
             "features": features,
             "num_outputs": num_outputs,
             "hidden": hidden,
@@ -108,20 +78,12 @@ class GraphClassifier(nn.Module, ABC):
         Raises:
             ValueError: images, or a readout over graphs for labels of nodes, or the other way round.
         """
-        check_graphs(cls, data)
+        cls.check_graphs(data)
         if data.level == "node":
             options = {"readout": "nodes"} | options
         if (options.get("readout") == "nodes") != (data.level == "node"):
             raise ValueError(f"readout={options.get('readout')!r} does not fit labels of a {data.level}")
         return cls(data.features, data.num_outputs, hidden, layers, **options)
-
-    def config(self) -> dict[str, Any]:
-        """The arguments the model was made from."""
-        return dict(self._config)
-
-    def resized(self, hidden: int) -> Self:
-        """A freshly initialised model of another width."""
-        return type(self)(**(self._config | {"hidden": hidden}))
 
     @abstractmethod
     def conv(self, hidden: int) -> nn.Module:
@@ -231,7 +193,7 @@ class GIN(GraphClassifier):
         Raises:
             ValueError: as others raise, or ``bonds=True`` for edge features that are not OGB's.
         """
-        check_graphs(cls, data)
+        cls.check_graphs(data)
         if options.get("bonds") and data.edge_features != "ogb-mol":
             has = "no edge features" if data.edge_features is None else f"{data.edge_features} columns of edge_attr"
             raise ValueError(

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol, Self
+from abc import abstractmethod
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-Shape = tuple[int, int, int]
+from graphprune.models.base import HasImages, Network, Shape
 
 
-class HasImages(Protocol):
-    """What a model must know of a data set."""
-
-    @property
-    def level(self) -> str: ...  # noqa: D102
-    @property
-    def shape(self) -> Shape: ...  # noqa: D102
-    @property
-    def num_outputs(self) -> int: ...  # noqa: D102
-
-
-class ImageClassifier(nn.Module, ABC):
+class ImageClassifier(Network):
     """A network from images to logits: ``model(x)`` with ``x`` of shape ``(B, C, H, W)`` gives ``(B, num_outputs)``.
 
     Args:
@@ -60,14 +49,6 @@ class ImageClassifier(nn.Module, ABC):
                 "such as GIN"
             )
         return cls(data.shape, data.num_outputs, **options)
-
-    def config(self) -> dict[str, Any]:
-        """The arguments the model was made from."""
-        return dict(self._config)
-
-    def resized(self, hidden: int) -> Self:
-        """A freshly initialised model of another width."""
-        return type(self)(**(self._config | {"hidden": hidden}))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, num_outputs)`` of images ``(B, C, H, W)``.

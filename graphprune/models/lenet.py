@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graphprune.models.image import ImageClassifier, Shape
+from graphprune.models.base import Shape
+from graphprune.models.image import ImageClassifier
 
 
 class LeNet300(ImageClassifier):
@@ -34,7 +35,7 @@ class LeNet300(ImageClassifier):
 class LeNet5(ImageClassifier):
     """LeNet-5 with the sizes of Caffe's MNIST example: 20 and 50 channels, 500 units; on MNIST 431,080 parameters.
 
-    Every layer but the last has a ReLU; Caffe's has one behind the 500 units only.
+    Every layer but the last has a ReLU; Caffe's has one after the 500 units only.
 
     Args:
         shape: channels, height and width of an image, at least 16 x 16 pixels.
@@ -61,5 +62,5 @@ class LeNet5(ImageClassifier):
 
 
 def _left(size: int) -> int:
-    """Of a height or width, behind both convolutions and poolings."""
+    """Of a height or width, after both convolutions and poolings."""
     return ((size - 4) // 2 - 4) // 2

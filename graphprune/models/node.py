@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -13,14 +13,13 @@ from graphprune.graphs.adjacency import Adjacency, Degree, adjacency_of
 from graphprune.graphs.bags import BagLinear
 from graphprune.graphs.conv import GATLayer
 from graphprune.graphs.encoders import node_inputs
-from graphprune.models.gnn import HasTask, check_graphs
+from graphprune.models.base import GraphNetwork, HasTask
 
 
-class NodeClassifier(nn.Module, ABC):
+class NodeClassifier(GraphNetwork):
     """Two convolutions, straight from the features to the classes: no encoder, no norms.
 
-    Sizes are those of UGS (Chen et al., ICML 2021, Planetoid). A gate of 0 is a removed edge; the forward pass takes
-    gates itself.
+    Sizes are those of UGS (Chen et al., ICML 2021, Planetoid). A gate of 0 is a removed edge.
 
     Args:
         features: columns of ``x``.
@@ -31,9 +30,6 @@ class NodeClassifier(nn.Module, ABC):
     Raises:
         ValueError: a size below 1, categorical features, or a dropout outside [0, 1).
     """
-
-    reads_edge_gate = True  # a graph's own gates, data.edge_gate
-    reads_edge_attr = False
 
     def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
         super().__init__()
@@ -49,21 +45,13 @@ class NodeClassifier(nn.Module, ABC):
         Raises:
             ValueError: labels of graphs or images, or OGB's categorical features.
         """
-        check_graphs(cls, data)
+        cls.check_graphs(data)
         if data.level != "node" or not isinstance(data.features, int):
             raise ValueError(
                 f"{cls.__name__} classifies nodes with real features; this data has labels of a {data.level} and "
                 f"features {data.features!r}: take GCN, GIN, SAGE or GAT"
             )
         return cls(data.features, data.num_outputs, hidden, **options)
-
-    def config(self) -> dict[str, Any]:
-        """The arguments the model was made from."""
-        return dict(self._config)
-
-    def resized(self, hidden: int) -> Self:
-        """A freshly initialised model of another width."""
-        return type(self)(**(self._config | {"hidden": hidden}))  # type: ignore[arg-type]
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of each node, ``(N, num_outputs)``; gates as in :class:`~graphprune.models.GraphClassifier`."""

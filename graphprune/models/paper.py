@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,10 +11,11 @@ from torch_geometric.data import Data
 from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder, node_inputs
-from graphprune.models.gnn import HasTask, check_graphs, pool
+from graphprune.models.base import GraphNetwork, HasTask
+from graphprune.models.gnn import pool
 
 
-class PaperGCN(nn.Module):
+class PaperGCN(GraphNetwork):
     """Batch norm before each map, GCN with degrees over sources, sum readout, two-layer head.
 
     The classifier of Sui et al. (JCST 2024) as their code has it: width 128, 3 convolutions, no dropout, batch norms
@@ -29,9 +30,6 @@ class PaperGCN(nn.Module):
     Raises:
         ValueError: a size below 1.
     """
-
-    reads_edge_gate = True  # a graph's own gates, data.edge_gate
-    reads_edge_attr = False
 
     def __init__(self, features: Features, num_outputs: int, hidden: int = 128, layers: int = 3) -> None:
         super().__init__()
@@ -55,18 +53,10 @@ class PaperGCN(nn.Module):
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3) -> Self:
         """A model for this data set's features and task; raises ValueError for labels of nodes or images."""
-        check_graphs(cls, data)
+        cls.check_graphs(data)
         if data.level != "graph":
             raise ValueError(f"{cls.__name__} reads out whole graphs, the data has labels of a {data.level}")
         return cls(data.features, data.num_outputs, hidden, layers)
-
-    def config(self) -> dict[str, Any]:
-        """The arguments the model was made from."""
-        return dict(self._config)
-
-    def resized(self, hidden: int) -> Self:
-        """A freshly initialised model of another width."""
-        return type(self)(**(self._config | {"hidden": hidden}))  # type: ignore[arg-type]
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""

@@ -7,7 +7,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graphprune.models.image import ConvNorm, ImageClassifier, Shape
+from graphprune.models.base import Shape
+from graphprune.models.image import ConvNorm, ImageClassifier
 
 
 class BasicBlock(nn.Module):
@@ -64,7 +65,7 @@ class Bottleneck(nn.Module):
 class ResNet(ImageClassifier):
     """A 3 x 3 convolution, stages of blocks, the mean over all pixels, a linear head.
 
-    Each stage but the first halves height and width and doubles the channels. Batch norm behind every convolution, none
+    Each stage but the first halves height and width and doubles the channels. Batch norm after every convolution, none
     of which has a bias; weights start as in He et al. (ICCV 2015).
 
     Args:

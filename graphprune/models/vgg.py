@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graphprune.models.image import ConvNorm, ImageClassifier, Shape
+from graphprune.models.base import Shape
+from graphprune.models.image import ConvNorm, ImageClassifier
 
 # Convolutions a group, and their channels as multiples of the first group's.
 GROUPS = ((2, 1), (2, 2), (4, 4), (4, 8), (4, 8))
@@ -15,7 +16,7 @@ class VGG19(ImageClassifier):
     """VGG-19 with batch norm and one linear layer for 32 x 32 images; 20,040,522 parameters on CIFAR-10.
 
     The 16 convolutions of Simonyan & Zisserman (ICLR 2015), with biases, each with batch norm and ReLU; the maximum of
-    2 x 2 pixels behind all groups but the last, the mean of what is left behind that, and a linear head: the network of
+    2 x 2 pixels after all groups but the last, the mean of what is left after that, and a linear head: the network of
     the sparse-training literature. Weights start as in He et al. (ICCV 2015).
 
     Args:
