@@ -36,7 +36,7 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
 
     Returns:
         A copy of the model in ``eval()`` mode with smaller parameters and buffers. Convolutions with ``cached=True``
-        compute anew for every graph in it.
+        compute again for every graph in it.
 
     Raises:
         TypeError: a scripted, compiled or wrapped model, or outputs without tensors.

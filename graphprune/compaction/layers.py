@@ -73,7 +73,7 @@ def write_sizes(model: nn.Module) -> None:
 
 
 def folds(layer: nn.Module, norm: nn.Module) -> bool:
-    """Whether a layer can do the work of the batch norm behind it."""
+    """Whether a layer can do the work of the batch norm after it."""
     return type(norm) in NORMS and norm.running_mean is not None and takes_bias(layer)
 
 

@@ -48,7 +48,7 @@ def report(
             ticket, of which scoring and pruning in all stages is measured, and the network sees the pruned graphs.
         batch_size: samples a batch.
         threads: of the CPU, for these measurements; None: those that torch uses anyway.
-        repeats: passes over the batches that are timed, behind three for warming up.
+        repeats: passes over the batches that are timed, after three for warming up.
         clock: seconds.
 
     Raises:

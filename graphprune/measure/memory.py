@@ -17,7 +17,7 @@ from graphprune.measure.ops import is_sparse, takes_apart
 
 
 def peak_bytes(call: Callable[[], object], known: Iterable[Tensor] = ()) -> int:
-    """The most bytes of tensors that were alive at one time during a call, counted behind every operator.
+    """The most bytes of tensors that were alive at one time during a call, counted after every operator.
 
     Counted are storages, each once however many views it has, from the first operator that makes or reads them until
     nothing holds them. What an operator allocates and frees inside itself is not seen, nor what the allocator keeps.

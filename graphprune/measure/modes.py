@@ -15,7 +15,7 @@ from graphprune.masks.copies import uncached_
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """``eval()`` mode inside, no cache of a graph, and behind it every module as it was."""
+    """``eval()`` mode inside, no cache of a graph, and after it every module as it was."""
     with as_it_was(model):
         model.eval()
         uncached_(model)
