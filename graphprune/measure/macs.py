@@ -19,7 +19,7 @@ from torch_geometric.data.data import BaseData
 
 from graphprune.graphs import PackedGraphs
 from graphprune.measure.modes import evaluating
-from graphprune.measure.ops import FORMULAS, Work, is_sparse, left_out, takes_apart
+from graphprune.measure.ops import FORMULAS, Work, is_sparse, left_out, parts, takes_apart
 
 
 @dataclass(frozen=True)
@@ -180,11 +180,7 @@ class _Counter(TorchDispatchMode):
 
 def storage(tensor: Tensor) -> torch.UntypedStorage:
     """Where a tensor's entries lie; views share it."""
-    if tensor.layout == torch.sparse_coo:
-        tensor = tensor._values()
-    elif is_sparse(tensor):
-        tensor = tensor.values()
-    return tensor.untyped_storage()
+    return parts(tensor)[-1].untyped_storage()
 
 
 def _tensors(tree: object) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from graphprune.measure.ops import is_sparse, takes_apart
+from graphprune.measure.ops import parts, takes_apart
 
 
 def peak_bytes(call: Callable[[], object], known: Iterable[Tensor] = ()) -> int:
@@ -34,7 +34,7 @@ def peak_bytes(call: Callable[[], object], known: Iterable[Tensor] = ()) -> int:
 
 def storages(tensors: Iterable[Tensor]) -> dict[int, torch.UntypedStorage]:
     """The storages of tensors, dense or sparse, by identity."""
-    found = (part.untyped_storage() for tensor in tensors for part in _parts(tensor))
+    found = (part.untyped_storage() for tensor in tensors for part in parts(tensor))
     return {id(storage): storage for storage in found}
 
 
@@ -51,18 +51,6 @@ def file_bytes(model: nn.Module) -> int:
             seen.setdefault(id(value), (name, value))
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in seen.values()}
     return len(safetensors.torch.save(tensors))
-
-
-def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    if not is_sparse(tensor):
-        return (tensor,)
-    if tensor.layout == torch.sparse_coo:
-        return (tensor._indices(), tensor._values())
-    by_row = tensor.layout in (torch.sparse_csr, torch.sparse_bsr)
-    return (
-        *((tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())),
-        tensor.values(),
-    )
 
 
 class _Alive(TorchDispatchMode):

@@ -47,6 +47,19 @@ def is_sparse(tensor: Tensor) -> bool:
     return tensor.layout in _SPARSE
 
 
+def parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """What a tensor is stored as: itself, or where the entries of a sparse one are and, last, the entries."""
+    if not is_sparse(tensor):
+        return (tensor,)
+    if tensor.layout == torch.sparse_coo:
+        return (tensor._indices(), tensor._values())
+    by_row = tensor.layout in (torch.sparse_csr, torch.sparse_bsr)
+    return (
+        *((tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())),
+        tensor.values(),
+    )
+
+
 # ---------------------------------------------------------------------- products
 
 
