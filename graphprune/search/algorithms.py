@@ -40,7 +40,7 @@ def memetic(
         seed: of all randomness.
 
     Raises:
-        ImportError: pymoo, moocore or scikit-learn is missing.
+        ImportError: pymoo or moocore is missing.
         ValueError: a budget below the population or the initial points, a population below two, points that are not in
             the space, or values of ``evaluate`` that are none (see ``Archive.ask``).
     """

@@ -17,12 +17,11 @@ Evaluate = Callable[[IntArray], FloatArray]
 """``(n, genes)`` points -> ``(n, objectives)`` finite values, all minimised; two objectives or more."""
 
 
-def needed(module: str) -> Any:
-    """A module of a package that only searches need; ImportError that says what to install if it is missing."""
+def needed(package: str) -> Any:
+    """A package that only searches need; ImportError that says what to install if it is missing."""
     try:
-        return import_module(module)
+        return import_module(package)
     except ImportError as error:
-        package = module.partition(".")[0].replace("sklearn", "scikit-learn")
         raise ImportError(f"this search needs {package}: pip install 'graphprune[search]'") from error
 
 

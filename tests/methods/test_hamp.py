@@ -597,11 +597,9 @@ def test_what_cannot_be_searched_is_refused(data: GraphData, monkeypatch: pytest
         hamp().supports(model, data)
     there = ["moocore"]
     monkeypatch.setattr("graphprune.methods.hamp.options.find_spec", lambda name: name if name in there else None)
-    with pytest.raises(ImportError, match=r"needs pymoo and sklearn: pip install 'graphprune\[search\]'"):
+    with pytest.raises(ImportError, match=r"needs pymoo: pip install 'graphprune\[search\]'"):
         hamp().supports(network(data), data)
     hamp(search="random").supports(network(data), data)
-    there.append("pymoo")
-    hamp(surrogate=False).supports(network(data), data)
     there.clear()
     with pytest.raises(ImportError, match="needs moocore"):
         hamp(search="random").supports(network(data), data)

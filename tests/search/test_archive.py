@@ -121,6 +121,13 @@ def test_gain_is_the_difference_of_two_volumes(f: FloatArray) -> None:
     assert gain(f[0], f[1:], reference) == pytest.approx(hypervolume(f, reference) - hypervolume(f[1:], reference))
 
 
+@given(st.integers(0, 999), st.integers(2, 4))
+def test_what_is_dominated_adds_nothing_at_all(seed: int, objectives: int) -> None:
+    f = np.random.default_rng(seed).random((12, objectives))
+    beaten = np.flatnonzero(~non_dominated(f))
+    assert [gain(f[place], f[non_dominated(f)], np.full(objectives, 1.1)) for place in beaten] == [0.0] * len(beaten)
+
+
 @given(fronts())
 def test_non_dominated_by_pairs(f: FloatArray) -> None:
     beaten = [any((other <= row).all() and (other < row).any() for other in f) for row in f]

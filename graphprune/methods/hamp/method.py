@@ -143,7 +143,7 @@ class HAMP(Method):
                 f"{self.name} keeps a share of each graph's edges: it needs a protocol with budget='graph'"
             )
         check_device(self.device)
-        options.check_packages(self.search, self.surrogate)
+        options.check_packages(self.search)
         held_out, _ = split(data, self.holdout, self.seed)
         labels = data.labels(held_out)
         data.evaluate(labels, torch.zeros(len(labels), data.num_outputs), split="held-out")

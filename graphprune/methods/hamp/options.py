@@ -89,10 +89,10 @@ def check_sizes(search: Search, budget: int, population: int, members: int) -> N
         raise ValueError(f"budget={budget} evaluations are fewer than {' and '.join(dear)}: raise it, or lower these")
 
 
-def check_packages(search: Search, surrogate: bool) -> None:
+def check_packages(search: Search) -> None:
     """Raise ImportError where a package that a search needs is missing."""
-    needs = {"moocore": True, "pymoo": search in EVOLVING, "sklearn": search == "memetic" and surrogate}
-    if missing := [name for name, needed in needs.items() if needed and find_spec(name) is None]:
+    needed = ("moocore", "pymoo") if search in EVOLVING else ("moocore",)
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise ImportError(f"search={search!r} needs {' and '.join(missing)}: pip install 'graphprune[search]'")
 
 
