@@ -56,7 +56,7 @@ class Protocol:
         return self in (PAPER, UGS_PAPER)
 
 
-CLEAN = Protocol()
+CLEAN: Protocol = Protocol()
 PAPER = Protocol("test", EdgeRule(unit="arc", count="floor", budget="graph", scoring="batch"))
 
 # Chen et al. (ICML 2021): one threshold for all arcs, which stay in the graph; the validation nodes select.
