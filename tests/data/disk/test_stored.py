@@ -5,6 +5,7 @@ import math
 import resource
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,6 +65,14 @@ def test_a_data_set_comes_back(tmp_path, verify):
     store(mine, tmp_path / "deep" / "set")
     assert_same(open_stored(tmp_path / "deep" / "set", verify=verify), mine)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["set"], "nothing else is left"
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_set_that_version_1_stored_opens(verify):
+    mine = data(degrees=DegreeColumns(0, 3), provenance={"source": "a test", "licence": "MIT"})
+    opened = open_stored(Path(__file__).with_name("version-1"), verify=verify)
+    assert_same(opened, mine)
+    assert opened.digest() == "d646cc1b980d793b1cee69892b1d01d319ea0465560309e1615cdc92b9f3c3a8"
 
 
 def test_an_embedded_set_comes_back_and_can_be_stored_again(tmp_path):
