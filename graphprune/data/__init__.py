@@ -7,7 +7,6 @@ from graphprune.data.disk.write import store, store_graphs
 from graphprune.data.images import Augment, ImageBatch, ImageData, Images
 from graphprune.data.registry import cards, load, names
 from graphprune.data.sets.bundled import Card
-from graphprune.data.sets.ogbl import LinkData, Links, load_links
 from graphprune.data.users import from_graphs, from_nodes
 
 __all__ = [
@@ -18,13 +17,10 @@ __all__ = [
     "ImageBatch",
     "ImageData",
     "Images",
-    "LinkData",
-    "Links",
     "cards",
     "from_graphs",
     "from_nodes",
     "load",
-    "load_links",
     "names",
     "open_stored",
     "store",

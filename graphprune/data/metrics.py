@@ -104,15 +104,14 @@ def _no_update_check() -> Iterator[None]:
 
 @cache
 def ogb_evaluator(name: str) -> Any:
-    """OGB's ``Evaluator`` of a graph, node or link property set, imported without OGB's update check.
+    """OGB's ``Evaluator`` of a graph or node property set, imported without OGB's update check.
 
     Raises:
         ImportError: ogb is not installed.
     """
     try:
         with _no_update_check():
-            from ogb import graphproppred, linkproppred, nodeproppred
+            from ogb import graphproppred, nodeproppred
     except ImportError as error:
         raise ImportError(f"the metric of {name} {NEEDS_OGB}") from error
-    kinds = {"ogbg": graphproppred, "ogbn": nodeproppred, "ogbl": linkproppred}
-    return kinds[name.partition("-")[0]].Evaluator(name)
+    return (nodeproppred if name.startswith("ogbn") else graphproppred).Evaluator(name)

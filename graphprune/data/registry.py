@@ -158,8 +158,6 @@ def _family(name: str, root: str | Path | None) -> Family:
 
 
 def _unknown(name: str) -> str:
-    if name in ogb_files.names("link", name):
-        return f"{name} has links to predict, not labels of graphs or nodes: load_links({name!r})"
     by_lower = {other.lower(): other for family in FAMILIES for other in family.names(name)}
     near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"embedded are {', '.join(names())};"

@@ -22,7 +22,7 @@ from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
 from graphprune.data.metrics import NEEDS_OGB, Metric
 
-Kind = Literal["graph", "node", "link"]
+Kind = Literal["graph", "node"]
 
 TASKS: dict[str, Task] = {
     "binary classification": "binary",

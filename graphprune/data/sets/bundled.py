@@ -15,7 +15,7 @@ from graphprune.data.base import METRICS, GraphData, Task
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.files.raw import archive_files
 from graphprune.data.sets import tu
-from graphprune.data.sets.arcs import both_ways
+from graphprune.data.sets.shared import both_ways
 from graphprune.graphs.packed import PackedGraphs
 
 Arrays = dict[str, NDArray[Any]]

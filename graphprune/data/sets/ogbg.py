@@ -13,7 +13,7 @@ from torch import Tensor
 from graphprune.data.base import GraphData, Task
 from graphprune.data.files import ogb_files
 from graphprune.data.files.raw import RawFiles
-from graphprune.data.sets.arcs import both_ways
+from graphprune.data.sets.shared import both_ways
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, Features
 from graphprune.graphs.packed import PackedGraphs
 

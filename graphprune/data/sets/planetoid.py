@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from graphprune.data.base import GraphData
 from graphprune.data.files import pickles
 from graphprune.data.files.download import cache_folder, fetch
-from graphprune.data.files.inert import MAX_CELLS
+from graphprune.data.files.pickles import MAX_CELLS
 from graphprune.data.files.raw import RawFiles, find
 from graphprune.data.sets.shared import one_graph, see, simple_pairs
 

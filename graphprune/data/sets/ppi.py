@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from graphprune.data.base import SPLITS, GraphData, Split
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
-from graphprune.data.sets.arcs import both_ways
-from graphprune.data.sets.shared import simple_pairs
+from graphprune.data.sets.shared import both_ways, simple_pairs
 from graphprune.graphs.packed import PackedGraphs
 
 NAMES = ("PPI",)

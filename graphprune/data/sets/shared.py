@@ -1,4 +1,4 @@
-"""What the loaders of sets with node labels share: undirected edges, and one graph seen by three splits."""
+"""What loaders share: undirected edges and their arcs, and one graph seen by three splits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphprune.data.base import HIDDEN
-from graphprune.data.sets.arcs import both_ways
 from graphprune.graphs.packed import PackedGraphs
+
+
+def both_ways(pairs: NDArray[Any]) -> Tensor:
+    """Undirected edges ``(P, 2)`` as arcs ``(2, 2 P)`` int64, (u, v) and (v, u) side by side as in OGB."""
+    arcs = np.stack([pairs, pairs[:, ::-1]], axis=1).reshape(-1, 2)
+    return torch.from_numpy(np.ascontiguousarray(arcs.T.astype(np.int64)))
 
 
 def simple_pairs(pairs: NDArray[Any], nodes: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
-from graphprune.data.sets.arcs import both_ways
+from graphprune.data.sets.shared import both_ways
 from graphprune.data.splits import SEED
 from graphprune.graphs.packed import PackedGraphs
 

@@ -15,7 +15,7 @@ from torch_geometric.utils import coalesce, remove_self_loops
 
 from graphprune import data
 from graphprune.data.base import HIDDEN
-from graphprune.data.files import inert
+from graphprune.data.files import pickles
 from tests.data.sets.planetoid_files import CLASSES, FEATURES, KNOWN, NODES, TRAIN, parts, python2, write
 
 REAL = os.environ.get("GRAPHPRUNE_TEST_DATA", "")
@@ -187,7 +187,7 @@ def test_one_list_at_many_nodes_does_not_grow(tmp_path):
 def test_a_graph_too_large_to_be_dense_is_refused(tmp_path, monkeypatch):
     write(tmp_path)
     monkeypatch.setattr("graphprune.data.sets.planetoid.MAX_CELLS", NODES * FEATURES - 1)
-    assert NODES * FEATURES < inert.MAX_CELLS
+    assert NODES * FEATURES < pickles.MAX_CELLS
     with pytest.raises(ValueError, match="540 nodes with 6 features each are more than is read"):
         data.load("Cora", root=tmp_path)
 
