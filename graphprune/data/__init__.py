@@ -5,11 +5,14 @@ from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.open import open_stored
 from graphprune.data.disk.write import store, store_graphs
 from graphprune.data.images import Augment, ImageBatch, ImageData, Images
-from graphprune.data.registry import cards, load, names
+from graphprune.data.metrics import METRICS, MetricInfo
+from graphprune.data.registry import PLUGINS, cards, load, names
 from graphprune.data.sets.bundled import Card
 from graphprune.data.users import from_graphs, from_nodes
 
 __all__ = [
+    "METRICS",
+    "PLUGINS",
     "Augment",
     "Card",
     "DegreeColumns",
@@ -17,6 +20,7 @@ __all__ = [
     "ImageBatch",
     "ImageData",
     "Images",
+    "MetricInfo",
     "cards",
     "from_graphs",
     "from_nodes",

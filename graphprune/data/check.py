@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.data.base import HIDDEN, Level, Task
+from graphprune.data.base import HIDDEN, Level
+from graphprune.data.metrics import Task
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
 from graphprune.graphs.flatten import check_edge_weight
 from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from graphprune.data.base import HIDDEN, METRICS, SPLITS, GraphData, Level, Split, Task
+from graphprune.data.base import HIDDEN, SPLITS, GraphData, Level, Split
 from graphprune.data.check import Check
-from graphprune.data.metrics import Metric
+from graphprune.data.metrics import Task, default_metric
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_PROTECTED
 
@@ -27,7 +27,7 @@ def from_graphs(
     *,
     name: str,
     task: Task,
-    metric: Metric | None = None,
+    metric: str | None = None,
     num_classes: int | None = None,
     features: Literal["ogb-mol"] | None = None,
     provenance: Mapping[str, str] | None = None,
@@ -61,7 +61,7 @@ def from_graphs(
             task that no training graph has a label of, a class (where ``num_classes`` is not given) without any.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
-    check_task(task)
+    metric = metric or default_metric(task)
     parts = {split: list(_items(graphs)) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
     for split, graphs in parts.items():
         if not graphs:
@@ -78,17 +78,11 @@ def from_graphs(
     return described(splits, check, name, metric, provenance)
 
 
-def check_task(task: str) -> None:
-    """Raise ValueError unless this is a task."""
-    if task not in METRICS:
-        raise ValueError(f"task must be one of {', '.join(METRICS)}, got {task!r}")
-
-
 def described(
     splits: Mapping[Split, PackedGraphs],
     check: Check,
     name: str,
-    metric: Metric | None,
+    metric: str,
     provenance: Mapping[str, str] | None,
 ) -> GraphData:
     """The data set of splits whose graphs have passed the check one by one; see :func:`from_graphs`.
@@ -113,7 +107,7 @@ def described(
         val=splits["val"],
         test=splits["test"],
         task=task,
-        metric=metric or METRICS[task][0],
+        metric=metric,
         features=check.features or check.width or 0,
         num_classes=_classes(task, check.num_classes, labels),
         num_tasks=1 if task == "multiclass" else labels[0].size(1),
@@ -128,7 +122,7 @@ def from_nodes(
     *,
     name: str,
     task: Task = "multiclass",
-    metric: Metric | None = None,
+    metric: str | None = None,
     num_classes: int | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> GraphData:

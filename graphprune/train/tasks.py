@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graphprune.data.base import HIDDEN, Task
+from graphprune.data.base import HIDDEN
+from graphprune.data.metrics import Task
 
 Terms = Callable[[Tensor, Tensor], Tensor]
 

@@ -17,12 +17,12 @@ import torch
 from torch_geometric.data import Data
 
 from graphprune import __version__
-from graphprune.data.base import SPLITS, GraphData, Level, Split, Task
+from graphprune.data.base import SPLITS, GraphData, Level, Split
 from graphprune.data.check import Check
 from graphprune.data.disk.columns import ADVICE, SplitFiles
 from graphprune.data.disk.open import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
-from graphprune.data.metrics import Metric
-from graphprune.data.users import check_task, described
+from graphprune.data.metrics import Task, default_metric
+from graphprune.data.users import described
 from graphprune.graphs.mapped import room
 from graphprune.graphs.packed import PackedGraphs
 
@@ -57,7 +57,7 @@ def store_graphs(
     *,
     name: str,
     task: Task,
-    metric: Metric | None = None,
+    metric: str | None = None,
     num_classes: int | None = None,
     features: Literal["ogb-mol"] | None = None,
     provenance: Mapping[str, str] | None = None,
@@ -83,7 +83,7 @@ def store_graphs(
         ValueError: as :func:`graphprune.data.from_graphs` and :func:`store`.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
-    check_task(task)
+    metric = metric or default_metric(task)
     streams = {split: iter(graphs) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
     like = next(streams["train"], None)
     if like is None:

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import METRICS, GraphData, Task
+from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.files.raw import archive_files
+from graphprune.data.metrics import Task, default_metric
 from graphprune.data.sets import tu
 from graphprune.data.sets.shared import both_ways
 from graphprune.graphs.packed import PackedGraphs
@@ -122,7 +123,7 @@ def _molecule_set(name: str, arrays: Arrays) -> GraphData:
         val=val,
         test=test,
         task=task,
-        metric=METRICS[task][0],
+        metric=default_metric(task),
         features="ogb-mol",
         num_classes=2 if task == "binary" else 0,
         edge_features="ogb-mol",

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import GraphData, Task
+from graphprune.data.base import GraphData
 from graphprune.data.files import ogb_files
 from graphprune.data.files.raw import RawFiles
+from graphprune.data.metrics import Task
 from graphprune.data.sets.shared import both_ways
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, Features
 from graphprune.graphs.packed import PackedGraphs
@@ -68,7 +69,7 @@ def _read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:
         val=graphs.select(split["val"]),
         test=graphs.select(split["test"]),
         task=task,
-        metric=ogb_files.METRICS[about["eval metric"]],
+        metric=ogb_files.metric(about),
         features=features,
         num_classes=max(int(about["num classes"]), 0),
         num_tasks=tasks,

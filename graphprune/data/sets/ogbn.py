@@ -60,7 +60,7 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
         val=val,
         test=test,
         task=task,
-        metric=ogb_files.METRICS[about["eval metric"]],
+        metric=ogb_files.metric(about),
         features=node["x"].size(1),
         num_classes=classes,
         ogb_name=name,
