@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from graphprune.data.base import Split
 from graphprune.data.files import image_files
-from graphprune.data.files.download import cache_folder, check_md5, fetch
+from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.image_files import AGAIN, CIFAR_ARCHIVE, IDX_FILES, Bytes, Part, Reader, pickled
 from graphprune.data.images import WHITE, Augment, ImageData, Images
 from graphprune.data.sets.bundled import Card
@@ -287,7 +286,7 @@ def _place(name: str, root: str | Path | None) -> Path:
     files, folder = FILES[name], cache_folder() / name if root is None else Path(root).expanduser()
     if root is None and files.find(folder) is None:
         for file, md5 in reversed([*files.md5.items()]):  # the marker last: what broke off is taken up again
-            fetch(name, files.url + file, folder / file, ", ".join(files.md5), check=partial(check_md5, expected=md5))
+            fetch(name, files.url + file, folder / file, ", ".join(files.md5), md5=md5, check=bool)
     place = files.find(folder)
     if place is None:
         below = ", ".join(files.places[1:])

@@ -92,15 +92,17 @@ def _download(name: str, prefix: str, source: str) -> RawFiles:
     files = RawFiles(cache_folder() / "planetoid" / name)
     for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index"):
         target = files.place / f"{prefix}{part}"
-        fetch(name, f"{source}/{target.name}", target, f"{prefix}x, {prefix}graph, ...", check=_check_download)
+        check = _check_index if part == "test.index" else _check_pickle
+        fetch(name, f"{source}/{target.name}", target, f"{prefix}x, {prefix}graph, ...", check=check)
     return files
 
 
-def _check_download(path: Path) -> None:
-    if ".test.index." in path.name:
-        RawFiles(path.parent).column(path.name, np.int64)
-    else:
-        pickles.read(path.read_bytes(), "the answer")
+def _check_index(path: Path) -> None:
+    RawFiles(path.parent).column(path.name, np.int64)
+
+
+def _check_pickle(path: Path) -> None:
+    pickles.read(path.read_bytes(), "the answer")
 
 
 def _row_normalised(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,9 +1,7 @@
 """Planetoid sets: small files in the real format, PyG's reader as the reference, and what is wrong with a file."""
 
-import io
 import os
 import shutil
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from torch_geometric.utils import coalesce, remove_self_loops
 from graphprune import data
 from graphprune.data.base import HIDDEN
 from graphprune.data.files import pickles
+from tests.data.loopback import serve
 from tests.data.sets.planetoid_files import CLASSES, FEATURES, KNOWN, NODES, TRAIN, parts, python2, write
 
 REAL = os.environ.get("GRAPHPRUNE_TEST_DATA", "")
@@ -217,21 +216,16 @@ def test_other_spellings_get_the_right_one(tmp_path, name, given):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Where the files to answer with lie; what was asked for is listed in ``server.asked``."""
+    """The folder of files to answer with, what is answered, and the addresses that were asked for."""
     monkeypatch.setenv("GRAPHPRUNE_DATA", str(tmp_path / "cache"))
     write(tmp_path / "there")
-    asked = []
-
-    def answer(url, timeout):
-        asked.append(url)
-        return io.BytesIO((tmp_path / "there" / url.rsplit("/", 1)[1]).read_bytes())
-
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
-    return tmp_path / "there", asked
+    files = {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()}
+    with serve(files) as asked:
+        yield tmp_path / "there", files, asked
 
 
 def test_each_file_is_downloaded_once(server):
-    folder, asked = server
+    folder, _, asked = server
     loaded = data.load("Cora")
     assert loaded.digest() == data.load("Cora", root=folder).digest() == data.load("Cora").digest()
     assert len(asked) == 8 and all("/planetoid/raw/master/data/ind.cora." in url for url in asked)
@@ -242,7 +236,7 @@ def test_each_file_is_downloaded_once(server):
     [("graph", b"\x80\x02](K\1"), ("allx", b"<html>\n"), ("x", b"cos\nsystem\n."), ("test.index", b"<html>\n")],
 )
 def test_a_download_that_is_no_such_file_is_not_kept(server, tmp_path, part, content):
-    (server[0] / f"ind.cora.{part}").write_bytes(content)
+    server[1][f"ind.cora.{part}"] = content
     with pytest.raises(ConnectionError, match=rf"data set Cora: downloading .*ind\.cora\.{part} .*root=FOLDER"):
         data.load("Cora")
     assert not list((tmp_path / "cache").rglob(f"*{part}*"))
