@@ -15,7 +15,7 @@ from graphprune.data import metrics
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.metrics import METRICS, Task
 from graphprune.data.splits import together
-from graphprune.graphs.encoders import ATOM_FEATURES, BondEncoder, FeatureEncoder, Features, node_encoder
+from graphprune.graphs.encoders import ATOM_FEATURES, Features, node_encoder
 from graphprune.graphs.packed import PackedGraphs
 
 Split = Literal["train", "val", "test"]
@@ -242,14 +242,6 @@ class GraphData(LabelledData[PackedGraphs]):
     def encoder(self, dim: int) -> nn.Module:
         """A fresh encoder of ``x``: ``(N, num_features)`` to ``(N, dim)``."""
         return node_encoder(self.features, dim)
-
-    def edge_encoder(self, dim: int) -> nn.Module | None:
-        """A fresh encoder of ``edge_attr`` to ``(E, dim)``, or None for a set without edge features."""
-        if self.edge_features is None:
-            return None
-        if self.edge_features == "ogb-mol":
-            return BondEncoder(dim)
-        return FeatureEncoder(int(self.edge_features), dim)
 
     def recompute_degrees(self, graphs: PackedGraphs) -> PackedGraphs:
         """These graphs of this set with their degree features counted anew, as a control after pruning.

@@ -84,6 +84,14 @@ def test_an_embedded_set_comes_back_and_can_be_stored_again(tmp_path):
     assert_same(open_stored(str(tmp_path / "two")), bace)
 
 
+def test_graphs_that_were_held_out_train_again(tmp_path):
+    mutag = load("MUTAG")
+    store(mutag, tmp_path / "set")
+    again = open_stored(tmp_path / "set")
+    assert_same(again.without_val(), mutag.without_val())
+    assert len(again.without_val().train) == len(mutag.train) + len(mutag.val)
+
+
 def test_splits_of_one_graph_share_their_files(tmp_path):
     part = torch.arange(6) % 3
     masks = {f"{split}_mask": part == number for number, split in enumerate(SPLITS)}
@@ -321,6 +329,8 @@ LIES = {
     "beyond all bounds": entry("x", shape=[0, 10**30]),
     "a level": entry("x", level="nodes"),
     "degrees": lambda found: found["data"].update(degrees={"first": 0}),
+    "held out": lambda found: found["data"].update(held_out=["first"]),
+    "few held out": lambda found: found["data"].update(held_out=[1]),
 }
 
 
