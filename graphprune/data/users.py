@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -62,7 +62,7 @@ def from_graphs(
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
     metric = metric or default_metric(task)
-    parts = {split: list(_items(graphs)) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
+    parts = {split: _items(graphs, split, name) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
     for split, graphs in parts.items():
         if not graphs:
             raise ValueError(f"{name}: the {split} split has no graphs")
@@ -174,8 +174,10 @@ def from_nodes(
     return replace(data, transductive=True)
 
 
-def _items(graphs: Graphs) -> Iterator[Data]:
-    return (graphs[number] for number in range(len(graphs)))  # type: ignore[arg-type]
+def _items(graphs: Graphs, split: Split, name: str) -> list[Data]:
+    if isinstance(graphs, Data) or not hasattr(graphs, "__len__"):
+        raise TypeError(f"{name}: the {split} split is a {type(graphs).__name__}, expected a list of graphs")
+    return [graphs[number] for number in range(len(graphs))]
 
 
 def _check_tasks(name: str, train: Tensor) -> None:
