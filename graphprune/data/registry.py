@@ -12,7 +12,7 @@ from typing import Any
 
 from graphprune.data.base import GraphData
 from graphprune.data.disk.open import DOCUMENT, open_stored
-from graphprune.data.files import ogb_files
+from graphprune.data.files import image_files, ogb_files
 from graphprune.data.images import ImageData
 from graphprune.data.sets import bundled, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.sets import images as image_sets
@@ -111,7 +111,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(lambda _: ppi.NAMES, ppi.load),
     Family(lambda _: superpixels.SETS, superpixels.load, ("features",)),
     Family(lambda _: ("digits",), image_sets.load_digits, _IMAGES, files=False),
-    Family(lambda _: image_sets.FILES, image_sets.load, _IMAGES),
+    Family(lambda _: image_files.FILES, image_sets.load, _IMAGES),
     Family(spmotif.names, spmotif.load, ("split_seed",), files=False),
     _TU,
 )

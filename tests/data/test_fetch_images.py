@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphprune.data.files.image_files import read_cifar10, read_mnist
-from graphprune.data.sets.images import FILES, SETS
+from graphprune.data.files.image_files import FILES, read_cifar10, read_mnist
+from graphprune.data.sets.images import SETS
 from tests.data import pictures
 
 SCRIPT = Path(__file__).parents[2] / "datasets" / "scripts" / "fetch_images.py"

@@ -15,7 +15,8 @@ import torch
 
 from graphprune import data
 from graphprune.data import Augment
-from graphprune.data.sets.images import FILES, SETS
+from graphprune.data.files.image_files import FILES
+from graphprune.data.sets.images import SETS
 from tests.data.loopback import serve
 from tests.data.pictures import cifar_archive, cifar_binary, idx
 
