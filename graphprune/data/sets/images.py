@@ -151,11 +151,6 @@ def load(
         limit: images to train on, classes in proportion; those of a smaller limit are among those of a larger one.
             None: all.
         augment: whether images to train on are cropped (and, but for digits, reflected) at random; None: for CIFAR-10.
-
-    Raises:
-        FileNotFoundError: ``root`` lacks a file.
-        ConnectionError: the download failed.
-        ValueError: damaged files, or not as many images as the set has; a limit above the images there are.
     """
     place, url = find(name, root), FILES[name].url
     parts = {part: FILES[name].read(place, part) for part in get_args(Part)}

@@ -27,10 +27,7 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
         root: folder or archive of the files.
 
     Raises:
-        ImportError: ogb is not installed.
-        FileNotFoundError: ``root`` does not hold the files.
-        ConnectionError: the download failed.
-        ValueError: ogbg-code2, whose labels are sequences of words; damaged or contradicting files.
+        ValueError: ogbg-code2, whose labels are sequences of words.
     """
     about = ogb_files.catalogue("graph")[name]
     if about["task type"] not in ogb_files.TASKS:

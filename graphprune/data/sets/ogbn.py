@@ -26,11 +26,8 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
         root: folder or archive of the files.
 
     Raises:
-        ImportError: ogb is not installed.
-        FileNotFoundError: ``root`` does not hold the files.
-        ConnectionError: the download failed.
         ValueError: a set that is not a graph with node features and a class a node in text files (ogbn-proteins,
-            ogbn-mag, ogbn-papers100M); damaged or contradicting files.
+            ogbn-mag, ogbn-papers100M).
     """
     about = ogb_files.catalogue("node")[name]
     task = ogb_files.TASKS[about["task type"]]

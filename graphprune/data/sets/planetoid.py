@@ -44,11 +44,6 @@ def load(name: str, *, root: str | Path | None, features: str | None = None) -> 
             (PyG's layout), ``NAME/`` or ``NAME.zip``, NAME as above or in lower case.
         features: ``"row-normalised"`` (and None): the features of a node divided by their sum, as is usual for these
             sets; ``"raw"``: as the files have them.
-
-    Raises:
-        FileNotFoundError: ``root`` lacks a file.
-        ConnectionError: the download failed.
-        ValueError: unknown features; damaged or contradicting files, or pickles of anything else.
     """
     features = FEATURES[0] if features is None else features
     if features not in FEATURES:

@@ -51,10 +51,6 @@ def load(name: str, *, root: str | Path | None, features: str | None = None) -> 
         root: the file, or the folder it lies in; None: ``superpixels`` in the folder of downloads.
         features: ``"raw"`` (and None): no edge features; ``"weight"``: the Gaussian weight of nearness as
             ``edge_attr``, ``(E, 1)`` in [0, 1].
-
-    Raises:
-        FileNotFoundError: there is no such file; the text has the command that builds it.
-        ValueError: unknown features, or a damaged or contradicting file.
     """
     if features not in (None, *FEATURES):
         raise ValueError(f"features of {name} must be one of {', '.join(FEATURES)}, got {features!r}")
