@@ -14,6 +14,7 @@ from graphprune.data import metrics
 from graphprune.data.sets.bundled import CARDS
 from graphprune.grids import Job, run_grid
 from graphprune.runs import RunConfig
+from graphprune.runs.listing import listing
 
 CODE = """
 import torch
@@ -103,6 +104,9 @@ def test_a_broken_one_is_named_and_the_others_work() -> None:
     assert list(data.PLUGINS.faults()) == ["broken"]
     assert {card.name for card in data.cards()} == {*CARDS, "nothing", "rings"}
     assert list(metrics.METRICS.faults()) == ["odd"]
+    listed = listing()
+    assert "plug-in 'broken' (no_such_module:rings) fails to import" in listed and "Rings and paths" in listed
+    assert "plug-in rings_plugin:of_class: not a MetricInfo" in listed
 
 
 def test_a_metric_is_computed_and_known_by_its_task() -> None:
