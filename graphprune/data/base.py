@@ -24,7 +24,7 @@ Level = Literal["graph", "node"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 # The label of a node that belongs to another split, in a multiclass task (torch's ``ignore_index``); else it is NaN.
-HIDDEN = -100
+IGNORE_INDEX = -100
 
 
 class Samples(Protocol):
@@ -235,7 +235,7 @@ class GraphData(LabelledData[PackedGraphs]):
 
     def _score(self, y_true: Tensor, y_pred: Tensor, where: str) -> float:
         if self.level == "node":
-            seen = y_true != HIDDEN if self.task == "multiclass" else ~y_true.isnan().all(1)
+            seen = y_true != IGNORE_INDEX if self.task == "multiclass" else ~y_true.isnan().all(1)
             y_true, y_pred = y_true[seen], y_pred[seen]
         return metrics.evaluate(self.metric, y_true, y_pred, where=where, ogb_name=self.ogb_name)
 
@@ -244,7 +244,7 @@ class GraphData(LabelledData[PackedGraphs]):
         return node_encoder(self.features, dim)
 
     def recompute_degrees(self, graphs: PackedGraphs) -> PackedGraphs:
-        """These graphs of this set with their degree features counted anew, as a control after pruning.
+        """These graphs of this set with their degree features counted again, as a control after pruning.
 
         The features ``deg | onehot(deg)`` are made on the full graphs and so still tell a pruned graph's
         model about removed edges.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.data.base import HIDDEN, Level
+from graphprune.data.base import IGNORE_INDEX, Level
 from graphprune.data.metrics import Task
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
 from graphprune.graphs.flatten import check_edge_weight
@@ -131,7 +131,7 @@ class Check:
             return self._numbers(y if y.dim() == 2 else y[:, None], where)
         if y.dtype != torch.int64 or y.dim() != 1:
             raise TypeError(f"{where}: y of a multiclass task must be int64 of shape (N,), got {y.dtype} {y.dim()}-D")
-        seen = y[y != HIDDEN]
+        seen = y[y != IGNORE_INDEX]
         if seen.numel() and not 0 <= int(seen.min()) <= int(seen.max()) < (self.num_classes or int(seen.max()) + 1):
             raise ValueError(f"{where}: y has class numbers from {int(seen.min())} to {int(seen.max())}")
         return y

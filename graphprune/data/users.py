@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from graphprune.data.base import HIDDEN, SPLITS, GraphData, Level, Split
+from graphprune.data.base import IGNORE_INDEX, SPLITS, GraphData, Level, Split
 from graphprune.data.check import Check
 from graphprune.data.metrics import Task, default_metric
 from graphprune.graphs.packed import PackedGraphs
@@ -95,7 +95,7 @@ def described(
     if len({label.shape[1:] for label in labels}) > 1:
         raise ValueError(f"{name}: the splits have different numbers of labels a {level}")
     for split, label in zip(SPLITS, labels, strict=True):
-        if not bool(((label != HIDDEN) if task == "multiclass" else ~label.isnan()).any()):
+        if not bool(((label != IGNORE_INDEX) if task == "multiclass" else ~label.isnan()).any()):
             raise ValueError(f"{name}, {split} split: no {level} has a label, so nothing could be trained or measured")
     if task != "multiclass":
         _check_tasks(name, labels[0])
@@ -160,7 +160,7 @@ def from_nodes(
         y = torch.as_tensor(graph.y)
         if y.shape[:1] != (nodes,):
             raise ValueError(f"{name}: y has shape {tuple(y.shape)}, expected a row for each of {nodes} nodes")
-        hidden = float("nan") if task != "multiclass" else HIDDEN
+        hidden = float("nan") if task != "multiclass" else IGNORE_INDEX
         view = Data(x=graph.x, edge_index=graph.edge_index)
         for attribute in ("edge_attr", "edge_weight", EDGE_PROTECTED):
             if graph.get(attribute) is not None:
@@ -192,7 +192,7 @@ def _check_tasks(name: str, train: Tensor) -> None:
 
 def _check_classes(name: str, level: Level, labels: Mapping[Split, Tensor]) -> None:
     """Raise ValueError for a class between 0 and the largest label that training does not have."""
-    seen = {split: set(label[label != HIDDEN].unique().tolist()) for split, label in labels.items()}
+    seen = {split: set(label[label != IGNORE_INDEX].unique().tolist()) for split, label in labels.items()}
     classes = max(max(found) for found in seen.values()) + 1
     if len(seen["train"]) < classes:
         missing = next(label for label in range(classes) if label not in seen["train"])

@@ -11,7 +11,7 @@ from torch import Tensor
 from graphprune.data.base import SPLITS, GraphData
 from graphprune.data.files import ogb_files
 from graphprune.data.files.raw import RawFiles
-from graphprune.data.sets.shared import one_graph, see, simple_pairs
+from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
 
 def load(name: str, *, root: str | Path | None) -> GraphData:
@@ -50,7 +50,7 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
     y = _classes(files, nodes, classes)
     split = ogb_files.split(files, about["split"], nodes, "node")
     pairs = simple_pairs(arcs, nodes)
-    train, val, test = see(one_graph(pairs, node), y, [split[part] for part in SPLITS])
+    train, val, test = split_views(one_graph(pairs, node), y, [split[part] for part in SPLITS])
     return GraphData(
         name=name,
         train=train,

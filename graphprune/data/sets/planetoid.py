@@ -20,14 +20,14 @@ from graphprune.data.files import pickles
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.pickles import MAX_CELLS
 from graphprune.data.files.raw import RawFiles, find
-from graphprune.data.sets.shared import one_graph, see, simple_pairs
+from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
 NAMES = ("Cora", "CiteSeer", "PubMed")
 
 # The first is the default: Kipf & Welling's networks were trained on it.
 FEATURES = ("row-normalised", "raw")
 
-# How many nodes behind the training nodes validate.
+# How many nodes after the training nodes validate.
 VALIDATION = 500
 
 
@@ -61,7 +61,9 @@ def load(name: str, *, root: str | Path | None, features: str | None = None) -> 
     content = _Files(files, prefix).read()
     x = content.x if features == "raw" else _row_normalised(content.x)
     graph = one_graph(content.pairs, {"x": torch.from_numpy(x)})
-    train, val, test = see(graph, torch.from_numpy(content.y), [torch.from_numpy(part) for part in content.split])
+    train, val, test = split_views(
+        graph, torch.from_numpy(content.y), [torch.from_numpy(part) for part in content.split]
+    )
     return GraphData(
         name=name,
         train=train,
@@ -212,7 +214,7 @@ class _Files:
         wrong = np.flatnonzero((numbers < known) | (numbers >= nodes))
         if len(wrong):
             number = numbers[wrong[0]]
-            self.files.fail(name, wrong[0], f"node {number}, expected one from {known} (behind allx) to {nodes - 1}")
+            self.files.fail(name, wrong[0], f"node {number}, expected one from {known} (after allx) to {nodes - 1}")
         _, first = np.unique(numbers, return_index=True)
         if len(first) != len(numbers):
             again = np.setdiff1d(np.arange(len(numbers)), first)[0]

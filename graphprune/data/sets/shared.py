@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import HIDDEN
+from graphprune.data.base import IGNORE_INDEX
 from graphprune.graphs.packed import PackedGraphs
 
 
@@ -46,7 +46,7 @@ def one_graph(pairs: NDArray[Any], node: Mapping[str, Tensor]) -> PackedGraphs:
     return PackedGraphs(torch.tensor([len(node["x"])]), torch.tensor([arcs.size(1)]), arcs, node=node)
 
 
-def see(graph: PackedGraphs, y: Tensor, index: Sequence[Tensor]) -> list[PackedGraphs]:
+def split_views(graph: PackedGraphs, y: Tensor, index: Sequence[Tensor]) -> list[PackedGraphs]:
     """The same graph for each split, which sees the labels of its own nodes only.
 
     Args:
@@ -56,7 +56,7 @@ def see(graph: PackedGraphs, y: Tensor, index: Sequence[Tensor]) -> list[PackedG
     """
     splits = []
     for nodes in index:
-        seen = torch.full_like(y, float("nan") if y.is_floating_point() else HIDDEN)
+        seen = torch.full_like(y, float("nan") if y.is_floating_point() else IGNORE_INDEX)
         seen[nodes] = y[nodes]
         splits.append(graph.with_node(y=seen))
     return splits

@@ -102,7 +102,7 @@ def _read(path: Path, name: str) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _faults(arrays: Arrays, columns: int) -> Iterator[str]:
-    """What is wrong with the arrays; whoever goes on behind the first fault may meet an error."""
+    """What is wrong with the arrays; whoever goes on after the first fault may meet an error."""
     for key, (kind, dimensions) in _ARRAYS.items():
         if key not in arrays:
             yield f"it has no array {key}"

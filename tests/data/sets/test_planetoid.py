@@ -12,7 +12,7 @@ from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import coalesce, remove_self_loops
 
 from graphprune import data
-from graphprune.data.base import HIDDEN
+from graphprune.data.base import IGNORE_INDEX
 from graphprune.data.files import pickles
 from tests.data.loopback import serve
 from tests.data.sets.planetoid_files import CLASSES, FEATURES, KNOWN, NODES, TRAIN, parts, python2, write
@@ -25,7 +25,7 @@ def check_against_pyg(ours, folder, prefix):
     assert torch.equal(ours.train.node["x"], theirs.x)
     for split, mask in (("train", theirs.train_mask), ("val", theirs.val_mask), ("test", theirs.test_mask)):
         y = ours.splits[split].node["y"]
-        assert torch.equal(y != HIDDEN, mask) and torch.equal(y[mask], theirs.y[mask])
+        assert torch.equal(y != IGNORE_INDEX, mask) and torch.equal(y[mask], theirs.y[mask])
     arcs = coalesce(remove_self_loops(theirs.edge_index)[0])
     assert torch.equal(coalesce(ours.train.edge_index), arcs) and ours.train.num_edges == arcs.size(1)
     normal = NormalizeFeatures()(theirs).x
@@ -59,7 +59,7 @@ def test_the_published_files(name, nodes, edges, features, classes, sizes):
     loaded = data.load(name, root=REAL, features="raw")
     assert (loaded.train.num_nodes, loaded.train.num_edges) == (nodes, 2 * edges)
     assert (loaded.num_features, loaded.num_classes) == (features, classes)
-    assert tuple(int((part.node["y"] != HIDDEN).sum()) for part in loaded.splits.values()) == sizes
+    assert tuple(int((part.node["y"] != IGNORE_INDEX).sum()) for part in loaded.splits.values()) == sizes
     check_against_pyg(loaded, Path(REAL) / name.lower(), name.lower())
 
 
@@ -68,7 +68,7 @@ def test_nodes_that_only_the_graph_has_are_zero_and_hidden(tmp_path):
     loaded = data.load("CiteSeer", root=tmp_path)
     alone = [KNOWN + 4, KNOWN + 11]
     assert loaded.train.num_nodes == NODES and not loaded.train.node["x"][alone].any()
-    assert all((part.node["y"][alone] == HIDDEN).all() for part in loaded.splits.values())
+    assert all((part.node["y"][alone] == IGNORE_INDEX).all() for part in loaded.splits.values())
 
 
 def test_features_are_row_normalised_unless_raw(tmp_path):

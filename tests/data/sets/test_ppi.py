@@ -125,7 +125,7 @@ def saved(value):
 
 
 def huge():
-    """The header of an array of petabytes, and nothing behind it."""
+    """The header of an array of petabytes, and nothing after it."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (2**47, 4)})
     return stream.getvalue()
