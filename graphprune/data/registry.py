@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from graphprune.data.files import image_files, ogb_files
 from graphprune.data.images import ImageData
 from graphprune.data.sets import bundled, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.sets import images as image_sets
+from graphprune.data.sets.shared import Card
 from graphprune.data.splits import SEED
 from graphprune.registry import Registry
 
@@ -46,10 +48,10 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*bundled.CARDS, *PLUGINS)))
 
 
-def cards() -> tuple[bundled.Card, ...]:
+def cards() -> tuple[Card, ...]:
     """What is known of each embedded data set, and of those of plug-ins that can be imported."""
     plugins = (
-        bundled.Card(name, (inspect.getdoc(load) or "").partition("\n")[0], f"plug-in {load.__module__}", "?", "?")
+        Card(name, (inspect.getdoc(load) or "").partition("\n")[0], f"plug-in {load.__module__}", "?", "?")
         for name, load in PLUGINS.working().items()
         if name not in bundled.CARDS
     )
@@ -85,7 +87,7 @@ def _stored(name: str, root: str | Path) -> GraphData:
 
 
 def _is_stored(place: str | Path) -> bool:
-    return (Path(place).expanduser() / DOCUMENT).is_file()
+    return os.path.isfile(os.path.join(os.path.expanduser(place), DOCUMENT))  # which takes any name
 
 
 def _plugin(name: str, **options: Any) -> GraphData | ImageData:

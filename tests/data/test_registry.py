@@ -24,9 +24,10 @@ def test_unknown_names_get_the_nearest(name, nearest):
         data.load(name)
 
 
-def test_a_name_like_no_other_gets_the_list():
+@pytest.mark.parametrize("name", ["qqqqqqqq", "~qqqqqqqq", "q" * 999, "q\0"])
+def test_a_name_like_no_other_gets_the_list(name):
     with pytest.raises(ValueError, match=r"embedded are ogbg-molhiv, .*root=FOLDER"):
-        data.load("qqqqqqqq")
+        data.load(name)
 
 
 @pytest.mark.parametrize("options", [{"fold": 1}, {"split_seed": 1}, {"features": "raw"}])

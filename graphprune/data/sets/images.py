@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graphprune.data.base import Split
 from graphprune.data.files.image_files import AGAIN, FILES, Bytes, Part, find
 from graphprune.data.images import WHITE, Augment, ImageData, Images
-from graphprune.data.sets.bundled import Card
+from graphprune.data.sets.shared import Card
 from graphprune.data.splits import SEED, by_class
 
 CLASSES = 10

@@ -1,8 +1,9 @@
-"""What loaders share: undirected edges and their arcs, and one graph seen by three splits."""
+"""What loaders share: what is known of a set, undirected edges and their arcs, one graph seen by three splits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,30 @@ from torch import Tensor
 
 from graphprune.data.base import IGNORE_INDEX
 from graphprune.graphs.packed import PackedGraphs
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a data set.
+
+    Args:
+        name: to :func:`graphprune.data.load` it by.
+        about: one line on what it is.
+        source: where the file comes from.
+        licence: of the source.
+        split: recipe of the splits.
+    """
+
+    name: str
+    about: str
+    source: str
+    licence: str
+    split: str
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Source, licence and split recipe."""
+        return {"source": self.source, "licence": self.licence, "split": self.split}
 
 
 def both_ways(pairs: NDArray[Any]) -> Tensor:
