@@ -19,6 +19,7 @@ from graphprune import __version__
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
+from graphprune.graphs.attributes import check_data
 from graphprune.graphs.rule import original_units
 from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
 from graphprune.methods.core.described import described
@@ -83,7 +84,9 @@ class Method(ABC):
         Raises:
             ValueError: nothing prunable in the model, lazy parameters, what :meth:`prepared` raises, or a protocol that
                 the method does not know.
+            TypeError: graphs in place of a data set.
         """
+        check_data(data)
         self.selector(model)  # what is no weight at all is told before anything is copied or run
         self.selector(self.prepared(model, data))
         if self.protocol.pruned == "gated" and not self.gates_pruned:
@@ -119,6 +122,7 @@ class Method(ABC):
             ValueError: what :meth:`supports` raises, or ``after`` comes from other data, settings or another model.
             TrainingDiverged: a training broke down; rounds yielded before stand.
         """
+        check_data(data)
         self.supports(model, data)
         here = self._start(model, data) if after is None else self._resume(model, data, after)
         while here.round < self.last_round:
