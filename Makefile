@@ -36,7 +36,7 @@ demo: $(INSTALLED)
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@echo 'read it in site/index.html'
+	@echo 'read it in site/index.html, or with a search: $(BIN)/python -m http.server --directory site'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

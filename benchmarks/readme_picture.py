@@ -1,6 +1,6 @@
 """The picture of the README: three test graphs of planted-motif, and the edges that GICP leaves of them.
 
-python benchmarks/readme_picture.py --json benchmarks/results/readme_picture.json
+python benchmarks/readme_picture.py --threads 1 --json benchmarks/results/readme_picture.json
 
 One seed. The first test graph of each class is drawn, before anything is known of what the predictor makes of it; true
 edges are never seen in training. Dense network and network without edges stand beside it, trained as long.
@@ -55,7 +55,7 @@ def draw(axes: Axes, full: Data, sparse: Data) -> None:
         if label == "removed":
             chosen = [e for e in everything if e not in left and not everything[e]]
         nx.draw_networkx_edges(graph, places, chosen, ax=axes, edge_color=colour, width=width, style=style)
-    axes.set_title(f"{len(left)} of {len(everything)} edges, {sum(left.values())} of the motif's 6", fontsize=10)
+    axes.set_title(f"{len(left)} of {len(everything)} edges, {sum(left.values())} of the motif's 6", fontsize=12)
     axes.axis("off")
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     for axes, graph in zip(figure.subplots(1, len(shown)), shown, strict=True):
         draw(axes, graph, ticket.prune_graph(graph))
     lines = [Line2D([], [], color=colour, lw=width, ls=style) for colour, width, style in KINDS.values()]
-    figure.legend(lines, list(KINDS), loc="outside lower center", ncols=len(KINDS), frameon=False, fontsize=10)
+    figure.legend(lines, list(KINDS), loc="outside lower center", ncols=len(KINDS), frameon=False, fontsize=12)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out, metadata={"Software": None})
 

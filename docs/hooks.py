@@ -93,6 +93,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     source = page.file.src_uri
     if source.startswith("benchmarks/"):
         page.meta["search"] = {"exclude": True}  # hundreds of tables would drown the rest
+    if source in ("README.md", "results.md") or source.startswith("benchmarks/"):
+        page.meta["hide"] = ["toc"]  # room for wide tables
     if source == "README.md":
         return re.sub(r"\]\(docs/", "](", markdown)
     if "/" not in source:

@@ -152,6 +152,11 @@ def test_files_that_pages_name_exist() -> None:
             assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
+def test_every_page_is_in_the_navigation() -> None:
+    named = set(re.findall(r"[\w-]+\.md$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M))
+    assert {page.name for page in PAGES} <= named
+
+
 def test_the_readme_is_a_page_that_can_be_read() -> None:
     assert len(TEXTS[ROOT / "README.md"].splitlines()) <= 200
 
