@@ -9,11 +9,8 @@ import attrs
 from torch import Tensor
 
 from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude, random
-from graphprune.methods.core.in_training import steps
-from graphprune.methods.core.one_training import open_density, share
-from graphprune.methods.core.stepwise import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
-
-SCOPES = ("global", "layer")
+from graphprune.methods.core import validators
+from graphprune.methods.core.in_training import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
 
 # Cosine annealing ends here (GraNet's and FGGP's authors).
 LAST_RATIO = 0.005
@@ -34,9 +31,9 @@ class Gradual(Stepwise):
         ValueError: (on attaching) fewer weights to be left than there are layers that keep one.
     """
 
-    start_density: float = attrs.field(default=1.0, validator=open_density)
-    scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
-    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
+    start_density: float = attrs.field(default=1.0, validator=validators.density)
+    scope: Literal["global", "layer"] = attrs.field(default="global", validator=validators.scope)
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -59,7 +56,7 @@ class Gradual(Stepwise):
         """The masks before the first step, of dense ones."""
         if self.scope == "global":
             return super().first(masks)
-        return masks.keep(self.drawn(masks), self.left(0, masks), unit=self.grain)
+        return masks.keep(self.random_scores(masks), self.left(0, masks), unit=self.grain)
 
     def due(self, step: int) -> bool:
         """Every ``every`` steps behind ``start``, and at ``stop``."""
@@ -119,7 +116,7 @@ class FGGP(Gradual):
         ValueError: (on attaching) an update that would have to remove more weights than there are candidates.
     """
 
-    candidate_ratio: float = attrs.field(default=0.5, validator=open_density)
+    candidate_ratio: float = attrs.field(default=0.5, validator=validators.density)
 
     name: ClassVar[str] = "fggp"
 
@@ -157,7 +154,7 @@ class Annealed(Gradual):
         end: optimiser steps of the whole training, over which that share falls along a cosine; None: ``stop``.
     """
 
-    end: int | None = attrs.field(default=None, validator=steps)
+    end: int | None = attrs.field(default=None, validator=attrs.validators.optional(validators.step))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -186,7 +183,7 @@ class AnnealedGMP(Annealed):
             0.005 along a cosine (authors: 0.5).
     """
 
-    restore_ratio: float = attrs.field(default=0.5, validator=share)
+    restore_ratio: float = attrs.field(default=0.5, validator=validators.share)
 
     name: ClassVar[str] = "annealed"
 
@@ -215,7 +212,7 @@ class GraNet(Annealed):
 
     scope: Literal["global"] = attrs.field(default="global", init=False)
     unit: Literal["weight"] = attrs.field(default="weight", init=False)
-    regrow_ratio: float = attrs.field(default=0.5, validator=share)
+    regrow_ratio: float = attrs.field(default=0.5, validator=validators.share)
 
     name: ClassVar[str] = "granet"
 

@@ -16,10 +16,9 @@ from graphprune.masks import Counts, MaskSet, Pruning, Unit
 from graphprune.masks.attach import world_size
 from graphprune.masks.gates import DensityControl, GumbelGates
 from graphprune.masks.units import name_of
-from graphprune.methods.core.fit import derive_seed
-from graphprune.methods.core.in_training import InTraining, resumed, steps
-from graphprune.methods.core.one_training import whole
-from graphprune.methods.sensitivity import random_state_kept
+from graphprune.methods.core import validators
+from graphprune.methods.core.fit import derive_seed, random_state_kept
+from graphprune.methods.core.in_training import InTraining, resumed
 
 
 @attrs.frozen(kw_only=True)
@@ -50,13 +49,11 @@ class Gumbel(InTraining):
             not finite, or gates that no gradient reached.
     """
 
-    fall: int | None = attrs.field(default=None, validator=steps)
-    cycles: int = attrs.field(default=0, validator=whole)
-    gate_lr: float = attrs.field(default=0.05, validator=attrs.validators.gt(0))
-    temperature: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
-    empty: Literal["raise", "keep-one"] = attrs.field(
-        default="raise", validator=attrs.validators.in_(("raise", "keep-one"))
-    )
+    fall: int | None = attrs.field(default=None, validator=attrs.validators.optional(validators.step))
+    cycles: int = attrs.field(default=0, validator=validators.whole(0))
+    gate_lr: float = attrs.field(default=0.05, validator=validators.positive)
+    temperature: float = attrs.field(default=3.0, validator=validators.positive)
+    empty: Literal["raise", "keep-one"] = attrs.field(default="raise", validator=validators.one_of("raise", "keep-one"))
 
     name: ClassVar[str] = "gumbel"
 

@@ -12,12 +12,14 @@ from torch import nn
 
 from graphprune.graphs import EdgePredictor, RandomEdges, Stage, check_removal
 from graphprune.masks import magnitude, random
-from graphprune.methods.core.described import described
-from graphprune.methods.core.edge_gates import REMOVING, above_zero, soft_gates
+from graphprune.methods.core import validators
+from graphprune.methods.core.edge_gates import REMOVING, UnitGates, soft_gates
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
-from graphprune.methods.core.iterative import Found, IterativeMethod, Position, weights
+from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
-from graphprune.methods.core.one_training import one_of
+from graphprune.methods.core.method import weights
+from graphprune.methods.core.stable_repr import predictor_settings
+from graphprune.methods.core.state import Found, Position
 
 EdgeGates = Literal["soft", "gumbel", "top"]
 
@@ -70,10 +72,10 @@ class ICPG(IterativeMethod):
     """
 
     predictor: nn.Module | None = None
-    predictor_lr: float | None = attrs.field(default=None, validator=above_zero)
+    predictor_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
     predictor_start: Literal["rewound", "fresh"] = "rewound"
-    edge_gates: EdgeGates = attrs.field(default="soft", validator=one_of(*get_args(EdgeGates)))
-    temperature: float = attrs.field(default=1.0, validator=above_zero)
+    edge_gates: EdgeGates = attrs.field(default="soft", validator=validators.one_of(*get_args(EdgeGates)))
+    temperature: float = attrs.field(default=1.0, validator=validators.positive)
     edge_scores: Literal["predictor", "random"] = "predictor"
     weight_scores: Literal["magnitude", "random"] = "magnitude"
 
@@ -102,12 +104,13 @@ class ICPG(IterativeMethod):
         if self._learns_edges:
             scorer, prefix = self._initial_predictor(number), "model."
             stage = Stage(scorer, self.edge_rate, self.edge_density(number))
-            removing = REMOVING.get(self.edge_gates)
-            gates = soft_gates if removing is None else removing(1 - self.edge_rate, self.temperature)
+            gates: UnitGates = soft_gates
+            if self.edge_gates != "soft":
+                gates = REMOVING[self.edge_gates](1 - self.edge_rate, self.temperature)
             here = replace(here, data=with_walks(here.graph_data, scorer))
             rule, train = self.protocol.rule, here.graph_data.train
             model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
-        result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
+        result = self.job(here, model, here.masks.prefixed(prefix), "search").run(fit)
         if isinstance(model, JointNetwork):
             scorer = model.trained_predictor(result.best)
         elif self.edge_rate:
@@ -128,8 +131,7 @@ class ICPG(IterativeMethod):
 
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
-        config = getattr(self.predictor, "config", None)
-        settings = super().settings() | {"predictor": config() if callable(config) else described(self.predictor)}
+        settings = super().settings() | {"predictor": predictor_settings(self.predictor)}
         # Tickets from before there was a choice have soft gates and do not say so; runs can go on behind them.
         unsaid = ("edge_gates", "temperature") if self.edge_gates == "soft" else ()
         return {name: value for name, value in settings.items() if name not in unsaid}

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from graphprune.masks import Counts, MaskSet, gradient, magnitude, random
 from graphprune.masks.distribution import counts as layer_counts
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import derive_seed
-from graphprune.methods.core.in_training import steps
-from graphprune.methods.core.one_training import share
-from graphprune.methods.core.stepwise import Stepwise, cosine, kept_in_layers, rounded_down
+from graphprune.methods.core.in_training import Stepwise, cosine, kept_in_layers, rounded_down
 
 
 @attrs.frozen(kw_only=True)
@@ -33,8 +32,8 @@ class SparseTraining(Stepwise):
             authors: 0.3).
     """
 
-    every: int = attrs.field(default=100, validator=steps)
-    drop_ratio: float = attrs.field(default=0.3, validator=share)
+    every: int = attrs.field(default=100, validator=validators.step)
+    drop_ratio: float = attrs.field(default=0.3, validator=validators.share)
     unit: Literal["weight"] = attrs.field(default="weight", init=False)
 
     @property

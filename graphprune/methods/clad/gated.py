@@ -15,14 +15,14 @@ from torch.func import functional_call
 from torch.optim import Adam
 
 from graphprune.data.base import Samples
-from graphprune.data.images import ImageBatch
 from graphprune.masks import recompute
 from graphprune.methods.clad.attention import Distillation
-from graphprune.methods.clad.budget import floors
 from graphprune.methods.clad.channels import Channels
 from graphprune.methods.clad.criteria import Criterion
+from graphprune.methods.clad.target import floors
 from graphprune.methods.core.fit import TrainingDiverged
-from graphprune.methods.sensitivity import Loss
+from graphprune.methods.core.loss import Loss
+from graphprune.methods.core.prepare import inputs
 
 # What a closed gate lets through. With 0 itself a ReLU behind it would pass no gradient, and it would never open again.
 LEAK = 1e-6
@@ -166,7 +166,7 @@ def learn(
             batch = train.batch(step).to(device)
             gates = open_gates(channels, criterion(), lessons.floor)
             macs = channels.macs(gates)
-            given = None if distillation is None else _given(batch).clone()  # a network may work in place
+            given = None if distillation is None else inputs(batch).clone()  # a network may work in place
             gated.gates = gates * (1 - LEAK) + LEAK
             cost = loss(gated, batch) + lessons.weight * (macs - lessons.target).abs()
             if distillation is not None:
@@ -190,8 +190,3 @@ def _steps(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
     order = torch.randperm(count, generator=generator)
     ends = [end for end in range(size, count, size) if size == 1 or count - end > 1]
     return list(order.tensor_split(ends))
-
-
-def _given(batch: Any) -> Any:
-    """What a network is called with: images without their labels, or graphs."""
-    return batch.x if isinstance(batch, ImageBatch) else batch

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 from torch import nn
 
 from graphprune.compaction.couplings import coupled_channels
-from graphprune.data import GraphData
+from graphprune.data.base import LabelledData
 from graphprune.masks import UNITS, Selector, Unit, UnitName
-from graphprune.methods.core.fit import AnyData
+from graphprune.methods.core.prepare import example
+from graphprune.methods.core.validators import that
 
 _NAMES = (*UNITS, "coupled")
-_EXAMPLES = 8  # samples with which the network runs once to see what its channels are
 
 
-def known_unit(instance: Any, attribute: attrs.Attribute[Any], value: UnitName | Unit) -> None:
-    """Validates what falls together, by name or as a unit."""
-    if not isinstance(value, Unit) and value not in _NAMES:
-        raise ValueError(f"{attribute.alias} must be one of {', '.join(map(repr, _NAMES))}, got {value!r}")
+# Validates what falls together, by name or as a unit.
+known_unit = that(
+    lambda value: isinstance(value, Unit) or value in _NAMES, f"must be one of {', '.join(map(repr, _NAMES))}"
+)
 
 
 def unit_of(unit: UnitName | Unit) -> Unit:
@@ -38,7 +37,7 @@ def unit_of(unit: UnitName | Unit) -> Unit:
     return UNITS[unit]
 
 
-def unit_in(unit: UnitName | Unit, model: nn.Module, data: AnyData, select: Selector) -> Unit:
+def unit_in(unit: UnitName | Unit, model: nn.Module, data: LabelledData[Any], select: Selector) -> Unit:
     """The unit of a network on a data set: of channels with all that goes with them.
 
     Raises:
@@ -46,6 +45,5 @@ def unit_in(unit: UnitName | Unit, model: nn.Module, data: AnyData, select: Sele
     """
     if not isinstance(unit, str) or unit == "weight":
         return unit_of(unit)
-    batch = data.train.batch(range(min(_EXAMPLES, len(data.train))))
-    found = coupled_channels(model, batch if isinstance(data, GraphData) else batch.x, select)
+    found = coupled_channels(model, example(data), select)
     return found if unit == "coupled" else found.apart()

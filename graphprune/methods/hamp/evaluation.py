@@ -1,4 +1,4 @@
-"""From points to objectives: judged in parallel, measured one at a time, each remembered."""
+"""From points to objectives: judged in parallel, measured one at a time, each remembered; what a search has found."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from graphprune.methods.hamp.journal import Journal
+from graphprune.methods.core.state import Position
+from graphprune.methods.hamp.journal import Found, Journal
 from graphprune.methods.hamp.proxy import Meter, Point, Proxy, Reference
-from graphprune.search import FloatArray, IntArray
+from graphprune.search import Archive, FloatArray, IntArray
+from graphprune.ticket import Ticket
 
 
 @dataclass(eq=False)
@@ -88,3 +90,39 @@ class Evaluator:
             zip((point for part in parts for point in part), (one for part in found for one in part), strict=True)
         )
         yield from (judged[point] for point in points)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search has found.
+
+    Attributes:
+        dense: the dense network.
+        proxy: of a point's error.
+        archive: all evaluated points.
+        chosen: places of those that become tickets.
+        evaluator: with what was measured of each point.
+    """
+
+    dense: Ticket
+    proxy: Proxy
+    archive: Archive
+    chosen: tuple[int, ...]
+    evaluator: Evaluator
+
+    @property
+    def known(self) -> dict[Point, Found]:
+        """What was measured of each point."""
+        return self.evaluator.journal.known
+
+    def point(self, number: int) -> Point:
+        """The point of the ticket of a round."""
+        return tuple(self.archive.x[self.chosen[number - 1]].tolist())
+
+
+@dataclass(frozen=True)
+class Searching(Position):
+    """A position that also has what the search has found, and the graphs before any pruning."""
+
+    start: Position | None = None
+    searched: Searched | None = field(default=None, repr=False)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 from torch import nn
+from torch.optim import Optimizer
 
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import PruneEdges, Stage, check_removal
 from graphprune.graphs.rule import original_units
-from graphprune.masks import Cubic, MaskSet, Targets
-from graphprune.methods.core.described import described
-from graphprune.methods.core.edge_gates import REMOVING, above_zero
+from graphprune.masks import Cubic, MaskSet, Pruning, Targets
+from graphprune.methods.core import validators
+from graphprune.methods.core.edge_gates import GradualGates, Removal
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
-from graphprune.methods.core.in_training import steps
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.core.method import Epochs, Method, seeded
 from graphprune.methods.core.norms import alike, kept_norms, recalibrate_
-from graphprune.methods.core.one_training import one_of, open_density, share
-from graphprune.methods.core.state import Position, proper, pruned
-from graphprune.methods.gicp.training import GradualGates, Removal, Weights
-from graphprune.methods.gradual import SCOPES
+from graphprune.methods.core.stable_repr import predictor_settings
+from graphprune.methods.core.state import Position, count_prunable_arcs, pruned
+from graphprune.methods.gradual import FGGP
 from graphprune.ticket import Ticket
 
 Training = Literal["range", "lowest"]
@@ -37,7 +36,7 @@ _PREFIX = "model."
 _BATCH = 512  # graphs that go through a network at once, without gradients
 
 
-def falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
+def _falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
     """Validates densities of edges, the highest first."""
     if not value or not all(0 < density <= 1 for density in value):
         raise ValueError(f"{attribute.alias} must be shares above 0 and at most 1, and at least one, got {value}")
@@ -94,17 +93,17 @@ class GICP(Method):
     """
 
     predictor: nn.Module | None = None
-    densities: tuple[float, ...] = attrs.field(default=_DENSITIES, converter=_tuple, validator=falling)
-    weight_density: float = attrs.field(default=1.0, validator=open_density)
-    stop: int = attrs.field(validator=steps)
-    every: int = attrs.field(default=10, validator=steps)
-    candidate_ratio: float = attrs.field(default=1.0, validator=open_density)
-    scope: Literal["global", "layer"] = attrs.field(default="global", validator=one_of(*SCOPES))
-    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
-    edge_gates: Removal = attrs.field(default="top", validator=one_of(*REMOVING))
-    train_densities: Training = attrs.field(default="range", validator=one_of(*get_args(Training)))
-    temperature: float = attrs.field(default=1.0, validator=above_zero)
-    predictor_lr: float | None = attrs.field(default=None, validator=above_zero)
+    densities: tuple[float, ...] = attrs.field(default=_DENSITIES, converter=_tuple, validator=_falling)
+    weight_density: float = attrs.field(default=1.0, validator=validators.density)
+    stop: int = attrs.field(validator=validators.step)
+    every: int = attrs.field(default=10, validator=validators.step)
+    candidate_ratio: float = attrs.field(default=1.0, validator=validators.density)
+    scope: Literal["global", "layer"] = attrs.field(default="global", validator=validators.scope)
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
+    edge_gates: Removal = attrs.field(default="top", validator=validators.one_of(*get_args(Removal)))
+    train_densities: Training = attrs.field(default="range", validator=validators.one_of(*get_args(Training)))
+    temperature: float = attrs.field(default=1.0, validator=validators.positive)
+    predictor_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
 
     name: ClassVar[str] = "gicp"
     soft_edges: ClassVar[bool] = True
@@ -128,7 +127,7 @@ class GICP(Method):
         super().supports(model, data)
         check_predictor(self.predictor, data)
         check_removal(model, data)
-        if not isinstance(data, GraphData) or not proper(data.train):
+        if not isinstance(data, GraphData) or not count_prunable_arcs(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split")
         if self.protocol.rule.count == "floor":
             raise ValueError(
@@ -225,12 +224,11 @@ class GICP(Method):
         seen = replace(here, round=0, data=with_walks(here.graph_data, scorer))
         joint = JointNetwork(here.rewound(), scorer, stage, rule, seen.graph_data.train, self.predictor_lr, gates)
         dense = MaskSet.dense(here.model, self.selector)
-        job = seen.job(joint, dense.prefixed(_PREFIX), "search", self.protocol.select)
+        job = self.job(seen, joint, dense.prefixed(_PREFIX), "search")
         result = replace(job, pruner=self._weights(gates)).run(fit)
         joint.trained_predictor(result.best)
         best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
-        if result.masks is None:
-            raise RuntimeError("the training returned no masks: it has to return job.track().result()")
+        assert result.masks is not None
         masks = MaskSet.of({name.removeprefix(_PREFIX): mask for name, mask in result.masks.items()})
         return replace(here, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
 
@@ -257,9 +255,8 @@ class GICP(Method):
 
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
-        config = getattr(self.predictor, "config", None)
-        made = config() if callable(config) else described(self.predictor)
-        settings = super().settings() | {"predictor": made, "densities": ", ".join(map(str, self.densities))}
+        densities = ", ".join(map(str, self.densities))
+        settings = super().settings() | {"predictor": predictor_settings(self.predictor), "densities": densities}
         if not self.layer_floor and self.layer_floor is not None:  # as tickets from before there was a choice
             del settings["layer_floor"]
         return settings
@@ -273,3 +270,29 @@ class Trained(Position):
     scorer: nn.Module | None = None
     best: State | None = field(default=None, repr=False)
     epoch: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Weights(FGGP):
+    """Gradual pruning whose epochs count from ``stop`` on, also where no weight goes: edges have a schedule too."""
+
+    gates: GradualGates
+
+    def begin(
+        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
+    ) -> Pruning:
+        """Start a run, which the gates follow."""
+        self.gates.run = _UpToStop(self, self.first(masks), model, optimizer)
+        return self.gates.run
+
+
+class _UpToStop(Pruning):
+    @property
+    def finished(self) -> bool:
+        return self.step >= self._rule.stop and super().finished
+
+    def _unfinished(self) -> str:
+        return (
+            f"the training ended behind optimiser step {self.step:,}, but densities fall until "
+            f"stop={self._rule.stop:,}: lower stop or train longer"
+        )
