@@ -13,8 +13,7 @@ from graphprune.masks import MaskSet, random
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
-from graphprune.methods.core.method import weights
-from graphprune.methods.core.state import Found, Position, count_prunable_arcs
+from graphprune.methods.core.state import Found, Position, count_prunable_arcs, weights
 from graphprune.ticket import Ticket
 
 

@@ -80,10 +80,6 @@ class GICP(Method):
         train_densities: ``"range"``, or ``"lowest"``: each batch at the schedule's density, for the last ticket alone.
         temperature: of the gates' gradients, above 0.
         predictor_lr: learning rate of the predictor; None: the network's.
-        protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
-        select: which weights can be pruned.
-        protect: patterns of parameters that are not pruned after all.
-        seed: of the method's name only: what is drawn, ``fit`` seeds.
 
     Raises:
         ValueError: densities outside (0, 1] or not falling, no predictor, unknown words, or (when run) a schedule
@@ -182,7 +178,7 @@ class GICP(Method):
 
     def _thinned(self, here: Position, density: float) -> Position:
         """The full graphs, pruned to a density."""
-        assert isinstance(here, Trained) and here.full_data is not None
+        assert isinstance(here, Trained)
         full = replace(here, data=here.full_data, edges=PruneEdges((), self.protocol.rule))
         return pruned(full, Stage(here.scorer, 1 - density, density))
 
@@ -262,11 +258,11 @@ class GICP(Method):
         return settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trained(Position):
-    """A position behind the one training: what it found, and the graphs before any pruning."""
+    """A position after the one training: what it found, and the graphs before any pruning."""
 
-    full_data: AnyData | None = None
+    full_data: AnyData
     scorer: nn.Module | None = None
     best: State | None = field(default=None, repr=False)
     epoch: int = 0

@@ -17,9 +17,8 @@ from graphprune.methods.core.edge_gates import REMOVING, UnitGates, soft_gates
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
-from graphprune.methods.core.method import weights
 from graphprune.methods.core.stable_repr import predictor_settings
-from graphprune.methods.core.state import Found, Position
+from graphprune.methods.core.state import Found, Position, weights
 
 EdgeGates = Literal["soft", "gumbel", "top"]
 
@@ -32,7 +31,7 @@ class ICPG(IterativeMethod):
     take the predictor of the best validation epoch and the model of the last; remove the lowest-scoring edges of every
     graph and the smallest weights over all layers; rewind and train the sparse ticket. Rates and rounds are the
     authors'. Ablations: ``edge_rate=0`` or ``weight_rate=0`` leave a part dense, ``rounds=1`` with larger rates is
-    one-shot.
+    one-shot. Arguments that are not named here: see :class:`IterativeMethod`.
 
     Args:
         rounds: of search and ticket training (authors: 20).
@@ -56,15 +55,6 @@ class ICPG(IterativeMethod):
             single weights), lower ones teach undecided edges only.
         edge_scores: ``"predictor"``, or ``"random"`` as an ablation.
         weight_scores: ``"magnitude"``, or ``"random"`` as an ablation.
-        protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
-        scope: weights compete over all layers or within each.
-        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
-        unit: single weights, channels, or channels of coupled layers.
-        ticket_every: rounds from one trained ticket to the next.
-        degree_features: counted on full or on pruned graphs.
-        select: which weights can be pruned.
-        protect: patterns of parameters that are not pruned after all.
-        seed: of the ablations' random choices.
 
     Raises:
         ValueError: a rate outside [0, 1), fewer than one round, no predictor where one is needed, unknown gates, or a

@@ -117,36 +117,17 @@ class Mixture(nn.Module):
         return self.given @ self.logits.softmax(0) + self.offset
 
 
-class Free(nn.Module):
-    """A score of its own for each filter, whatever its weights.
-
-    Args:
-        filters: shape ``(n, D)``.
-    """
-
-    def __init__(self, filters: Tensor) -> None:
-        super().__init__()
-        self.scores = nn.Parameter(filters.new_full((len(filters),), OPEN))
-
-    def forward(self) -> Tensor:
-        """Shape ``(n,)``."""
-        return self.scores
-
-
-class Fixed(nn.Module):
-    """A criterion as it is, divided by its mean over the layer: so layers of any size compare.
-
-    Args:
-        filters: shape ``(n, D)``.
-        measure: from these to ``(n,)``.
-    """
+class Scores(nn.Module):
+    """A score for each filter as it is: a fixed criterion's, or (``learned``) one of its own, whatever its weights."""
 
     scores: Tensor
 
-    def __init__(self, filters: Tensor, measure: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, scores: Tensor, *, learned: bool) -> None:
         super().__init__()
-        values = measure(filters)
-        self.register_buffer("scores", values / values.mean().clamp(min=torch.finfo(values.dtype).tiny))
+        if learned:
+            self.scores = nn.Parameter(scores)
+        else:
+            self.register_buffer("scores", scores)
 
     def forward(self) -> Tensor:
         """Shape ``(n,)``."""
@@ -171,6 +152,9 @@ def standardised(filters: Tensor) -> Tensor:
 def _layer(kind: CriterionName, filters: Tensor, hidden: int, norms: bool) -> nn.Module:
     if kind == "learner":
         return Learner(filters, hidden, norms)
+    if kind == "mixture":
+        return Mixture(filters)
     if kind == "free":
-        return Free(filters)
-    return Mixture(filters) if kind == "mixture" else Fixed(filters, FIXED[kind])
+        return Scores(filters.new_full((len(filters),), OPEN), learned=True)
+    values = FIXED[kind](filters)  # divided by their mean over the layer: so layers of any size compare
+    return Scores(values / values.mean().clamp(min=torch.finfo(values.dtype).tiny), learned=False)

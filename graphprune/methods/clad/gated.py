@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -111,29 +110,6 @@ def _ends(model: nn.Module, channels: Channels, example: Any) -> tuple[str, ...]
     return (*sure, *(spare(unsure, []) if unsure else []))
 
 
-@dataclass(frozen=True)
-class Lessons:
-    """How a criterion is trained.
-
-    Attributes:
-        epochs: passes over the training examples.
-        lr: learning rate of Adam.
-        batch_size: examples a step.
-        target: wanted share of the multiply-accumulates.
-        weight: of the distance to it.
-        floor: share of each layer's gates that is open in any case.
-        device: where.
-    """
-
-    epochs: int
-    lr: float
-    batch_size: int
-    target: float
-    weight: float
-    floor: float
-    device: str
-
-
 def open_gates(channels: Channels, scores: Tensor, floor: float) -> Tensor:
     """Hard gates of 0 and 1, ``1[sigmoid(score) > 1/2]``, with the gradient of the sigmoid; ``(count,)``."""
     soft = scores.sigmoid()
@@ -147,28 +123,37 @@ def learn(
     train: Samples,
     loss: Loss,
     distillation: Distillation | None,
-    lessons: Lessons,
     generator: torch.Generator,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    target: float,
+    macs_weight: float,
+    floor: float,
+    device: str,
 ) -> list[Mapping[str, Any]]:
     """Train a criterion on the loss of the gated network; a row for each epoch.
+
+    The loss has also the distance to the target, by its weight; see :class:`graphprune.CLAD`.
 
     Raises:
         TrainingDiverged: the loss is not finite.
     """
-    device, channels = lessons.device, gated.channels
+    channels = gated.channels
     for module in (gated, criterion):
         module.to(device)
-    optimizer, rows = Adam(criterion.parameters(), lr=lessons.lr), list[Mapping[str, Any]]()
-    for epoch in range(1, lessons.epochs + 1):
+    optimizer, rows = Adam(criterion.parameters(), lr=lr), list[Mapping[str, Any]]()
+    for epoch in range(1, epochs + 1):
         started, total = time.perf_counter(), 0.0
-        steps = _steps(len(train), lessons.batch_size, generator)
+        steps = _steps(len(train), batch_size, generator)
         for step in steps:
             batch = train.batch(step).to(device)
-            gates = open_gates(channels, criterion(), lessons.floor)
+            gates = open_gates(channels, criterion(), floor)
             macs = channels.macs(gates)
             given = None if distillation is None else inputs(batch).clone()  # a network may work in place
             gated.gates = gates * (1 - LEAK) + LEAK
-            cost = loss(gated, batch) + lessons.weight * (macs - lessons.target).abs()
+            cost = loss(gated, batch) + macs_weight * (macs - target).abs()
             if distillation is not None:
                 cost = cost + distillation.loss(given)
             optimizer.zero_grad()
@@ -176,7 +161,7 @@ def learn(
             optimizer.step()
             total += float(cost.detach()) / len(steps)
         if not math.isfinite(total):
-            raise TrainingDiverged(f"criterion, epoch {epoch}: loss is {total}; lower criterion_lr={lessons.lr}")
+            raise TrainingDiverged(f"criterion, epoch {epoch}: loss is {total}; lower criterion_lr={lr}")
         seconds = time.perf_counter() - started
         rows.append(
             {"phase": "criterion", "epoch": epoch, "loss": total, "macs": float(macs.detach()), "seconds": seconds}

@@ -17,7 +17,7 @@ from graphprune.measure.machine import check_device
 from graphprune.methods.clad.attention import Distillation, attention_stages
 from graphprune.methods.clad.channels import Channels
 from graphprune.methods.clad.criteria import FIXED, Criterion, CriterionName
-from graphprune.methods.clad.gated import Gated, Lessons, learn
+from graphprune.methods.clad.gated import Gated, learn
 from graphprune.methods.clad.target import best_within, check_compaction, check_target
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import (
@@ -44,7 +44,6 @@ _FAST = 0.05  # learning rate of scores that are parameters themselves, and so m
 
 
 def _stage_names(value: str | Iterable[str]) -> tuple[str, ...]:
-    """One pattern or several."""
     found = patterns(value) if isinstance(value, Iterable) else (value,)
     if not all(isinstance(name, str) for name in found):
         raise ValueError(f"stages must be names of modules, got {value!r}")
@@ -92,10 +91,6 @@ class CLAD(Method):
         learner_norms: whether learners see the fixed criteria beside the normalised filters.
         criterion_batch: examples a step of the criterion's training.
         device: of the criterion's training; ``fit`` has its own.
-        protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
-        select: which weights can be pruned.
-        protect: patterns of parameters that are not pruned after all.
-        seed: of the criterion's initial weights and of the order of its batches.
 
     Raises:
         ValueError: a number or word out of range.
@@ -116,17 +111,15 @@ class CLAD(Method):
     learner_norms: bool = attrs.field(default=True, validator=validators.switch)
     criterion_batch: int = attrs.field(default=128, validator=validators.count)
     device: str = "cpu"
-    seed: int = attrs.field(default=0, validator=validators.whole())
 
     name: ClassVar[str] = "clad"
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise, with the reason, where the method cannot prune this model.
+        """Raise ValueError where the method cannot prune this model.
 
-        Raises:
-            ValueError: no channel that can be removed, channels that compaction does not remove as they are counted, a
-                target that cannot be reached, stages that match nothing or have no maps, a teacher of another
-                architecture or with values that are not finite, or a device that is not there.
+        There may be no channel that can be removed, channels that compaction does not remove as they are counted, a
+        target that cannot be reached, stages that match nothing or have no maps, a teacher of another architecture or
+        with values that are not finite, or a device that is not there.
         """
         super().supports(model, data)
         check_device(self.device)
@@ -178,27 +171,27 @@ class CLAD(Method):
             gated = Gated(here.model, channels, _example(here.data))
             distillation = self._distillation(here, gated.network) if self.distillation else None
             order = torch.Generator().manual_seed(derive_seed(self.seed, "order"))
+            usual = 1e-3 if self.criterion == "learner" else _FAST
             rows = learn(
-                criterion, gated, here.data.train, loss_for(here.data.task), distillation, self._lessons, order
+                criterion,
+                gated,
+                here.data.train,
+                loss_for(here.data.task),
+                distillation,
+                order,
+                epochs=self.criterion_epochs,
+                lr=usual if self.criterion_lr is None else self.criterion_lr,
+                batch_size=self.criterion_batch,
+                target=self.target,
+                macs_weight=self.macs_weight,
+                floor=self.layer_floor,
+                device=self.device,
             )
         return criterion().detach(), tuple(rows)
 
     def _distillation(self, here: Position, student: nn.Module) -> Distillation:
         stages = attention_stages(here.model, _example(here.data), self.stages)
         return Distillation(student, copy.deepcopy(here.model), stages, self.distillation / 2)
-
-    @property
-    def _lessons(self) -> Lessons:
-        usual = 1e-3 if self.criterion == "learner" else _FAST
-        return Lessons(
-            epochs=self.criterion_epochs,
-            lr=usual if self.criterion_lr is None else self.criterion_lr,
-            batch_size=self.criterion_batch,
-            target=self.target,
-            weight=self.macs_weight,
-            floor=self.layer_floor,
-            device=self.device,
-        )
 
     # ------------------------------------------------------------------ what a ticket says
 

@@ -16,8 +16,8 @@ from graphprune.graphs import Stage
 from graphprune.masks import MaskSet, Unit, UnitName, magnitude, random
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob
-from graphprune.methods.core.method import Epochs, Method, weights
-from graphprune.methods.core.state import Found, Position, count_prunable_arcs, pruned
+from graphprune.methods.core.method import Epochs, Method
+from graphprune.methods.core.state import Found, Position, count_prunable_arcs, pruned, weights
 from graphprune.methods.core.unit import known_unit, unit_in
 from graphprune.ticket import Ticket
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import attrs
-from torch import Tensor, nn
+from torch import nn
 
 from graphprune import __version__
 from graphprune.data import GraphData
@@ -21,6 +21,7 @@ from graphprune.data.base import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
 from graphprune.graphs.rule import original_units
 from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, snapshot
 from graphprune.methods.core.prepare import prepared
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
@@ -57,7 +58,7 @@ class Method(ABC):
     select: Selector = attrs.field(factory=prunable)
     protect: tuple[str, ...] = attrs.field(default=(), converter=patterns)
     prune_heads: bool | None = None
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=validators.whole())
 
     name: ClassVar[str] = "method"
     soft_edges: ClassVar[bool] = False  # whether it trains networks with gated edges, not every convolution can do that
@@ -283,11 +284,6 @@ def seeded(ticket: Ticket, fit: Fit) -> Ticket:
     """A ticket whose row says the seed of the training function as well, where it has one: the method's is another."""
     seed = getattr(fit, "seed", None)
     return replace(ticket, row=ticket.row | {"fit_seed": seed}) if isinstance(seed, int) else ticket
-
-
-def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> dict[str, Tensor]:
-    """The prunable tensors of a state dict."""
-    return {name: state[prefix + name] for name in masks}
 
 
 def _of_unseen(edges: PruneEdges) -> dict[str, Any]:

@@ -108,6 +108,11 @@ def count_prunable_arcs(samples: PackedGraphs | Images, unit: EdgeUnit = "pair")
     return 0 if isinstance(samples, Images) else int(prunable_arcs(samples, unit).sum())
 
 
+def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> dict[str, Tensor]:
+    """The prunable tensors of a state dict."""
+    return {name: state[prefix + name] for name in masks}
+
+
 def pruned(here: Position, stage: Stage) -> Position:
     """Prune all splits by one more stage; the training graphs come first, a global budget is counted there."""
     rule, splits = here.edges.rule, dict[str, PackedGraphs]()

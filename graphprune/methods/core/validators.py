@@ -41,6 +41,11 @@ def whole(least: float = -inf, words: str = "") -> Validator:
     return that(lambda value: type(value) is int and value >= least, words)
 
 
+def kind(of: type, words: str) -> Validator:
+    """An instance of a class, and the words for it."""
+    return that(lambda value: isinstance(value, of), f"must be {words}")
+
+
 def one_of(*words: str | None) -> Validator:
     """One of some words."""
     return that(lambda value: value in words, f"must be one of {', '.join(map(str, words))}")
@@ -55,5 +60,5 @@ penalty = number(lambda value: 0 <= value < inf, "must be 0 or more and finite")
 count = whole(1)
 step = whole(1, "must be a number of optimiser steps, a whole one")
 first_step = whole(0, "must be a number of optimiser steps, a whole one")
-switch = that(lambda value: isinstance(value, bool), "must be True or False")
+switch = kind(bool, "True or False")
 scope = one_of("global", "layer")

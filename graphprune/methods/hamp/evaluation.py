@@ -120,9 +120,9 @@ class Searched:
         return tuple(self.archive.x[self.chosen[number - 1]].tolist())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Searching(Position):
     """A position that also has what the search has found, and the graphs before any pruning."""
 
-    start: Position | None = None
+    start: Position
     searched: Searched | None = field(default=None, repr=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -53,12 +53,12 @@ _costs = validators.that(
     lambda value: value and set(value) <= {*get_args(Objective)} and len(set(value)) == len(value),
     f"must be different ones of {', '.join(get_args(Objective))}",
 )
+_device = validators.kind(str, "the name of a device")
+_executor = attrs.validators.optional(validators.kind(Executor, "a concurrent.futures.Executor"))
 _step = validators.number(
     lambda value: 0 < value <= 0.5 or (value >= 1 and value % 1 == 0),
     "must be a share of up to 0.5, or a whole number of channels",
 )
-_device = validators.that(lambda value: isinstance(value, str), "must be the name of a device")
-_executor = validators.that(lambda value: isinstance(value, Executor), "must be a concurrent.futures.Executor")
 
 
 @attrs.frozen(kw_only=True)
@@ -119,21 +119,15 @@ class HAMP(Method):
     device: str = attrs.field(default="cpu", validator=_device)
     workers: int = attrs.field(default=1, validator=validators.count)
     journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_folder))
-    executor: Executor | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_executor), eq=False, repr=False
-    )
-    seed: int = attrs.field(default=0, validator=validators.whole())
+    executor: Executor | None = attrs.field(default=None, validator=_executor, eq=False, repr=False)
 
     name: ClassVar[str] = "hamp"
 
     def __attrs_post_init__(self) -> None:
-        evolving = self.search in EVOLVING
-        if evolving and self.population < 2:
+        if self.search in EVOLVING and self.population < 2:
             raise ValueError(f"population must be at least 2 for search={self.search!r}, got {self.population}")
-        least = {"population": self.population} if evolving else {}
-        if dear := [
-            f"{name}={size}" for name, size in {**least, "members": self.tickets}.items() if size > self.budget
-        ]:
+        least = {"population": self.population if self.search in EVOLVING else 0, "members": self.tickets}
+        if dear := [f"{name}={size}" for name, size in least.items() if size > self.budget]:
             raise ValueError(
                 f"budget={self.budget} evaluations are fewer than {' and '.join(dear)}: raise it, or lower these"
             )
@@ -182,34 +176,22 @@ class HAMP(Method):
 
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
         """Search, in the first round; then the network of the round's point, before its training."""
-        assert isinstance(here, Searching) and here.start is not None
-        epochs: Epochs = ()
-        if here.searched is None:
-            here = replace(here, searched=self._search(here.start, fit))
-            epochs = here.searched.dense.history if here.searched and not here.round else ()
-        searched, start = here.searched, here.start
-        assert searched is not None and start is not None
+        assert isinstance(here, Searching)
+        searched = here.searched or self._search(here.start, fit)
+        epochs = () if here.searched or here.round else searched.dense.history
         proxy, point = searched.proxy, searched.point(here.round + 1)
         network, masks = proxy.network(point)
         edges = proxy.genes.edges(point, proxy.scorer, proxy.rule)
-        data = start.data
+        data = here.start.data
         if edges.stages:
             data = data.with_splits(**{split: edges.prune(graphs) for split, graphs in data.splits.items()})
-        return replace(here, model=network.to("cpu"), masks=masks, edges=edges, data=data), epochs
+        here = replace(here, searched=searched, model=network.to("cpu"), masks=masks, edges=edges, data=data)
+        return here, epochs
 
     # ------------------------------------------------------------------ the search
 
     def explore(self, model: nn.Module, data: AnyData, fit: Fit) -> Searched:
-        """Train the dense network and search; no tickets are trained.
-
-        Args:
-            model: see `rounds`.
-            data: see `rounds`.
-            fit: trains the dense network.
-
-        Raises:
-            ValueError, TrainingDiverged: as `rounds`.
-        """
+        """Train the dense network and search, as `rounds` does; no tickets are trained."""
         model = self.prepared(model, data)
         self.supports(model, data)
         return self._search(self._start(model, data), fit)
@@ -256,8 +238,7 @@ class HAMP(Method):
         """The dense network as a ticket of round 0."""
         data = start.data.with_splits(train=held_out(start.data, self.holdout, self.seed)[1])
         here = replace(start, round=-1, data=data, masks=genes.dense)
-        job = self.job(here, here.rewound(), here.masks, "dense")
-        result = job.run(fit)
+        result = self.job(here, here.rewound(), here.masks, "dense").run(fit)
         ticket = super()._ticket(here, result, (), time.perf_counter() - begun)
         origin = {**ticket.provenance, "settings": self._decisive()}
         return replace(ticket, history=tuple(result.history), provenance=origin)
@@ -272,14 +253,16 @@ class HAMP(Method):
 
     def _proxy(self, dense: Ticket, start: Position, genes: Genes) -> Proxy:
         model, (judged, rest) = dense.build(start.model), held_out(start.data, self.holdout, self.seed)
-        rule, seed = self.protocol.rule, derive_seed(self.seed, "edges")
+        rule, scorer = self.protocol.rule, None
+        if self.edge_score is not None:
+            scorer = EDGE_SCORERS[self.edge_score](derive_seed(self.seed, "edges"), rule.unit)
         return Proxy(
             model.to(self.device),
             genes,
             start.data.with_splits(train=judged, val=judged, test=judged),
             random_samples(rest, self.batches * BATCH, self.seed),
             rule,
-            None if self.edge_score is None else EDGE_SCORERS[self.edge_score](seed, rule.unit),
+            scorer,
             self.threads,
             self.device,
             kept_norms(dense.rewind, model),
@@ -288,19 +271,16 @@ class HAMP(Method):
     def _meter(self) -> Meter:
         return Meter(self.objectives, self.threads, self.repeats)
 
-    @contextmanager
-    def _judges(self) -> Iterator[Executor | None]:
+    def _judges(self) -> AbstractContextManager[Executor | None]:
         if self.executor is not None or self.workers == 1:
-            yield self.executor
-            return
-        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as executor:
-            yield executor
+            return nullcontext(self.executor)
+        return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
 
     # ------------------------------------------------------------------ tickets
 
     def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
         ticket = super()._ticket(here, result, search, seconds)
-        assert isinstance(here, Searching) and here.searched is not None and here.start is not None
+        assert isinstance(here, Searching) and here.searched is not None
         searched = here.searched
         proxy, point = searched.proxy, searched.point(here.round + 1)
         judged = proxy.pruned(proxy.data.val, point)

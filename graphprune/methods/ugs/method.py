@@ -40,7 +40,7 @@ class UGS(IterativeMethod):
 
     On one graph whose nodes are classified (a transductive data set) this is the published method. On data sets of many
     graphs it is the natural extension: one value for each edge of the training set in a flat store (16 bytes each)
-    whose optimiser touches the edges of a batch only.
+    whose optimiser touches the edges of a batch only. Arguments that are not named here: see :class:`IterativeMethod`.
 
     Args:
         rounds: of search and ticket training (authors: 20).
@@ -56,14 +56,6 @@ class UGS(IterativeMethod):
             edges that stay in the graph with a gate of 0, which is no removal in GAT and in GIN with a mean. Take the
             authors' networks with it: the models ``ugs-gcn``, ``ugs-gat`` and ``ugs-gin``. See also
             :class:`~graphprune.methods.Protocol`.
-        scope: weights compete over all layers or within each.
-        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
-        unit: single weights, channels, or channels of coupled layers.
-        ticket_every: rounds from one trained ticket to the next.
-        degree_features: counted on full or on pruned graphs.
-        select: which weights can be pruned.
-        protect: patterns of parameters that are not pruned after all.
-        seed: of the noise and of random edges.
 
     Raises:
         ValueError: a rate outside [0, 1), fewer than one round, a negative penalty, an unknown word.
