@@ -26,14 +26,10 @@ class IMP(IterativeMethod):
 
     edge_rate: float = attrs.field(default=0.0, init=False)
     name = "imp"
-
-    @property
-    def by_ticket(self) -> bool:
-        """It does."""
-        return True
+    by_ticket = True
 
     def search(self, here: Position, fit: Fit) -> Found:
-        """Magnitudes behind the last training."""
+        """Magnitudes after the last training."""
         return self.trained_magnitudes(here, fit)
 
 

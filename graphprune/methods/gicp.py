@@ -23,7 +23,7 @@ from graphprune.methods.core.edge_gates import GradualGates, Removal
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.core.method import Epochs, Method, seeded
-from graphprune.methods.core.norms import alike, kept_norms, recalibrate_
+from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
 from graphprune.methods.core.stable_repr import predictor_settings
 from graphprune.methods.core.state import Position, count_prunable_arcs, pruned
 from graphprune.methods.gradual import FGGP
@@ -53,12 +53,12 @@ class GICP(Method):
     """Gradual inductive co-pruning: one training for tickets of many densities, edges removed while it trains.
 
     Network and edge predictor train together, once. In each forward pass the predictor's lowest edges are removed, as
-    they will be in the end, and its gradient is that of relaxed gates (straight-through). How many go is drawn anew for
+    they will be in the end, and its gradient is that of relaxed gates (straight-through). How many go is drawn for
     each batch, between none and a share that rises along a cubic schedule; so one predictor and one network serve all
     densities in that range, and nothing is trained again for the next. Weights go meanwhile by gradual magnitude (or
     gradient-first) pruning along the same schedule. From ``stop`` on the masks of weights are fixed and the whole range
     is trained. Validation at the middle one of ``densities`` selects the epoch. For each ticket the network's batch
-    norms are counted anew on the training graphs as that ticket prunes them; all else is shared.
+    norms are counted again on the training graphs as that ticket prunes them; all else is shared.
 
     It takes predictor and task from ICPG (Sui et al., JCST 2024), the schedule from Zhu & Gupta (2017) and FGGP (Zhu et
     al., SCIA 2025), the straight-through estimator from Bengio et al. (2013); training for a range of densities at
@@ -189,7 +189,7 @@ class GICP(Method):
         model.load_state_dict(here.best)
         here.masks.verify(model)
         device = next(model.parameters()).device
-        parts = (graphs.batch(part).to(device) for part in alike(graphs, _BATCH))
+        parts = (graphs.batch(part).to(device) for part in strided_parts(graphs, _BATCH))
         recalibrate_(model, parts, kept_norms(here.model.state_dict(), model))
         metrics = {}
         for split in ("val", "test"):
@@ -289,6 +289,6 @@ class _UpToStop(Pruning):
 
     def _unfinished(self) -> str:
         return (
-            f"the training ended behind optimiser step {self.step:,}, but densities fall until "
+            f"the training ended after optimiser step {self.step:,}, but densities fall until "
             f"stop={self._rule.stop:,}: lower stop or train longer"
         )

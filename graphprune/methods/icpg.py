@@ -43,7 +43,7 @@ class ICPG(IterativeMethod):
             ``"fresh"`` random ones (authors, Cora).
         edge_gates: how the predictor's scores act in the search's training. ``"soft"`` (authors): every edge is weighed
             by its score; removed edges, which validation and deployment meet, are never seen. ``"gumbel"``: training
-            removes edges too, at random and anew in each forward pass; both arcs of a pair share one draw. An edge
+            removes edges too, at random and afresh in each forward pass; both arcs of a pair share one draw. An edge
             stays with probability ``sigmoid(logit - c)``, where c is the one number of its graph (under a global
             budget: of the batch) that removes as large a share on average as the round will, ``edge_rate``. Left as
             they are, logits around 0 would take half of all edges at any rate, and train the network for graphs that no
@@ -122,6 +122,6 @@ class ICPG(IterativeMethod):
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
         settings = super().settings() | {"predictor": predictor_settings(self.predictor)}
-        # Tickets from before there was a choice have soft gates and do not say so; runs can go on behind them.
+        # Tickets from before there was a choice have soft gates and do not say so; runs can go on after them.
         unsaid = ("edge_gates", "temperature") if self.edge_gates == "soft" else ()
         return {name: value for name, value in settings.items() if name not in unsaid}

@@ -42,7 +42,7 @@ class SparseTraining(Stepwise):
         return self.density
 
     def due(self, step: int) -> bool:
-        """Every ``every`` steps behind ``start``, up to ``stop``."""
+        """Every ``every`` steps after ``start``, up to ``stop``."""
         return self.start < step <= self.stop and (step - self.start) % self.every == 0
 
     def left(self, step: int, masks: MaskSet) -> Counts:
@@ -52,7 +52,7 @@ class SparseTraining(Stepwise):
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """Drop the smallest weights of each layer and grow as many."""
         ratio = cosine(self.drop_ratio, 0.0, step, self.stop)
-        left = kept_in_layers(masks, self.grain)
+        left = kept_in_layers(masks, self.pruned_unit)
         sure = {name: count - rounded_down(ratio * count) for name, count in left.items()}
         return masks.refill(magnitude(weights, {}, masks), sure, self.growth(step, masks, grads), left, regrow=True)
 

@@ -254,7 +254,7 @@ def test_data_and_trainings_that_do_not_fit_are_refused_before_anything_is_train
 
 
 def test_a_loop_of_ones_own_that_is_too_short_is_told_so(data: gp.data.GraphData) -> None:
-    with pytest.raises(RuntimeError, match="ended behind optimiser step 3, but densities fall until stop=500: lower"):
+    with pytest.raises(RuntimeError, match="ended after optimiser step 3, but densities fall until stop=500: lower"):
         next(method(data, stop=500, weight_density=1.0).rounds(model(data), data, plain_fit(3)))
 
 

@@ -262,7 +262,7 @@ def test_a_trained_ticket_that_cannot_be_compacted_is_kept(data: GraphData, monk
     def refuse(*_: Any) -> None:
         raise ValueError("the small network computes something else")
 
-    monkeypatch.setattr("graphprune.methods.hamp.method.compacted", refuse)
+    monkeypatch.setattr("graphprune.methods.hamp.evaluation.compacted", refuse)
     for ticket in hamp(members=2).rounds(network(data), data, FIT):
         assert ticket.row["costs"] is None and "something else" in ticket.row["costs_missing"]
         assert ticket.row["costs_in_search"].keys() == {"params"}

@@ -17,12 +17,9 @@ OPEN = 1.0  # scores at which everything that learns starts, so that all gates a
 
 
 def distances(filters: Tensor) -> Tensor:
-    """How far each filter is from all others: the sum of the distances, which is least near the geometric median.
+    """How far each filter, ``(n, D)``, is from all others: the sum of the distances.
 
-    He et al. (CVPR 2019) remove the filters of the smallest sums: the others can stand for them.
-
-    Args:
-        filters: shape ``(n, D)``.
+    It is least near the geometric median. He et al. (CVPR 2019) remove these filters: the others can stand for them.
     """
     return torch.cdist(filters, filters).sum(1)
 
@@ -98,11 +95,7 @@ class Learner(nn.Module):
 
 
 class Mixture(nn.Module):
-    """A softmax mixture of the fixed criteria, standardised over the layer, and a threshold; both are learned.
-
-    Args:
-        filters: shape ``(n, D)``.
-    """
+    """A learned softmax mixture of the fixed criteria of filters, ``(n, D)``, and a learned threshold."""
 
     given: Tensor
 
@@ -135,18 +128,11 @@ class Scores(nn.Module):
 
 
 def standardised(filters: Tensor) -> Tensor:
-    """The fixed criteria of a layer's filters, each with mean 0 and deviation 1 over the layer (0 where all agree).
-
-    Args:
-        filters: shape ``(n, D)``.
-
-    Returns:
-        Shape ``(n, 3)``.
-    """
+    """Fixed criteria, ``(n, 3)``, of filters, ``(n, D)``: of mean 0 and deviation 1, or 0 where all filters agree."""
     values = torch.stack([measure(filters) for measure in FIXED.values()], 1)
-    spread = values.std(0, correction=0)
+    deviation = values.std(0, correction=0)
     centred = values - values.mean(0)
-    return torch.where(spread > 1e-6 * values.mean(0).abs(), centred / spread.clamp(min=1e-30), 0.0)
+    return torch.where(deviation > 1e-6 * values.mean(0).abs(), centred / deviation.clamp(min=1e-30), 0.0)
 
 
 def _layer(kind: CriterionName, filters: Tensor, hidden: int, norms: bool) -> nn.Module:

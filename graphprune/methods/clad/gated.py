@@ -61,7 +61,7 @@ def _through(model: nn.Module, channels: Channels, gates: Mapping[str, Tensor], 
     gated = {}
     for name, values in gates.items():
         weight = model.get_parameter(name)
-        gated[name] = weight * channels.entries[name].spread(torch.cat([values, values.new_ones(1)]), weight)
+        gated[name] = weight * channels.entries[name].broadcast(torch.cat([values, values.new_ones(1)]), weight)
     with recompute.once(model, recompute.owners(model, gates)):
         out: Tensor = functional_call(model, gated, (given,))
     return out

@@ -67,16 +67,7 @@ def best_within(channels: Channels, scores: Tensor, target: float, floor: float,
 
 @torch.no_grad()
 def check_compaction(model: nn.Module, channels: Channels, example: Any) -> None:
-    """Mask about half of the channels, and see whether compaction leaves what :meth:`Channels.macs` says.
-
-    Args:
-        model: any weights; it is left as it is.
-        channels: of the model.
-        example: what it is called with.
-
-    Raises:
-        ValueError: it does not.
-    """
+    """Mask about half of the channels; raise ValueError if compaction leaves other MACs than the channels say."""
     whole = copy.deepcopy(model)
     for value in whole.parameters():
         value.masked_fill_(value == 0, _ALIVE)
@@ -104,11 +95,7 @@ def check_compaction(model: nn.Module, channels: Channels, example: Any) -> None
 
 
 def check_target(channels: Channels, target: float, floor: float) -> None:
-    """Make sure that some scores reach a target.
-
-    Raises:
-        ValueError: none do.
-    """
+    """Raise ValueError where no scores reach a target."""
     if (least := _share(channels, _fewest(channels, floor))) > target:
         raise ValueError(
             f"target={target} cannot be reached: {least:.1%} of the multiply-accumulates are left where each layer "

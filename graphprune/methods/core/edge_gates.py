@@ -16,7 +16,7 @@ from graphprune.masks.gates import straight_through
 _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
 
 # From logits of units, (U,), how many of them compete with each other, (S,) summing to U, and how many of these are to
-# stay behind the stage, (S,), for gates that ask, to gates, (U,).
+# stay after the stage, (S,), for gates that ask, to gates, (U,).
 UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
 
 
@@ -105,7 +105,7 @@ def to_share(logits: Tensor, sizes: Tensor, share: float) -> Tensor:
 
     Args:
         logits: finite, shape ``(U,)``.
-        sizes: of the segments, one behind the other; shape ``(S,)``, summing to U.
+        sizes: of the segments, one after the other; shape ``(S,)``, summing to U.
         share: the mean of each segment, between 0 and 1.
 
     Returns:

@@ -150,7 +150,7 @@ Fit = Callable[[FitJob], FitResult]
 
 @dataclass
 class Track:
-    """Follows a training: call :meth:`epoch` behind each epoch and return :meth:`result`.
+    """Follows a training: call :meth:`epoch` after each epoch and return :meth:`result`.
 
     While the model is still being pruned no epoch is selected: an early one would be better, and denser.
     """
@@ -168,7 +168,7 @@ class Track:
         """Record an epoch; its state is kept where ``val`` is better than ever before (the first of equals).
 
         Args:
-            val: validation metric; None: not measured behind this epoch, which then is not selected.
+            val: validation metric; None: not measured after this epoch, which then is not selected.
             numbers: anything else worth a column, such as ``loss``.
 
         Returns:
@@ -209,7 +209,7 @@ class Track:
             ValueError: no epoch was recorded, or none after the last weight was pruned.
         """
         if not self.history:
-            raise ValueError("no epoch was recorded: call track.epoch(val=...) behind each epoch")
+            raise ValueError("no epoch was recorded: call track.epoch(val=...) after each epoch")
         if not self.best_epoch:
             raise ValueError(
                 f"in none of the {len(self.history)} epochs the final density was reached and a validation metric "

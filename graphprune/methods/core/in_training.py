@@ -42,14 +42,16 @@ class OneTraining(Method):
         Raises:
             ValueError: there are none, or so few that the density keeps none of them.
         """
-        dense = MaskSet.dense(model, self.selector, unit=self.grain)
-        units = sum(dense.sizes(self.grain).values())
+        dense = MaskSet.dense(model, self.selector, unit=self.pruned_unit)
+        units = sum(dense.sizes(self.pruned_unit).values())
         if not round(self.density * units):
-            raise ValueError(f"density={self.density} keeps none of the {units:,} {name_of(self.grain)}: raise it")
+            raise ValueError(
+                f"density={self.density} keeps none of the {units:,} {name_of(self.pruned_unit)}: raise it"
+            )
         return dense
 
     @property
-    def grain(self) -> Unit:
+    def pruned_unit(self) -> Unit:
         """What falls together: single weights."""
         return Weight()
 
@@ -71,7 +73,7 @@ class InTraining(OneTraining):
     unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
 
     @property
-    def grain(self) -> Unit:
+    def pruned_unit(self) -> Unit:
         """What falls together."""
         return unit_of(self.unit)
 
@@ -110,7 +112,7 @@ class InTraining(OneTraining):
             model: any network. Inside a wrapper (compiled, data parallel, Fabric's) the module itself is pruned, and
                 the masks have its names.
             optimizer: owns the parameters that are pruned.
-            steps: how many steps the training takes, if that is known: a ``stop`` behind it is then refused at once,
+            steps: how many steps the training takes, if that is known: a ``stop`` after it is then refused at once,
                 and not when the training is over.
             resume: the ``state()`` of an earlier run of the same method; load weights and optimiser before.
 
@@ -172,15 +174,15 @@ class Stepwise(InTraining):
 
     @abstractmethod
     def due(self, step: int) -> bool:
-        """Whether the masks change behind an optimiser step."""
+        """Whether the masks change after an optimiser step."""
 
     @abstractmethod
     def left(self, step: int, masks: MaskSet) -> Counts:
-        """Units that are kept behind a step: of all layers together, or of each."""
+        """Units that are kept after a step: of all layers together, or of each."""
 
     @abstractmethod
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
-        """The masks that follow behind a step that is due."""
+        """The masks that follow after a step that is due."""
 
     @property
     @abstractmethod

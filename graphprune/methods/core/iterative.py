@@ -83,12 +83,7 @@ class IterativeMethod(Method):
         return self.weight_rate > 0
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise, with the reason, where the method cannot prune this model or data set.
-
-        Raises:
-            ValueError: nothing prunable in the model, lazy parameters, no edge in the training graphs, or a protocol
-                that the method does not know.
-        """
+        """Raise ValueError where the method cannot prune this model or data set; also if it has no edges to prune."""
         super().supports(model, data)
         if self.edge_rate and not count_prunable_arcs(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split; set edge_rate=0")
@@ -104,7 +99,7 @@ class IterativeMethod(Method):
         return here
 
     def _tightened(self, here: Position, scores: Mapping[str, Tensor], number: int) -> MaskSet:
-        """The weights that stay behind a round."""
+        """The weights that stay after a round."""
         density, unit = (1 - self.weight_rate) ** number, self.unit_in(here.model, here.data)
         floor = self.floor(self.layer_floor, density)
         try:
@@ -154,7 +149,7 @@ class IterativeMethod(Method):
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data."""
         settings = super().settings()
-        # Tickets from before there was a choice do not say so; runs can go on behind them.
+        # Tickets from before there was a choice do not say so; runs can go on after them.
         unsaid = {"unit": "weight", "ticket_every": 1}
         if self.protocol.published and self.layer_floor is None:
             settings["layer_floor"] = 0.0
@@ -166,5 +161,5 @@ class IterativeMethod(Method):
         return super().label + (", degrees recomputed" if self.degree_features == "recomputed" else "")
 
     def edge_density(self, number: int) -> float:
-        """Share of the original edges left behind a round."""
+        """Share of the original edges left after a round."""
         return float((1 - self.edge_rate) ** number)

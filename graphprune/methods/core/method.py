@@ -1,4 +1,4 @@
-"""What every method does around its decision: train, evaluate, hand out a ticket, and go on behind one."""
+"""What every method does around its decision: train, evaluate, hand out a ticket, and go on after one."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Method(ABC):
             model: any network over PyG batches; its present weights are the rewind weights. It is not changed.
             data: full graphs; see :func:`graphprune.data.from_graphs` for your own.
             fit: the training, for example :class:`graphprune.train.Fit`.
-            after: the last finished round, to go on behind it. With the same ``fit`` the result is the same as without
+            after: the last finished round, to go on after it. With the same ``fit`` the result is the same as without
                 the interruption; the rewind weights are the ticket's, whatever those of ``model`` are.
 
         Yields:
@@ -248,7 +248,7 @@ class Method(ABC):
             settings[item.alias] = (
                 value if plain else asdict(value) if isinstance(value, Protocol) else stable_repr(value)
             )
-        # Tickets from before there was a choice have pruned heads and do not say so; runs can go on behind them.
+        # Tickets from before there was a choice have pruned heads and do not say so; runs can go on after them.
         del settings["prune_heads"]
         return settings if self._prunes_heads else settings | {"prune_heads": False}
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from graphprune.methods.core.prepare import EXAMPLES
 from graphprune.methods.core.state import Position
 from graphprune.methods.hamp.journal import Found, Journal
-from graphprune.methods.hamp.proxy import Meter, Point, Proxy, Reference
+from graphprune.methods.hamp.proxy import Meter, Point, Proxy, Reference, compacted
 from graphprune.search import Archive, FloatArray, IntArray
 from graphprune.ticket import Ticket
 
@@ -75,6 +76,16 @@ class Evaluator:
             return None
         return Reference(self.proxy.judge([self._full])[0][1], self._inputs(self._full), seconds)
 
+    def costs(self, network: nn.Module, point: Point) -> dict[str, float]:
+        """What a trained network of a point costs, as those in the search were measured.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: it cannot be compacted or run.
+        """
+        held_out = self.proxy.pruned(self.proxy.data.val, point)
+        small = compacted(network.to(self.proxy.device), self.proxy.inputs(held_out, EXAMPLES))
+        return self.meter(small, self._inputs(point), self.reference)
+
     def _inputs(self, point: Point) -> Any:
         return self.proxy.inputs(self.proxy.pruned(self.proxy.data.val, point), self.cost_batch)
 
@@ -118,6 +129,20 @@ class Searched:
     def point(self, number: int) -> Point:
         """The point of the ticket of a round."""
         return tuple(self.archive.x[self.chosen[number - 1]].tolist())
+
+    def row(self, number: int) -> dict[str, Any]:
+        """What a ticket's row says of its point and of the search."""
+        point, genes = self.point(number), self.proxy.genes
+        found = self.known[point]
+        return {
+            "point": list(point),
+            "channels": genes.channels(point),
+            "edges_kept": genes.density(point),
+            "proxy_error": found["error"],
+            "costs_in_search": {name: value for name, value in found.items() if name not in ("error", "seconds")},
+            "evaluations": len(self.archive),
+            "search_seconds": sum(self.known[tuple(each)]["seconds"] for each in self.archive.x.tolist()),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,12 +25,12 @@ from graphprune.methods.core.edge_scores import EDGE_SCORERS, EdgeScore
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
 from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.norms import kept_norms
-from graphprune.methods.core.prepare import EXAMPLES, example
+from graphprune.methods.core.prepare import example
 from graphprune.methods.core.state import Position, count_prunable_arcs
 from graphprune.methods.hamp.evaluation import Evaluator, Searched, Searching
 from graphprune.methods.hamp.genes import Genes
 from graphprune.methods.hamp.journal import JOURNAL, Journal, check_start
-from graphprune.methods.hamp.proxy import BATCH, Meter, Objective, Proxy, compacted, held_out, random_samples
+from graphprune.methods.hamp.proxy import BATCH, Meter, Objective, Proxy, held_out, random_samples
 from graphprune.methods.hamp.searches import EVOLVING, Search, diverse, fewest, find
 from graphprune.ticket import Ticket
 
@@ -67,7 +67,7 @@ class HAMP(Method):
 
     The dense network is trained on the training split but for a part that is held out. Then numbers of channels are
     searched: a point's network has the dense weights, the channels of largest mean absolute weight, batch norms counted
-    anew and no training; its error is that on what was held out, its costs are those of the compacted network. Points
+    again and no training; its error is that on what was held out, its costs are those of the compacted network. Points
     that are spread over the front of what was found become tickets: networks trained further, with their masks, on the
     whole training split. Of the method's publication only the abstract was at hand; all details are this package's own.
 
@@ -149,13 +149,7 @@ class HAMP(Method):
         return settings | {"objectives": ", ".join(self.objectives)}
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise, with the reason, where the method cannot search.
-
-        Raises:
-            ValueError: as `HAMP`; also labels of nodes, edges to search where there are none, one budget of edges for
-        all graphs, or a held-out part on which the metric is not defined.
-            ImportError: pymoo is missing.
-        """
+        """Raise where the method cannot search, also labels of nodes, or a held-out part that the metric is not for."""
         super().supports(model, data)
         if isinstance(data, GraphData) and data.level == "node":
             raise ValueError(f"{data.name} has labels of nodes: {self.name} holds out whole graphs or images")
@@ -204,7 +198,7 @@ class HAMP(Method):
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
         if self.journal is None:
-            raise ValueError(f"{self.name} goes on behind a ticket only with the journal of its search")
+            raise ValueError(f"{self.name} goes on after a ticket only with the journal of its search")
         here = self._start(model, data)
         after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
         return replace(here, round=after.round)
@@ -221,7 +215,8 @@ class HAMP(Method):
         journal.bind(dense)
         proxy = self._proxy(dense, start, genes)
         with self._judges() as executor:
-            evaluator = Evaluator(proxy, self._meter(), journal, executor, self.workers, self.cost_batch)
+            meter = Meter(self.objectives, self.threads, self.repeats)
+            evaluator = Evaluator(proxy, meter, journal, executor, self.workers, self.cost_batch)
             archive = find(
                 self.search,
                 evaluator,
@@ -268,9 +263,6 @@ class HAMP(Method):
             kept_norms(dense.rewind, model),
         )
 
-    def _meter(self) -> Meter:
-        return Meter(self.objectives, self.threads, self.repeats)
-
     def _judges(self) -> AbstractContextManager[Executor | None]:
         if self.executor is not None or self.workers == 1:
             return nullcontext(self.executor)
@@ -281,27 +273,12 @@ class HAMP(Method):
     def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
         ticket = super()._ticket(here, result, search, seconds)
         assert isinstance(here, Searching) and here.searched is not None
-        searched = here.searched
-        proxy, point = searched.proxy, searched.point(here.round + 1)
-        judged = proxy.pruned(proxy.data.val, point)
+        searched, number = here.searched, here.round + 1
         try:
-            small = compacted(ticket.build(here.model).to(self.device), proxy.inputs(judged, EXAMPLES))
-            batch = proxy.inputs(judged, self.cost_batch)
-            costs: dict[str, Any] = {"costs": self._meter()(small, batch, searched.evaluator.reference)}
+            costs: dict[str, Any] = {
+                "costs": searched.evaluator.costs(ticket.build(here.model), searched.point(number))
+            }
         except (TypeError, ValueError, RuntimeError) as error:  # the network is trained, and worth keeping
             costs = {"costs": None, "costs_missing": str(error)}
-        before = searched.known[point]
-        found = {
-            "point": list(point),
-            "channels": proxy.genes.channels(point),
-            "edges_kept": proxy.genes.density(point),
-            "proxy_error": before["error"],
-            **costs,
-            "costs_in_search": {name: value for name, value in before.items() if name not in ("error", "seconds")},
-            "cost_batch": self.cost_batch,
-            "threads": self.threads,
-            "device": self.device,
-            "evaluations": len(searched.archive),
-            "search_seconds": sum(searched.known[tuple(each)]["seconds"] for each in searched.archive.x.tolist()),
-        }
-        return replace(ticket, row=ticket.row | found)
+        how = {"cost_batch": self.cost_batch, "threads": self.threads, "device": self.device}
+        return replace(ticket, row=ticket.row | searched.row(number) | costs | how)

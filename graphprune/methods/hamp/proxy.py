@@ -24,7 +24,7 @@ from graphprune.measure.memory import bytes_of
 from graphprune.measure.modes import using_threads
 from graphprune.measure.samples import tensors_in
 from graphprune.methods.core.fit import AnyData, derive_seed
-from graphprune.methods.core.norms import alike, recalibrate_
+from graphprune.methods.core.norms import recalibrate_, strided_parts
 from graphprune.methods.core.prepare import EXAMPLES, inputs
 from graphprune.methods.hamp.genes import Genes
 
@@ -39,7 +39,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Proxy:
-    """The error of a point: the dense weights with its masks, batch norms counted anew, on samples held out.
+    """The error of a point: the dense weights with its masks, batch norms counted again, on samples held out.
 
     Attributes:
         model: with dense weights, on the device.
@@ -50,7 +50,7 @@ class Proxy:
         scorer: of edges; None: edges stay.
         threads: of the CPU.
         device: where it computes.
-        frozen: names of norms that the dense training has left alone, and so are not counted anew.
+        frozen: names of norms that the dense training has left alone, and so are not counted again.
     """
 
     model: nn.Module
@@ -64,11 +64,11 @@ class Proxy:
     frozen: frozenset[str] = frozenset()
 
     def network(self, point: Sequence[int]) -> tuple[nn.Module, MaskSet]:
-        """A masked copy of the model with batch norms counted anew."""
+        """A masked copy of the model with batch norms counted again."""
         masks, model = self.genes.masks(self.model, point), copy.deepcopy(self.model)
         masks.apply_(model)
         samples = self.pruned(self.calibration, point)
-        recalibrate_(model, [self._inputs(samples.batch(part)) for part in alike(samples, BATCH)], self.frozen)
+        recalibrate_(model, [self._inputs(samples.batch(part)) for part in strided_parts(samples, BATCH)], self.frozen)
         return model, masks
 
     def judge(self, points: Sequence[Point]) -> list[tuple[float, nn.Module]]:
