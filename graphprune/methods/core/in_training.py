@@ -18,10 +18,10 @@ from graphprune.masks.distribution import Distribution
 from graphprune.masks.distribution import counts as layer_counts
 from graphprune.masks.units import name_of
 from graphprune.methods.core import validators
-from graphprune.methods.core.fit import AnyData, Fit, FitJob, derive_seed
+from graphprune.methods.core.fit import Fit, FitJob, derive_seed
 from graphprune.methods.core.method import Epochs, Method
+from graphprune.methods.core.prepare import unit_of
 from graphprune.methods.core.state import Position
-from graphprune.methods.core.unit import known_unit, unit_in, unit_of
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +70,7 @@ class InTraining(OneTraining):
     """
 
     stop: int = attrs.field(validator=validators.step)
-    unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
+    unit: UnitName | Unit = attrs.field(default="weight", validator=validators.unit)
 
     @property
     def pruned_unit(self) -> Unit:
@@ -142,10 +142,6 @@ class InTraining(OneTraining):
         """The one training, in which the weights go."""
         unit = self.unit_in(here.model, here.data)
         return replace(super().training(here), pruner=self if self.unit == "weight" else self.replace(unit=unit))
-
-    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
-        """What falls together in this network."""
-        return unit_in(self.unit, model, data, self.selector)
 
 
 @attrs.frozen(kw_only=True)

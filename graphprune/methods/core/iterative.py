@@ -18,7 +18,6 @@ from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob
 from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.state import Found, Position, count_prunable_arcs, pruned, weights
-from graphprune.methods.core.unit import known_unit, unit_in
 from graphprune.ticket import Ticket
 
 
@@ -48,7 +47,7 @@ class IterativeMethod(Method):
     weight_rate: float = attrs.field(default=0.2, validator=validators.rate)
     scope: Literal["global", "layer"] = "global"
     layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.rate))
-    unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
+    unit: UnitName | Unit = attrs.field(default="weight", validator=validators.unit)
     ticket_every: int = attrs.field(default=1, validator=validators.count)
     degree_features: Literal["full", "recomputed"] = "full"
 
@@ -135,10 +134,6 @@ class IterativeMethod(Method):
         data = here.graph_data
         splits = {split: data.recompute_degrees(getattr(job.data, split)) for split in SPLITS}
         return replace(job, data=job.data.with_splits(**splits))
-
-    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
-        """What falls together in this network."""
-        return unit_in(self.unit, model, data, self.selector)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
         here = super()._resume(model, data, after)

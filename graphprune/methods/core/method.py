@@ -20,10 +20,10 @@ from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
 from graphprune.graphs.rule import original_units
-from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
+from graphprune.masks import MaskSet, Selector, Unit, prunable, sparing
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, snapshot
-from graphprune.methods.core.prepare import prepared
+from graphprune.methods.core.prepare import prepared, unit_in
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
 from graphprune.methods.core.stable_repr import stable_repr
 from graphprune.methods.core.state import ORIGINAL_UNITS, Position, count_prunable_arcs
@@ -91,8 +91,8 @@ class Method(ABC):
             raise ValueError(f"{self.name} removes the edges that it prunes: a protocol with pruned='gated' is for UGS")
 
     def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
-        """What falls together in this network: single weights."""
-        return Weight()
+        """What falls together in this network: what the method's ``unit`` says, or single weights where it has none."""
+        return unit_in(getattr(self, "unit", "weight"), model, data, self.selector)
 
     def within(self, folder: Path) -> Self:
         """The same, keeping what an interrupted round goes on from in a run's folder; most methods have nothing to."""

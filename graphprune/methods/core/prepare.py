@@ -1,4 +1,4 @@
-"""What becomes of a user's network before a method works with it: a copy of its own, with its heads known."""
+"""What becomes of a user's network before a method works with it: a copy of its own, its heads and its units known."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from graphprune.compaction.couplings import coupled_channels
 from graphprune.data.base import GraphData, LabelledData
 from graphprune.data.images import ImageBatch
 from graphprune.graphs import check_forgets
+from graphprune.masks import UNITS, Selector, Unit, UnitName
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.heads import heads_of, keep_heads_, read_by
 from graphprune.masks.recompute import once
@@ -69,6 +71,34 @@ def example(data: LabelledData[Any], size: int = EXAMPLES) -> Any:
 def inputs(batch: Any) -> Any:
     """What a network is called with: images without their labels, or graphs."""
     return batch.x if isinstance(batch, ImageBatch) else batch
+
+
+def unit_of(unit: UnitName | Unit) -> Unit:
+    """The unit of a network that nobody has run yet.
+
+    Raises:
+        ValueError: channels of several layers, which only a run of the network tells.
+    """
+    if not isinstance(unit, str):
+        return unit
+    if unit == "coupled":
+        raise ValueError(
+            "what the network couples is seen by running it: pass unit=graphprune.compaction.coupled_channels(model, "
+            "example) where you attach a method yourself"
+        )
+    return UNITS[unit]
+
+
+def unit_in(unit: UnitName | Unit, model: nn.Module, data: LabelledData[Any], select: Selector) -> Unit:
+    """The unit of a network on a data set: of channels with all that goes with them.
+
+    Raises:
+        TypeError, ValueError: what :func:`graphprune.compaction.coupled_channels` raises.
+    """
+    if not isinstance(unit, str) or unit == "weight":
+        return unit_of(unit)
+    found = coupled_channels(model, example(data), select)
+    return found if unit == "coupled" else found.apart()
 
 
 def _output(model: nn.Module, data: LabelledData[Any]) -> Any:

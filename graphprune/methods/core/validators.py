@@ -12,6 +12,10 @@ from typing import Any
 
 import attrs
 
+from graphprune.masks import UNITS, Unit
+
+_UNITS = (*UNITS, "coupled")  # by name
+
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
@@ -62,3 +66,4 @@ step = whole(1, "must be a number of optimiser steps, a whole one")
 first_step = whole(0, "must be a number of optimiser steps, a whole one")
 switch = kind(bool, "True or False")
 scope = one_of("global", "layer")
+unit = that(lambda value: isinstance(value, Unit) or value in _UNITS, f"must be one of {', '.join(map(repr, _UNITS))}")
