@@ -82,11 +82,7 @@ class Gumbel(InTraining):
 
 
 class GatedPruning(Pruning):
-    """A run of :class:`Gumbel`: gates at work on a model, up to the step after which their masks are.
-
-    Attributes:
-        gates: `GumbelGates`, with an optimiser of their own.
-    """
+    """A run of :class:`Gumbel`: gates at work on a model, up to the step after which their masks are."""
 
     def __init__(
         self,

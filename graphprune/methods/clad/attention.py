@@ -113,11 +113,7 @@ class Distillation:
         self._mine, self._theirs = Taps(student, stages), Taps(teacher, stages)
 
     def loss(self, given: Any) -> Tensor:
-        """The weighed loss after a forward pass of the student.
-
-        Args:
-            given: what the student was called with, as it was then: a network may work in place.
-        """
+        """The weighed loss after a forward pass of the student; ``given`` is what it had: it may work in place."""
         mine = self._mine.taken()
         device = next(iter(mine.values())).device
         with torch.no_grad():

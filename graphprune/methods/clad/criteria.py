@@ -32,16 +32,9 @@ FIXED: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Criterion(nn.Module):
-    """Scores of all channels, the mean over the layers that give a channel.
+    """Scores of all channels, the mean over the layers that give a channel; for its kinds see :class:`graphprune.CLAD`.
 
-    Filters are read once and never get a gradient: what is learned is how to judge them, not the filters.
-
-    Args:
-        channels: of the model.
-        model: with the trained weights.
-        kind: see :class:`graphprune.CLAD`.
-        hidden: largest width of a learner.
-        norms: whether learners also see the fixed criteria.
+    Filters are read once, of the trained weights, and never get a gradient: what is learned is how to judge them.
     """
 
     of: Tensor
@@ -68,12 +61,9 @@ class Criterion(nn.Module):
 
 
 class Learner(nn.Module):
-    """A small network that judges the filters of one layer, each by itself: ``D -> h -> 1``.
+    """A small network that judges the filters of one layer, ``(n, D)``, each by itself: ``D -> min(D, hidden) -> 1``.
 
-    Args:
-        filters: shape ``(n, D)``.
-        hidden: largest width; it is at most D.
-        norms: whether it also sees the fixed criteria, standardised over the layer.
+    With ``norms`` it also sees the fixed criteria, standardised over the layer.
     """
 
     given: Tensor

@@ -33,13 +33,8 @@ class Gated(nn.Module):
     Norms are in ``train()`` mode: running statistics are those of the network with all its channels, and say nothing of
     a network without some. All else is in ``eval()`` mode.
 
-    Args:
-        model: with its trained weights; it is copied.
-        channels: of the model.
-        example: what it is called with.
-
     Attributes:
-        network: the copy.
+        network: a copy of the model, with its trained weights.
         names: of the parameters that are multiplied.
     """
 

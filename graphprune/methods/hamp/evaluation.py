@@ -25,13 +25,7 @@ from graphprune.ticket import Ticket
 class Evaluator:
     """The objectives of points, the error first; what the journal has is not computed again.
 
-    Attributes:
-        proxy: of the error.
-        meter: of the costs.
-        journal: of all evaluations.
-        executor: judges points; None: this process does.
-        workers: parts that a batch of points is judged in.
-        cost_batch: samples of the batch that is measured.
+    The executor (None: this process) judges a batch of points in as many parts as there are workers.
     """
 
     proxy: Proxy
@@ -108,11 +102,8 @@ class Searched:
     """What a search has found.
 
     Attributes:
-        dense: the dense network.
-        proxy: of a point's error.
         archive: all evaluated points.
         chosen: places of those that become tickets.
-        evaluator: with what was measured of each point.
     """
 
     dense: Ticket

@@ -84,10 +84,7 @@ def netadapt(evaluate: Evaluate, space: Space, *, budget: int) -> Archive:
     the authors read off a table of each layer's latencies; here it is guessed from what a level of the gene has saved
     before (at first, all alike), and a proposal that does not save enough is lowered further. All evaluations count.
 
-    Args:
-        evaluate: see :class:`graphprune.search.Archive`.
-        space: of the genes; the upper bounds are the dense network.
-        budget: evaluations.
+    The upper bounds of the space are the dense network; see :class:`graphprune.search.Archive`.
     """
     archive = Archive(evaluate, space, budget)
     here, lower = np.array(space.upper), np.array(space.lower)
@@ -119,14 +116,8 @@ def diverse(values: FloatArray, many: int) -> list[int]:
     """So many points, spread over the front: each adds the most hypervolume to those before it.
 
     The first is that of the least error. Where the front has fewer points, those follow that are on the front without
-    it, and so on.
-
-    Args:
-        values: ``(n, objectives)``, the error first.
-        many: how many, if there are so many.
-
-    Returns:
-        Their places, ordered by the second objective, the largest first.
+    it, and so on. ``values`` are ``(n, objectives)``, the error first; the places of those that are chosen are ordered
+    by the second objective, the largest first.
     """
     left, chosen = np.arange(len(values)), list[int]()
     scaled = values / np.maximum(values.max(0) * MARGIN, np.finfo(float).tiny)
