@@ -6,37 +6,15 @@ Everything here is computed on a copy, so that the network itself keeps its weig
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from graphprune.masks import recompute
 from graphprune.masks.attach import masked_parameters
-
-Loss = Callable[[nn.Module, Any], Tensor]
-"""The mean loss of a model on a batch: ``loss(model, batch)``, 0-dimensional."""
-
-
-def mean_loss(
-    model: nn.Module, batch: Any, real: Callable[[Tensor, Tensor], Tensor] = functional.binary_cross_entropy_with_logits
-) -> Tensor:
-    """Cross entropy for whole-numbered labels, another loss for real ones; the mean over the labels that are known.
-
-    Args:
-        model: ``model(x)`` is given the first of a pair ``(x, y)``, ``model(batch)`` a batch of graphs.
-        batch: labels are ``(B,)`` integers (-100: unknown) or ``(B, T)`` floats (NaN: unknown).
-        real: mean loss of outputs and labels of the same shape.
-    """
-    out: Tensor = model(batch[0] if _is_pair(batch) else batch)
-    labels = _labels(batch)
-    if not labels.is_floating_point():
-        return functional.cross_entropy(out, labels)
-    known = ~labels.isnan()
-    return real(out[known], labels[known].to(out.dtype))
+from graphprune.methods.core.loss import Loss, is_pair, labels_of, mean_loss
 
 
 class Sensitivity:
@@ -67,7 +45,7 @@ class Sensitivity:
         self._weights = {name: self._model.get_parameter(name) for name in names}
         self._loss, self._seed = loss, seed
         device = next(iter(self._weights.values())).device
-        sizes = [_known(_labels(batch)) for batch in batches]
+        sizes = [_known(labels_of(batch)) for batch in batches]
         if not any(sizes):
             raise ValueError("no batch has a known label: gradients need some")
         self._batches = [
@@ -178,31 +156,11 @@ class _Tempered(nn.Module):
             return self.model(*args, **kwargs) / self.temperature  # type: ignore[no-any-return]
 
 
-@contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Gives back the random state, of the CPU and of all accelerators."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        yield
-
-
 def _finite(tensors: dict[str, Tensor], what: str) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"the {what} of {name!r} is not finite: check the data and the initial weights")
     return tensors
-
-
-def _is_pair(batch: Any) -> bool:
-    return isinstance(batch, (tuple, list)) and len(batch) == 2
-
-
-def _labels(batch: Any) -> Tensor:
-    labels = batch[1] if _is_pair(batch) else getattr(batch, "y", None)
-    if not isinstance(labels, Tensor):
-        raise TypeError(
-            f"a batch must be a pair (x, y) of tensors, or graphs with labels y, got {type(batch).__name__}"
-        )
-    return labels
 
 
 def _known(labels: Tensor) -> int:
@@ -211,17 +169,17 @@ def _known(labels: Tensor) -> int:
 
 
 def _to(batch: Any, device: torch.device) -> Any:
-    return tuple(part.to(device) for part in batch) if _is_pair(batch) else batch.to(device)
+    return tuple(part.to(device) for part in batch) if is_pair(batch) else batch.to(device)
 
 
 def _copied(batch: Any) -> Any:
     """A batch of its own, for a network that works in place."""
-    return tuple(part.clone() for part in batch) if _is_pair(batch) else batch.clone()
+    return tuple(part.clone() for part in batch) if is_pair(batch) else batch.clone()
 
 
 def _ones(batch: Any) -> Any:
     """The input of the flow: one example of ones, or graphs whose real features are ones."""
-    if _is_pair(batch):
+    if is_pair(batch):
         first = batch[0][:1]
         return torch.ones_like(first, dtype=torch.float64) if first.is_floating_point() else first
     graphs = copy.copy(batch)

@@ -16,18 +16,24 @@ from torch import nn
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def described(value: object) -> str:
+def stable_repr(value: object) -> str:
     """What an argument is made from: its ``repr``, but for what that names by an address in memory.
 
     Functions and classes are told by their module and qualified name, a function also by what it closes over; other
     objects by their class and attributes.
     """
-    return _told(value, ())
+    return _words(value, ())
 
 
-def _told(value: Any, outer: tuple[int, ...]) -> str:
+def predictor_settings(predictor: nn.Module | None) -> Any:
+    """What an edge predictor is made from, in a ticket's settings."""
+    config = getattr(predictor, "config", None)
+    return config() if callable(config) else stable_repr(predictor)
+
+
+def _words(value: Any, outer: tuple[int, ...]) -> str:
     if isinstance(value, set | frozenset) and value:  # ordered by hashes, which are others in each process
-        inside = "{" + ", ".join(sorted(_told(each, outer) for each in value)) + "}"
+        inside = "{" + ", ".join(sorted(_words(each, outer) for each in value)) + "}"
         return inside if isinstance(value, set) else f"frozenset({inside})"
     text = repr(value)
     if not _ADDRESS.search(text):
@@ -40,12 +46,12 @@ def _told(value: Any, outer: tuple[int, ...]) -> str:
     if isinstance(value, partial):
         return _call("partial", [value.func, *value.args], value.keywords, outer)
     if isinstance(value, MethodType):
-        return f"{_told(value.__self__, outer)}.{value.__name__}"
+        return f"{_words(value.__self__, outer)}.{value.__name__}"
     if isinstance(value, FunctionType):
         closed = inspect.getclosurevars(value).nonlocals
         return _call(_name(value), (), closed, outer) if closed else _name(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_told(key, outer)}: {_told(each, outer)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{_words(key, outer)}: {_words(each, outer)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
         return _call(type(value).__name__, value, {}, outer)
     if hasattr(value, "__qualname__"):  # a class, or a function in C
@@ -54,8 +60,8 @@ def _told(value: Any, outer: tuple[int, ...]) -> str:
 
 
 def _call(name: str, arguments: Iterable[Any], named: Mapping[str, Any], outer: tuple[int, ...]) -> str:
-    words = [_told(each, outer) for each in arguments]
-    words += [f"{key}={_told(each, outer)}" for key, each in named.items()]
+    words = [_words(each, outer) for each in arguments]
+    words += [f"{key}={_words(each, outer)}" for key, each in named.items()]
     return f"{name}({', '.join(words)})"
 
 

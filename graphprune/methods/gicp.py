@@ -5,29 +5,28 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 from torch import nn
+from torch.optim import Optimizer
 
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import PruneEdges, Stage, check_removal
 from graphprune.graphs.rule import original_units
-from graphprune.masks import Cubic, MaskSet, Targets
-from graphprune.methods.core.described import described
-from graphprune.methods.core.edge_gates import REMOVING, above_zero
+from graphprune.masks import Cubic, MaskSet, Pruning, Targets
+from graphprune.methods.core import validators
+from graphprune.methods.core.edge_gates import GradualGates, Removal
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
-from graphprune.methods.core.in_training import steps
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.core.method import Epochs, Method, seeded
-from graphprune.methods.core.norms import alike, kept_norms, recalibrate_
-from graphprune.methods.core.one_training import one_of, open_density, share
-from graphprune.methods.core.state import Position, proper, pruned
-from graphprune.methods.gicp.training import GradualGates, Removal, Weights
-from graphprune.methods.gradual import SCOPES
+from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
+from graphprune.methods.core.stable_repr import predictor_settings
+from graphprune.methods.core.state import Position, count_prunable_arcs, pruned
+from graphprune.methods.gradual import FGGP
 from graphprune.ticket import Ticket
 
 Training = Literal["range", "lowest"]
@@ -37,7 +36,7 @@ _PREFIX = "model."
 _BATCH = 512  # graphs that go through a network at once, without gradients
 
 
-def falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
+def _falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
     """Validates densities of edges, the highest first."""
     if not value or not all(0 < density <= 1 for density in value):
         raise ValueError(f"{attribute.alias} must be shares above 0 and at most 1, and at least one, got {value}")
@@ -54,12 +53,12 @@ class GICP(Method):
     """Gradual inductive co-pruning: one training for tickets of many densities, edges removed while it trains.
 
     Network and edge predictor train together, once. In each forward pass the predictor's lowest edges are removed, as
-    they will be in the end, and its gradient is that of relaxed gates (straight-through). How many go is drawn anew for
+    they will be in the end, and its gradient is that of relaxed gates (straight-through). How many go is drawn for
     each batch, between none and a share that rises along a cubic schedule; so one predictor and one network serve all
     densities in that range, and nothing is trained again for the next. Weights go meanwhile by gradual magnitude (or
     gradient-first) pruning along the same schedule. From ``stop`` on the masks of weights are fixed and the whole range
     is trained. Validation at the middle one of ``densities`` selects the epoch. For each ticket the network's batch
-    norms are counted anew on the training graphs as that ticket prunes them; all else is shared.
+    norms are counted again on the training graphs as that ticket prunes them; all else is shared.
 
     It takes predictor and task from ICPG (Sui et al., JCST 2024), the schedule from Zhu & Gupta (2017) and FGGP (Zhu et
     al., SCIA 2025), the straight-through estimator from Bengio et al. (2013); training for a range of densities at
@@ -81,10 +80,6 @@ class GICP(Method):
         train_densities: ``"range"``, or ``"lowest"``: each batch at the schedule's density, for the last ticket alone.
         temperature: of the gates' gradients, above 0.
         predictor_lr: learning rate of the predictor; None: the network's.
-        protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
-        select: which weights can be pruned.
-        protect: patterns of parameters that are not pruned after all.
-        seed: of the method's name only: what is drawn, ``fit`` seeds.
 
     Raises:
         ValueError: densities outside (0, 1] or not falling, no predictor, unknown words, or (when run) a schedule
@@ -94,17 +89,17 @@ class GICP(Method):
     """
 
     predictor: nn.Module | None = None
-    densities: tuple[float, ...] = attrs.field(default=_DENSITIES, converter=_tuple, validator=falling)
-    weight_density: float = attrs.field(default=1.0, validator=open_density)
-    stop: int = attrs.field(validator=steps)
-    every: int = attrs.field(default=10, validator=steps)
-    candidate_ratio: float = attrs.field(default=1.0, validator=open_density)
-    scope: Literal["global", "layer"] = attrs.field(default="global", validator=one_of(*SCOPES))
-    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
-    edge_gates: Removal = attrs.field(default="top", validator=one_of(*REMOVING))
-    train_densities: Training = attrs.field(default="range", validator=one_of(*get_args(Training)))
-    temperature: float = attrs.field(default=1.0, validator=above_zero)
-    predictor_lr: float | None = attrs.field(default=None, validator=above_zero)
+    densities: tuple[float, ...] = attrs.field(default=_DENSITIES, converter=_tuple, validator=_falling)
+    weight_density: float = attrs.field(default=1.0, validator=validators.density)
+    stop: int = attrs.field(validator=validators.step)
+    every: int = attrs.field(default=10, validator=validators.step)
+    candidate_ratio: float = attrs.field(default=1.0, validator=validators.density)
+    scope: Literal["global", "layer"] = attrs.field(default="global", validator=validators.scope)
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
+    edge_gates: Removal = attrs.field(default="top", validator=validators.one_of(*get_args(Removal)))
+    train_densities: Training = attrs.field(default="range", validator=validators.one_of(*get_args(Training)))
+    temperature: float = attrs.field(default=1.0, validator=validators.positive)
+    predictor_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
 
     name: ClassVar[str] = "gicp"
     soft_edges: ClassVar[bool] = True
@@ -128,7 +123,7 @@ class GICP(Method):
         super().supports(model, data)
         check_predictor(self.predictor, data)
         check_removal(model, data)
-        if not isinstance(data, GraphData) or not proper(data.train):
+        if not isinstance(data, GraphData) or not count_prunable_arcs(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split")
         if self.protocol.rule.count == "floor":
             raise ValueError(
@@ -183,7 +178,7 @@ class GICP(Method):
 
     def _thinned(self, here: Position, density: float) -> Position:
         """The full graphs, pruned to a density."""
-        assert isinstance(here, Trained) and here.full_data is not None
+        assert isinstance(here, Trained)
         full = replace(here, data=here.full_data, edges=PruneEdges((), self.protocol.rule))
         return pruned(full, Stage(here.scorer, 1 - density, density))
 
@@ -194,7 +189,7 @@ class GICP(Method):
         model.load_state_dict(here.best)
         here.masks.verify(model)
         device = next(model.parameters()).device
-        parts = (graphs.batch(part).to(device) for part in alike(graphs, _BATCH))
+        parts = (graphs.batch(part).to(device) for part in strided_parts(graphs, _BATCH))
         recalibrate_(model, parts, kept_norms(here.model.state_dict(), model))
         metrics = {}
         for split in ("val", "test"):
@@ -225,12 +220,11 @@ class GICP(Method):
         seen = replace(here, round=0, data=with_walks(here.graph_data, scorer))
         joint = JointNetwork(here.rewound(), scorer, stage, rule, seen.graph_data.train, self.predictor_lr, gates)
         dense = MaskSet.dense(here.model, self.selector)
-        job = seen.job(joint, dense.prefixed(_PREFIX), "search", self.protocol.select)
+        job = self.job(seen, joint, dense.prefixed(_PREFIX), "search")
         result = replace(job, pruner=self._weights(gates)).run(fit)
         joint.trained_predictor(result.best)
         best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
-        if result.masks is None:
-            raise RuntimeError("the training returned no masks: it has to return job.track().result()")
+        assert result.masks is not None
         masks = MaskSet.of({name.removeprefix(_PREFIX): mask for name, mask in result.masks.items()})
         return replace(here, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
 
@@ -257,19 +251,44 @@ class GICP(Method):
 
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
-        config = getattr(self.predictor, "config", None)
-        made = config() if callable(config) else described(self.predictor)
-        settings = super().settings() | {"predictor": made, "densities": ", ".join(map(str, self.densities))}
+        densities = ", ".join(map(str, self.densities))
+        settings = super().settings() | {"predictor": predictor_settings(self.predictor), "densities": densities}
         if not self.layer_floor and self.layer_floor is not None:  # as tickets from before there was a choice
             del settings["layer_floor"]
         return settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trained(Position):
-    """A position behind the one training: what it found, and the graphs before any pruning."""
+    """A position after the one training: what it found, and the graphs before any pruning."""
 
-    full_data: AnyData | None = None
+    full_data: AnyData
     scorer: nn.Module | None = None
     best: State | None = field(default=None, repr=False)
     epoch: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Weights(FGGP):
+    """Gradual pruning whose epochs count from ``stop`` on, also where no weight goes: edges have a schedule too."""
+
+    gates: GradualGates
+
+    def begin(
+        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
+    ) -> Pruning:
+        """Start a run, which the gates follow."""
+        self.gates.run = _UpToStop(self, self.first(masks), model, optimizer)
+        return self.gates.run
+
+
+class _UpToStop(Pruning):
+    @property
+    def finished(self) -> bool:
+        return self.step >= self._rule.stop and super().finished
+
+    def _unfinished(self) -> str:
+        return (
+            f"the training ended after optimiser step {self.step:,}, but densities fall until "
+            f"stop={self._rule.stop:,}: lower stop or train longer"
+        )

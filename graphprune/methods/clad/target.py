@@ -1,13 +1,22 @@
-"""Choosing channels: the best that a budget of multiply-accumulates has room for."""
+"""The share of multiply-accumulates that is left: whether it can be had, and the best channels that fit into it."""
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from graphprune.compaction import compact
+from graphprune.measure import count_macs
 from graphprune.methods.clad.channels import Channels
+
+_ALIVE = 0.01  # takes the place of zeros, with which compaction would remove more than a mask says
+_HALF = 0.55  # of each layer's channels; a half itself might suit sizes that are written down
+_ATOL = 1e-3  # what is asked is the size of the small network, not the last digits of its outputs
 
 
 def best_within(channels: Channels, scores: Tensor, target: float, floor: float, tolerance: float = 0.002) -> Tensor:
@@ -56,12 +65,37 @@ def best_within(channels: Channels, scores: Tensor, target: float, floor: float,
     return keep
 
 
-def check_target(channels: Channels, target: float, floor: float) -> None:
-    """Make sure that some scores reach a target.
+@torch.no_grad()
+def check_compaction(model: nn.Module, channels: Channels, example: Any) -> None:
+    """Mask about half of the channels; raise ValueError if compaction leaves other MACs than the channels say."""
+    whole = copy.deepcopy(model)
+    for value in whole.parameters():
+        value.masked_fill_(value == 0, _ALIVE)
+    scores = torch.rand(channels.count, generator=torch.Generator().manual_seed(0))
+    keep = floors(channels, scores, _HALF)
+    if keep.all():  # narrow layers
+        keep = floors(channels, scores, 0.0)
+    if keep.all():  # of a single channel each: no target is reached
+        return
+    masked = copy.deepcopy(whole)
+    channels.masks(masked, keep).apply_(masked)
+    wanted = float(channels.macs(keep.double()))
+    try:
+        found = count_macs(compact(masked, example, atol=_ATOL), example).total / count_macs(whole, example).total
+    except (RuntimeError, TypeError, ValueError) as error:
+        said = str(error)
+    else:
+        if math.isclose(found, wanted, rel_tol=1e-6):
+            return
+        said = f"{found:.1%} of the multiply-accumulates are left, and not {wanted:.1%}"
+    raise ValueError(
+        f"compaction removes other channels of this {type(model).__name__} than CLAD counts, so that no target could "
+        f"be kept; protect the weights of layers whose channels it cannot remove. With half of them masked: {said}"
+    )
 
-    Raises:
-        ValueError: none do.
-    """
+
+def check_target(channels: Channels, target: float, floor: float) -> None:
+    """Raise ValueError where no scores reach a target."""
     if (least := _share(channels, _fewest(channels, floor))) > target:
         raise ValueError(
             f"target={target} cannot be reached: {least:.1%} of the multiply-accumulates are left where each layer "

@@ -10,7 +10,8 @@ from torch_geometric.data import Batch, Data
 
 import graphprune as gp
 from graphprune.masks import MaskSet
-from graphprune.methods.sensitivity import Flow, Sensitivity, mean_loss
+from graphprune.methods.at_init.derivatives import Flow, Sensitivity
+from graphprune.methods.core.loss import mean_loss
 from tests.methods.graphs import small_data
 
 Pair = tuple[Tensor, Tensor]

@@ -5,28 +5,25 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, get_args
 
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from graphprune.data.base import Samples
 from graphprune.masks import MaskSet, magnitude, random, saliency
 from graphprune.masks.attach import check_trainable, masked_parameters
 from graphprune.masks.distribution import counts
-from graphprune.methods.core.fit import Fit, derive_seed
-from graphprune.methods.core.in_training import inner
+from graphprune.methods.at_init.derivatives import Flow, Sensitivity
+from graphprune.methods.core import validators
+from graphprune.methods.core.fit import Fit, derive_seed, random_state_kept
+from graphprune.methods.core.in_training import OneTraining, inner
+from graphprune.methods.core.loss import Loss, loss_for, mean_loss
 from graphprune.methods.core.method import Epochs
-from graphprune.methods.core.one_training import OneTraining, share
 from graphprune.methods.core.state import Position
-from graphprune.methods.sensitivity import Flow, Loss, Sensitivity, mean_loss, random_state_kept
 
-Spread = Literal["global", "erk", "uniform"]
-
-_squared_error = partial(mean_loss, real=functional.mse_loss)
+Distribution = Literal["global", "erk", "uniform"]
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +35,7 @@ class AtInit(OneTraining):
             share that is kept over all layers, at least one weight.
     """
 
-    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
     name = "at-init"
 
     def masks(self, model: nn.Module, batches: Iterable[Any] = (), loss: Loss | None = None) -> MaskSet:
@@ -64,8 +61,8 @@ class AtInit(OneTraining):
 
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
         """Choose by training examples that the seed draws; nothing is trained for it."""
-        loss = _squared_error if here.data.task == "regression" else mean_loss
-        return replace(here, masks=self.masks(here.model, self.batches(here.data.train), loss)), ()
+        batches, loss = self.batches(here.data.train), loss_for(here.data.task)
+        return replace(here, masks=self.masks(here.model, batches, loss)), ()
 
     def batches(self, train: Samples) -> tuple[Any, ...]:
         """What is read of a data set's training examples: nothing."""
@@ -79,7 +76,7 @@ class AtInit(OneTraining):
         """The weights of the highest scores over all layers."""
         return dense.tighten(scores, self.density, layer_floor=self.floor(self.layer_floor, self.density))
 
-    def drawn(self, train: Samples, examples: int) -> tuple[Any, ...]:
+    def example_batch(self, train: Samples, examples: int) -> tuple[Any, ...]:
         """One batch of so many training examples (or all that there are), without a trace in the random state."""
         with random_state_kept():
             torch.manual_seed(derive_seed(self.seed, "examples"))
@@ -95,11 +92,11 @@ class ByDerivatives(AtInit):
             SNIP read 100 to 128, those of GraSP 10 of each class.
     """
 
-    examples: int = attrs.field(default=100, validator=attrs.validators.ge(2))
+    examples: int = attrs.field(default=100, validator=validators.whole(2))
 
     def batches(self, train: Samples) -> tuple[Any, ...]:
         """One batch of the examples."""
-        return self.drawn(train, self.examples)
+        return self.example_batch(train, self.examples)
 
     def derivatives(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> Sensitivity:
         """Of the loss with respect to the prunable weights."""
@@ -115,7 +112,7 @@ class RandomAtInit(AtInit):
             the same (``"uniform"``), or by Erdős-Rényi-kernel densities (``"erk"``, Evci et al., ICML 2020).
     """
 
-    distribution: Spread = attrs.field(default="global", validator=attrs.validators.in_(get_args(Spread)))
+    distribution: Distribution = attrs.field(default="global", validator=validators.one_of(*get_args(Distribution)))
     name = "random-at-init"
 
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
@@ -160,7 +157,7 @@ class GraSP(ByDerivatives):
         temperature: divides the logits; 200 is the authors'.
     """
 
-    temperature: float = attrs.field(default=200.0, validator=attrs.validators.gt(0))
+    temperature: float = attrs.field(default=200.0, validator=validators.positive)
     name = "grasp"
 
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
@@ -184,12 +181,12 @@ class SynFlow(AtInit):
             authors'.
     """
 
-    iterations: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    iterations: int = attrs.field(default=100, validator=validators.count)
     name = "synflow"
 
     def batches(self, train: Samples) -> tuple[Any, ...]:
         """One batch: an image's shape, or the structure of a hundred graphs."""
-        return self.drawn(train, 100)
+        return self.example_batch(train, 100)
 
     def keep(self, model: nn.Module, dense: MaskSet, batches: Sequence[Any], loss: Loss) -> MaskSet:
         """Step by step; raises ValueError without a batch, or where no signal flows through a parameter."""

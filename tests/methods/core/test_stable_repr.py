@@ -13,7 +13,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.masks import prunable, sparing
-from graphprune.methods.core.described import described
+from graphprune.methods.core.stable_repr import stable_repr
 from tests.methods.resumed import Picks, Plain, hidden_only, methods, without
 
 
@@ -49,11 +49,11 @@ def test_what_differs_is_told_apart() -> None:
         torch.relu,
         np.tanh,
     ]
-    told = [described(value) for value in different]
+    told = [stable_repr(value) for value in different]
     assert len(set(told)) == len(told)
     assert not any(" at 0x" in text for text in told)
-    assert described(hidden_only) == "tests.methods.resumed.hidden_only"
-    assert described(without("head.*")) == "tests.methods.resumed.without.<locals>.select(pattern='head.*')"
+    assert stable_repr(hidden_only) == "tests.methods.resumed.hidden_only"
+    assert stable_repr(without("head.*")) == "tests.methods.resumed.without.<locals>.select(pattern='head.*')"
 
 
 class Ends(nn.Module):
@@ -75,14 +75,14 @@ def test_predictors_are_told_without_addresses() -> None:
 
 def test_what_has_no_address_is_told_as_ever() -> None:
     for value in (prunable(), sparing(prunable(), ["head.*"]), (1, "a"), nn.Linear(2, 3), {"a": 1.5}, None, {3}):
-        assert described(value) == repr(value)
+        assert stable_repr(value) == repr(value)
     assert gp.IMP().settings()["select"] == "_Prunable(include=(), exclude=())"
 
 
 def test_what_holds_itself_ends() -> None:
     loop = Picks("a", hidden_only)
     loop.inner = loop
-    assert described(loop) == "tests.methods.resumed.Picks(pattern='a', inner=...)"
+    assert stable_repr(loop) == "tests.methods.resumed.Picks(pattern='a', inner=...)"
 
 
 @pytest.mark.parametrize("name", methods())
