@@ -115,7 +115,7 @@ def demo(argv: Sequence[str]) -> int:
 
 def prune_graphs(argv: Sequence[str]) -> int:
     """Apply a ticket's edge pruning to every graph of a data set, seen or unseen."""
-    from graphprune.runs.apply import prune_data
+    from graphprune.runs.tickets import prune_data
 
     name, out, trained, options = _ticket_and_data(
         argv,

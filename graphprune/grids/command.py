@@ -10,12 +10,12 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from graphprune.files import below, write_json, write_text, writing
 from graphprune.grids.board import shown
 from graphprune.grids.file import read_grid
 from graphprune.grids.grid import Job, Outcome, run_grid, standing
 from graphprune.report.records import CELLS
 from graphprune.report.report import write_report
-from graphprune.runs.files import below, write_json, write_text, writing
 from graphprune.runs.folder import CONFIG, RESULTS
 
 GRID = "grid.yaml"

@@ -12,7 +12,7 @@ from typing import Any, Self
 import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader
 
-from graphprune.runs.files import write_text
+from graphprune.files import write_text
 from graphprune.runs.options import SECTIONS, check_names, check_sections, explained, flat, read_yaml, run_parser
 
 Section = Mapping[str, Any]

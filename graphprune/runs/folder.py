@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
-import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from graphprune.files import finite, read_json, write_json, write_text, writing
 from graphprune.runs.build import last_round
 from graphprune.runs.config import GROWING, MOVABLE, RunConfig
-from graphprune.runs.files import finite, read_json, write_json, write_text, writing
 from graphprune.runs.options import flat, read_yaml
 from graphprune.ticket import Ticket, plain
 from graphprune.ticket.folder import DOCUMENT
@@ -235,16 +236,12 @@ def _numbers(row: Row) -> Row:
 @contextmanager
 def _locked(file: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock that the system drops with the process."""
-    if sys.platform == "win32":  # pragma: no cover
-        yield
-        return
-    import fcntl
-
-    handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o644)
+    lock = FileLock(file)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.acquire(blocking=wait)
+    except Timeout as error:
+        raise BlockingIOError(errno.EAGAIN, f"another process is running in {file.parent}") from error
+    try:
         yield
-    except BlockingIOError as error:
-        raise BlockingIOError(error.errno, f"another process is running in {file.parent}") from error
     finally:
-        os.close(handle)
+        lock.release()
