@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from graphprune.files import below, write_json, write_text, writing
 from graphprune.grids.board import shown
@@ -21,12 +22,12 @@ from graphprune.runs.folder import CONFIG, RESULTS
 GRID = "grid.yaml"
 
 
-def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) -> int:
+def run_bench(source: Path | Mapping[str, Any], out: Path, workers: AbstractContextManager[Executor]) -> int:
     """Run every cell of a grid that is not finished, and write the report on all of them.
 
     Args:
-        file: the grid, see docs/bench.md.
-        out: gets a folder a cell, ``grid.yaml`` (a copy of the file), ``cells.json`` (the state of every cell) and the
+        source: a grid file, see docs/grids.md, or what such a file holds.
+        out: gets a folder a cell, ``grid.yaml`` (the grid), ``cells.json`` (the state of every cell) and the
             report. The same call goes on where an earlier one stopped.
         workers: gives the executor; see :mod:`graphprune.grids.executors`.
 
@@ -34,14 +35,14 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
         0, or 1 if a cell failed.
 
     Raises:
-        ValueError: a mistake in the file, before anything runs; the text names the line.
+        ValueError: a mistake in the grid, before anything runs; the text has its place.
         FileNotFoundError: there is no such file.
         FileExistsError: ``out`` is a file, or the folder of a single run, or cells hold something else than the grid
             asks for.
         ConnectionError: the executor cannot be reached.
     """
     started = time.monotonic()
-    grid = read_grid(file)
+    grid = read_grid(source)
     if (out / CONFIG).exists() or (out.exists() and not out.is_dir()):
         raise FileExistsError(f"{out} is a file or holds a single run; choose another --out")
     jobs = [Job(cell.config, out.absolute() / cell.name, cell.name) for cell in grid.cells]
@@ -53,7 +54,7 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
     with workers as executor:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
-        write_text(out / GRID, grid.source.text)
+        write_text(out / GRID, grid.text)
         print(f"{len(jobs)} cells in {out}, {len(before)} finished; Ctrl-C stops, the same command goes on", flush=True)
         states: list[dict[str, str]] = []
 

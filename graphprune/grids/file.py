@@ -1,24 +1,28 @@
-"""From a grid file to its cells: data sets x models x methods x sparsities x seeds and folds."""
+"""From a grid to its cells: data sets x models x methods x sparsities x seeds and folds."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cache
 from itertools import chain, product, zip_longest
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from graphprune import data
-from graphprune.grids.axes import Axes, Entry, Given, Options, read_axes, told
-from graphprune.grids.marked import Marked, Place
+from graphprune.grids.axes import Axes, Entry, Given, Mistake, Options, Place, dotted, read_axes, require, told
 from graphprune.methods import METHODS, Dense
 from graphprune.models import MODELS
 from graphprune.runs.build import check
 from graphprune.runs.config import GROWING, MOVABLE, RunConfig, parser_of
-from graphprune.runs.options import flat, hint, option_names
+from graphprune.runs.options import flat, option_names
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Cell:
     Attributes:
         name: of its folder: ``DATA/MODEL/METHOD/seed-S``, or ``.../seed-S-fold-F``.
         config: what to compute.
-        place: of its data set in the file.
+        place: of its data set in the grid.
     """
 
     name: str
@@ -38,15 +42,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a grid file.
+    """The cells of a grid, and where it came from.
 
     Attributes:
-        source: the file.
         cells: in the order in which they run: the first repetition of everything, then the second.
+        text: of its file, or what a file of the same grid would hold.
+        file: it was read from, if any.
     """
 
-    source: Marked
     cells: tuple[Cell, ...]
+    text: str
+    file: Path | None = None
 
     def check_data(self, cells: Iterable[Cell]) -> None:
         """Load the data sets of these cells once, so that a wrong name or fold is found before anything runs.
@@ -55,7 +61,7 @@ class Grid:
         extra are left to the cells.
 
         Raises:
-            ValueError: unknown or damaged data, or a fold that they do not have; with the line.
+            ValueError: unknown or damaged data, or a fold that they do not have; the text has the place.
         """
         folds: dict[str, dict[int, Cell]] = {}
         for cell in cells:
@@ -66,30 +72,132 @@ class Grid:
                 try:
                     data.load(**cell.config.data)
                 except (ValueError, FileNotFoundError) as error:
-                    raise self.source.error(cell.place, str(error)) from error
+                    with _lines(self.file, self.text):
+                        raise Mistake(cell.place, str(error)) from error
                 except (OSError, ImportError):
                     continue
 
 
-def read_grid(file: Path) -> Grid:
-    """Read a grid file.
+def read_grid(grid: Path | Mapping[str, Any]) -> Grid:
+    """Read a grid.
+
+    Args:
+        grid: a YAML file, or what such a file holds.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ValueError: an unknown key, name or option, an empty axis, options that contradict each other, a cell that is
-            there twice, or a bad value; with the line.
+            there twice, or a bad value. The text has the place (``methods[2].rounds``), and the file and line if there
+            are any.
     """
-    axes = read_axes(Marked.read(file))
-    used: set[Place] = set()
+    if isinstance(grid, Mapping):
+        content = _plain(grid)
+        return Grid(cells_of(content), yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    text, content = _loaded(grid)
+    with _lines(grid, text):
+        return Grid(cells_of(_plain(content)), text, grid)
+
+
+def cells_of(content: Any) -> tuple[Cell, ...]:
+    """The cells of a grid in the order in which they run.
+
+    Args:
+        content: plain data, as a YAML file holds them.
+
+    Raises:
+        Mistake: as :func:`read_grid` says.
+    """
+    axes = read_axes(content)
+    _all_real(axes)
     series = [
         _cells(axes, one, model, each)
         for one, model, method in product(axes.data, axes.models, axes.methods)
-        for each in _merged(axes, one, model, method, used)
+        for each in _merged(axes, one, model, method)
     ]
-    _all_real(axes, used)
-    _all_distinct(axes, chain(*series))
+    _all_distinct(chain(*series))
     # The first repetition of everything, then the second: an unfinished grid says something of all of it.
-    return Grid(axes.source, tuple(cell for part in zip_longest(*series) for cell in part if cell is not None))
+    return tuple(cell for part in zip_longest(*series) for cell in part if cell is not None)
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Keys are words, and none stands in a mapping twice: the last one would win silently."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
+            if key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands here twice", problem_mark=key.start_mark)
+                key.tag = "tag:yaml.org,2002:str"
+                seen.add(key.value)
+        return node
+
+
+def _loaded(file: Path) -> tuple[str, Any]:
+    """A YAML file: its text, and what it holds."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {file}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    try:
+        return text, yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{file}{line}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _line(text: str, place: Place) -> int:
+    """Where a YAML file has a value, or what it would be part of."""
+    loader = _Loader(text)
+    node = loader.get_single_node()
+    line = 1 if node is None else node.start_mark.line + 1
+    for step in place:
+        parts: dict[str | int, Any] = {}
+        if isinstance(node, yaml.MappingNode):
+            loader.flatten_mapping(node)  # what "<<: *anchor" merges in
+            parts = {key.value: (key, value) for key, value in node.value}
+        elif isinstance(node, yaml.SequenceNode):
+            parts = {number: (item, item) for number, item in enumerate(node.value)}
+        if step not in parts:
+            break
+        first, node = parts[step]
+        line = first.start_mark.line + 1
+    return line
+
+
+@contextmanager
+def _lines(file: Path | None, text: str) -> Iterator[None]:
+    """Mistakes are told with file and line, if there is a file."""
+    try:
+        yield
+    except Mistake as error:
+        if file is None:
+            raise
+        raise ValueError(f"{file}, line {_line(text, error.place)}: {error}") from error
+
+
+def _plain(content: Any) -> Any:
+    """What YAML or Python gives as JSON would hold it: tuples are lists, numpy's numbers are numbers."""
+
+    def other(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        if isinstance(value, (date, PathLike)):
+            return str(value)
+        raise Mistake((), f"{value!r} is no plain data, such as a grid is made of")
+
+    try:
+        return json.loads(json.dumps(content, default=other))
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, Mistake) else Mistake((), f"this is not YAML: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -106,40 +214,33 @@ class _Series:
         return int(self.config.method.get("rounds", 0))
 
 
-def _merged(axes: Axes, one: Entry, model: Entry, method: Entry, used: set[Place]) -> Iterable[_Series]:
+def _merged(axes: Axes, one: Entry, model: Entry, method: Entry) -> Iterable[_Series]:
     """A method's series; of sparsities that differ in the number of rounds alone the longest, which has them all."""
     known = option_names(parser_of(method.name, model.name))
     entries = (one, model, method)
-    for entry in entries:
-        for name, given in entry.own.items():
-            if name not in known:
-                raise axes.source.error(given.place, f"{entry.name} has no option {_hint(name, known)}")
     values: dict[str, Given] = {}
     for options in (axes.common, *(entry.own for entry in entries), *(entry.other for entry in entries)):
-        mine = {name: given for name, given in options.items() if name in known}
-        used |= {given.place for given in mine.values()}
-        values |= mine
+        values |= {name: given for name, given in options.items() if name in known}
     series: dict[tuple[str, str], _Series] = {}
     for sparsity in axes.sparsities:
         mine = {name: given for name, given in sparsity.items() if name in known}
-        used |= {given.place for given in mine.values()}
         for name in mine.keys() & values.keys():
-            line = axes.source.line(values[name].place)
-            raise axes.source.error(mine[name].place, f"{name} is given here and in line {line}: leave one out")
+            there = dotted(values[name].place)
+            raise Mistake(mine[name].place, f"{name} is given here and in {there}: leave one out")
         label = method.label + told({name: given.value for name, given in mine.items()})
-        found = _Series(label, values | mine, _config(axes, one, model, method, values | mine))
+        found = _Series(label, values | mine, _config(one, model, method, values | mine))
         # Sparsities that differ in nothing this method has are one to it; a label may be that of others.
         same = (label, _content(found.config))
-        series[same] = _longer(axes, method, series.get(same, found), found)
+        series[same] = _longer(method, series.get(same, found), found)
     return series.values()
 
 
-def _longer(axes: Axes, method: Entry, one: _Series, other: _Series) -> _Series:
+def _longer(method: Entry, one: _Series, other: _Series) -> _Series:
     """Of two series that differ in their number of rounds alone the one that has the tickets of both."""
     shorter, longer = sorted((one, other), key=lambda series: series.rounds)
     every = int(longer.config.method.get("ticket_every", 1))
     if shorter.rounds < longer.rounds and shorter.rounds % every:
-        raise axes.source.error(
+        raise Mistake(
             method.place,
             f"{method.name} is asked for {shorter.rounds} and for {longer.rounds} rounds of one run, but with "
             f"ticket_every={every} the longer has no ticket of round {shorter.rounds}: leave one out",
@@ -159,7 +260,7 @@ def _cells(axes: Axes, one: Entry, model: Entry, series: _Series) -> list[Cell]:
     repeats = {**axes.repeats, **one.repeats}
     folds = repeats.get("folds")
     if folds and "data.fold" in values:
-        raise axes.source.error(values["data.fold"].place, "fold is given here, and folds are an axis: leave one out")
+        raise Mistake(values["data.fold"].place, "fold is given here, and folds are an axis: leave one out")
     cells = []
     for seed, fold in product(repeats["seeds"], folds or (None,)):
         name = f"{one.label}/{model.label}/{series.label}/seed-{seed}" + ("" if fold is None else f"-fold-{fold}")
@@ -168,7 +269,7 @@ def _cells(axes: Axes, one: Entry, model: Entry, series: _Series) -> list[Cell]:
     return cells
 
 
-def _config(axes: Axes, one: Entry, model: Entry, method: Entry, values: Options) -> RunConfig:
+def _config(one: Entry, model: Entry, method: Entry, values: Options) -> RunConfig:
     sections: dict[str, dict[str, Any]] = {
         "method": {"name": method.name},
         "data": {"name": one.name},
@@ -186,12 +287,12 @@ def _config(axes: Axes, one: Entry, model: Entry, method: Entry, values: Options
         config = replace(half, data=other.data, model=other.model, fit=other.fit)
         check(config)
     except (ValueError, TypeError) as error:
-        raise axes.source.error(_blamed(str(error), values, method.place), " ".join(str(error).split())) from error
+        raise Mistake(_blamed(str(error), values, method.place), " ".join(str(error).split())) from error
     return config
 
 
 def _half(sections: Mapping[str, Any], names: Sequence[str], **rest: Any) -> RunConfig:
-    return _parsed(json.dumps({name: sections[name] for name in names if name in sections} | rest, default=str))
+    return _parsed(json.dumps({name: sections[name] for name in names if name in sections} | rest))
 
 
 @cache
@@ -200,7 +301,7 @@ def _parsed(values: str) -> RunConfig:
 
 
 def _blamed(text: str, values: Options, otherwise: Place) -> Place:
-    """Where the file has the option that an error names first."""
+    """Where the grid has the option that an error names first."""
     places = {}
     for name, given in values.items():
         if match := re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", text):
@@ -208,13 +309,14 @@ def _blamed(text: str, values: Options, otherwise: Place) -> Place:
     return places[min(places)] if places else otherwise
 
 
-def _all_real(axes: Axes, used: set[Place]) -> None:
+def _all_real(axes: Axes) -> None:
     """An option that nothing in the grid has must be one that something outside of it has: else it is misspelt."""
+    pairs = product(axes.methods, axes.models)
+    known = set(chain.from_iterable(option_names(parser_of(method.name, model.name)) for method, model in pairs))
     entries = (*axes.data, *axes.models, *axes.methods)
-    offered = chain((axes.common,), axes.sparsities, (entry.other for entry in entries))
-    for name, given in chain.from_iterable(options.items() for options in offered):
-        if given.place not in used and name not in (known := _every_option()):
-            raise axes.source.error(given.place, f"nothing has an option {_hint(name, known)}")
+    for options in (axes.common, *axes.sparsities, *(entry.other for entry in entries)):
+        if not options.keys() <= known:
+            require(options, _every_option(), "nothing has an")
 
 
 @cache
@@ -223,24 +325,14 @@ def _every_option() -> tuple[str, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(option_names(parser_of(*pair)) for pair in pairs)))
 
 
-def _all_distinct(axes: Axes, cells: Iterable[Cell]) -> None:
+def _all_distinct(cells: Iterable[Cell]) -> None:
     names: dict[str, Cell] = {}
     contents: dict[str, Cell] = {}
     for cell in cells:
         if cell.name in names:
-            raise axes.source.error(
-                cell.place, f"two cells would share the folder {cell.name}: give entries of one name a label"
-            )
+            raise Mistake(cell.place, f"two cells would share the folder {cell.name}: give entries of one name a label")
         names[cell.name] = cell
         content = _content(cell.config)
         if content in contents:
-            raise axes.source.error(
-                cell.place, f"{cell.name} and {contents[content].name} are the same run: leave one out"
-            )
+            raise Mistake(cell.place, f"{cell.name} and {contents[content].name} are the same run: leave one out")
         contents[content] = cell
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    section, _, option = name.partition(".")
-    inside = [other.partition(".")[2] for other in known if other.startswith(section + ".")]
-    return f"{option}: {hint(option, [other for other in inside if other != 'name'])}"
