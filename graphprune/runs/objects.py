@@ -46,24 +46,42 @@ def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any])
         ValueError: nothing of that kind, options that it does not take, or an object that no other process would
             recognise; the text says why and what to do.
     """
-    if kind == "fit" and type(value) is Fit:
-        if value.on_epoch is not None:
-            raise ValueError("a Fit with on_epoch: leave it out, the run logs the epochs itself")
-        given = {part.name: plain(getattr(value, part.name)) for part in fields(value)}
-        return {**{key: each for key, each in given.items() if key not in ("seed", "on_epoch")}, **options}, None
+    said = known(kind, value)
+    if kind == "fit" and OBJECT not in said:
+        return {**said, **options}, None
+    if odd := [option for option in options if option in SAID]:
+        raise ValueError(f"an option of an object cannot be called {odd[0]}: rename the argument")
+    name = name or name_of(value)
+    if kind == "method" and _method_class(value):
+        value, options = _with_options(value, options), {}
+        said = identity(value)
+    else:
+        _check_call(kind, value, options)
+    said = {"name": name, **said, **plain(options)}
+    return said | ({LAST_ROUND: value.last_round} if isinstance(value, Method) else {}), value
+
+
+def known(kind: str, value: Any) -> dict[str, Any]:
+    """What an object is known by; a ``Fit`` of the package by its options alone.
+
+    Raises:
+        ValueError: nothing of that kind, or an object that no other process would recognise.
+    """
     if isinstance(value, nn.Module) and kind == "model":
         raise ValueError(f"{words(value)} is a network with weights, which all runs would share: give what makes it")
     if not _fits(kind, value):
         raise ValueError(f"expected {KINDS.get(kind, 'plain data')}, got {words(value)}")
-    if odd := [option for option in options if option in SAID]:
-        raise ValueError(f"an option of an object cannot be called {odd[0]}: rename the argument")
-    said = {"name": name or _name(value)}
-    if kind == "method" and _method_class(value):
-        value, options = _with_options(value, options), {}
-    else:
-        _check_call(kind, value, options)
-    said |= {**identity(value), **plain(options)}
-    return said | ({LAST_ROUND: value.last_round} if isinstance(value, Method) else {}), value
+    if isinstance(value, Fit) and value.on_epoch is not None:
+        raise ValueError("a Fit with on_epoch: leave it out, the run logs the epochs itself")
+    found = identity(value)
+    return found if type(value) is not Fit else {name: each for name, each in found.items() if name != OBJECT}
+
+
+def name_of(value: Any) -> str:
+    """What an object is called where nobody gives it a name."""
+    if isinstance(value, LabelledData | Method) or _method_class(value):
+        return str(_inner(value).name)
+    return str(getattr(_inner(value), "__name__", type(value).__name__))
 
 
 def option_names(kind: str, value: Any) -> tuple[str, ...]:
@@ -109,12 +127,6 @@ def _fits(kind: str, value: Any) -> bool:
     if isinstance(value, LabelledData | Method):
         return kind in ("data", "method") and isinstance(value, Method if kind == "method" else GraphData | ImageData)
     return kind in KINDS and callable(value) and not isinstance(value, nn.Module)
-
-
-def _name(value: Any) -> str:
-    if isinstance(value, LabelledData | Method) or _method_class(value):
-        return str(_inner(value).name)
-    return str(getattr(_inner(value), "__name__", type(value).__name__))
 
 
 def _inner(value: Any) -> Any:
