@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import cache
 from itertools import chain, product, zip_longest
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import yaml
 
 from graphprune.grids.axes import Axes, Entry, Given, Mistake, Options, Place, dotted, read_axes, require, told
 from graphprune.grids.objects import FIT_OBJECT, NONE, Objects, told_apart
+from graphprune.grids.text import line_of, loaded, plain
 from graphprune.methods import METHODS, Dense
 from graphprune.models import MODELS
 from graphprune.runs.build import check, load_data
@@ -93,11 +92,11 @@ def read_grid(grid: Path | Mapping[str, Any]) -> Grid:
     """
     if isinstance(grid, Mapping):
         content, objects = told_apart(grid)
-        content = _plain(content)
+        content = plain(content)
         return Grid(cells_of(content, objects), yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    text, content = _loaded(grid)
+    text, content = loaded(grid)
     with _lines(grid, text):
-        return Grid(cells_of(_plain(content)), text, grid)
+        return Grid(cells_of(content), text, grid)
 
 
 def cells_of(content: Any, objects: Objects = NONE) -> tuple[Cell, ...]:
@@ -122,60 +121,6 @@ def cells_of(content: Any, objects: Objects = NONE) -> tuple[Cell, ...]:
     return tuple(cell for part in zip_longest(*series) for cell in part if cell is not None)
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Keys are words, and none stands in a mapping twice: the last one would win silently."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
-            if key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands here twice", problem_mark=key.start_mark)
-                key.tag = "tag:yaml.org,2002:str"
-                seen.add(key.value)
-        return node
-
-
-def _loaded(file: Path) -> tuple[str, Any]:
-    """A YAML file: its text, and what it holds."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {file}") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    try:
-        return text, yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{file}{line}: {error.problem or error.context}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-
-
-def _line(text: str, place: Place) -> int:
-    """Where a YAML file has a value, or what it would be part of."""
-    loader = _Loader(text)
-    node = loader.get_single_node()
-    line = 1 if node is None else node.start_mark.line + 1
-    for step in place:
-        parts: dict[str | int, Any] = {}
-        if isinstance(node, yaml.MappingNode):
-            loader.flatten_mapping(node)  # what "<<: *anchor" merges in
-            parts = {key.value: (key, value) for key, value in node.value}
-        elif isinstance(node, yaml.SequenceNode):
-            parts = {number: (item, item) for number, item in enumerate(node.value)}
-        if step not in parts:
-            break
-        first, node = parts[step]
-        line = first.start_mark.line + 1
-    return line
-
-
 @contextmanager
 def _lines(file: Path | None, text: str) -> Iterator[None]:
     """Mistakes are told with file and line, if there is a file."""
@@ -184,23 +129,7 @@ def _lines(file: Path | None, text: str) -> Iterator[None]:
     except Mistake as error:
         if file is None:
             raise
-        raise ValueError(f"{file}, line {_line(text, error.place)}: {error}") from error
-
-
-def _plain(content: Any) -> Any:
-    """What YAML or Python gives as JSON would hold it: tuples are lists, numpy's numbers are numbers."""
-
-    def other(value: Any) -> Any:
-        if hasattr(value, "tolist"):
-            return value.tolist()
-        if isinstance(value, (date, PathLike)):
-            return str(value)
-        raise Mistake((), f"{value!r} is no plain data, such as a grid is made of")
-
-    try:
-        return json.loads(json.dumps(content, default=other))
-    except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, Mistake) else Mistake((), f"this is not YAML: {error}") from error
+        raise ValueError(f"{file}, line {line_of(text, error.place)}: {error}") from error
 
 
 @dataclass(frozen=True)
