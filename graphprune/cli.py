@@ -110,7 +110,7 @@ def prune_graphs(argv: Sequence[str]) -> int:
 
     The data set is that of the ticket's run, or any other.
     """
-    from graphprune.runs.apply import prune_data
+    from graphprune.runs.tickets import prune_data
 
     name, out, trained, options = _ticket_and_data(argv, "prune-graphs", "new folder for the masks and summary.json")
     prune_data(trained.ticket, trained.any_data(options), out, name)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from numbers import Integral
 from typing import Any
 
+from graphprune.grids.objects import ENTRIES, FIT_OBJECT, NONE, Objects
 from graphprune.methods import METHODS, Dense
 from graphprune.models import MODELS
 from graphprune.runs.config import GROWING, parser_of
+from graphprune.runs.identity import OBJECT
 from graphprune.runs.options import SECTIONS, hint, list_options, named, option_names
 
-# The axes of entries, each with the section of a run that it sets.
-ENTRIES = {"data": "data", "models": "model", "methods": "method"}
 REPEATS = ("seeds", "folds")
 KEYS = ("common", *ENTRIES, "sparsity", "joint", *REPEATS)
 REGISTRIES: Mapping[str, Mapping[str, type]] = {"model": MODELS, "method": METHODS}
@@ -52,7 +52,8 @@ class Entry:
     """One value of an axis.
 
     Attributes:
-        name: in its registry.
+        name: in its registry, or of an object.
+        word: that stands for the object; empty if it is none.
         label: of its folder.
         own: options of its own section, which has them.
         other: options of other sections, for those methods and models that have them.
@@ -61,6 +62,7 @@ class Entry:
     """
 
     name: str
+    word: str
     label: str
     own: Options
     other: Options
@@ -79,6 +81,7 @@ class Axes:
         methods: the methods.
         sparsities: sets of options for the methods that have them; one empty set if none is given.
         repeats: seeds (0 if none are given) and perhaps folds.
+        objects: a user's own.
     """
 
     common: Options
@@ -87,13 +90,22 @@ class Axes:
     methods: Sequence[Entry]
     sparsities: Sequence[Options]
     repeats: Mapping[str, Sequence[int]]
+    objects: Objects
+
+    def known(self, one: Entry, model: Entry, method: Entry) -> tuple[str, ...]:
+        """Full names of the options that a run of these three has."""
+        parser = parser_of(Dense.name if method.word else method.name, "gin" if model.word else model.name)
+        own = {kind: entry.word for kind, entry in (("data", one), ("model", model), ("method", method)) if entry.word}
+        left = [name for name in option_names(parser) if name.partition(".")[0] not in own]
+        return (*left, *chain.from_iterable(self.objects.options(kind, word) for kind, word in own.items()), FIT_OBJECT)
 
 
-def read_axes(content: Any) -> Axes:
+def read_axes(content: Any, objects: Objects = NONE) -> Axes:
     """Check the layout of a grid, and the options of its entries; how they go together is checked for each cell.
 
     Args:
         content: plain data, as a YAML file holds them.
+        objects: for which words stand in it.
 
     Raises:
         Mistake: unknown keys or names, empty axes, sparsity beside joint, repeated values.
@@ -109,11 +121,12 @@ def read_axes(content: Any) -> Axes:
         raise Mistake(("joint",), "a grid has either joint or sparsity: leave one out")
     return Axes(
         common=_sections(top.get("common", {}), ("common",)),
-        data=_entries("data", top["data"]),
-        models=_entries("models", top.get("models", ["gin"])),
-        methods=_entries("methods", top["methods"]),
+        data=_entries("data", top["data"], objects),
+        models=_entries("models", top.get("models", ["gin"]), objects),
+        methods=_entries("methods", top["methods"], objects),
         sparsities=_sparsities(top),
         repeats={"seeds": (0,), **{name: _numbers(top[name], (name,)) for name in REPEATS if name in top}},
+        objects=objects,
     )
 
 
@@ -136,29 +149,33 @@ def require(given: Mapping[str, Given], known: Iterable[str], who: str) -> None:
         raise Mistake(given[name].place, f"{who} option {option}: {near}")
 
 
-def _entries(axis: str, value: Any) -> tuple[Entry, ...]:
+def _entries(axis: str, value: Any, objects: Objects) -> tuple[Entry, ...]:
     section, found = ENTRIES[axis], []
     for number, item in enumerate(_listed(value, (axis,))):
         place = (axis, number)
         entry = {"name": item} if isinstance(item, str) else item
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise Mistake(place, f"an entry of {axis} is a name, or a mapping with a name")
-        name = entry["name"]
-        if section in REGISTRIES:
+        name, word = entry["name"], entry.get(OBJECT, "")
+        if word and word not in objects:
+            raise Mistake((*place, OBJECT), "objects come from Python: graphprune.grids.run({...}) takes them")
+        if section in REGISTRIES and not word:
             try:
                 named(section, name, REGISTRIES[section])
             except ValueError as error:
                 raise Mistake((*place, "name"), str(error)) from error
         inner = {key: entry[key] for key in SECTIONS if key in entry and key not in (section, "data")}
         repeats = {key: entry[key] for key in REPEATS if key in entry and axis == "data"}
-        rest = {key: value for key, value in entry.items() if key not in ("name", "label", *inner, *repeats)}
-        parser = parser_of(name if section == "method" else Dense.name, name if section == "model" else "gin")
+        rest = {key: value for key, value in entry.items() if key not in ("name", "label", OBJECT, *inner, *repeats)}
         options = _section(section, rest, place)
-        require(options, option_names(parser), f"{name} has no")
-        for label, own in _spread(options, list_options(parser)):
+        if not word:
+            parser = parser_of(name if section == "method" else Dense.name, name if section == "model" else "gin")
+            require(options, option_names(parser), f"{name} has no")
+        for label, own in _spread(options, frozenset() if word else list_options(parser)):
             found.append(
                 Entry(
                     name,
+                    word,
                     _folder(str(entry.get("label", name)) + label),
                     own,
                     _sections(inner, place),

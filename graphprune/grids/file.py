@@ -14,13 +14,14 @@ from typing import Any
 
 import yaml
 
-from graphprune import data
 from graphprune.grids.axes import Axes, Entry, Given, Mistake, Options, Place, dotted, read_axes, require, told
+from graphprune.grids.objects import FIT_OBJECT, NONE, Objects, told_apart
 from graphprune.grids.text import line_of, loaded, plain
 from graphprune.methods import METHODS, Dense
 from graphprune.models import MODELS
-from graphprune.runs.build import check
+from graphprune.runs.build import check, load_data
 from graphprune.runs.config import GROWING, MOVABLE, RunConfig, parser_of
+from graphprune.runs.identity import OBJECT
 from graphprune.runs.options import flat, option_names
 
 
@@ -69,8 +70,8 @@ class Grid:
         for found in folds.values():
             for cell in {found[fold].name: found[fold] for fold in (min(found), max(found))}.values():
                 try:
-                    data.load(**cell.config.data)
-                except (ValueError, FileNotFoundError) as error:
+                    load_data(cell.config)
+                except (ValueError, TypeError, FileNotFoundError) as error:
                     with _lines(self.file, self.text):
                         raise Mistake(cell.place, str(error)) from error
                 except (OSError, ImportError):
@@ -81,7 +82,7 @@ def read_grid(grid: Path | Mapping[str, Any]) -> Grid:
     """Read a grid.
 
     Args:
-        grid: a YAML file, or what such a file holds.
+        grid: a YAML file, or what such a file holds, with objects as :func:`graphprune.grids.run` takes them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -90,23 +91,25 @@ def read_grid(grid: Path | Mapping[str, Any]) -> Grid:
             are any.
     """
     if isinstance(grid, Mapping):
-        content = plain(grid)
-        return Grid(cells_of(content), yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        content, objects = told_apart(grid)
+        content = plain(content)
+        return Grid(cells_of(content, objects), yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     text, content = loaded(grid)
     with _lines(grid, text):
         return Grid(cells_of(content), text, grid)
 
 
-def cells_of(content: Any) -> tuple[Cell, ...]:
+def cells_of(content: Any, objects: Objects = NONE) -> tuple[Cell, ...]:
     """The cells of a grid in the order in which they run.
 
     Args:
         content: plain data, as a YAML file holds them.
+        objects: for which words stand in it.
 
     Raises:
         Mistake: as :func:`read_grid` says.
     """
-    axes = read_axes(content)
+    axes = read_axes(content, objects)
     _all_real(axes)
     series = [
         _cells(axes, one, model, each)
@@ -145,11 +148,16 @@ class _Series:
 
 def _merged(axes: Axes, one: Entry, model: Entry, method: Entry) -> Iterable[_Series]:
     """A method's series; of sparsities that differ in the number of rounds alone the longest, which has them all."""
-    known = option_names(parser_of(method.name, model.name))
     entries = (one, model, method)
+    known = {*axes.known(*entries), *chain.from_iterable(entry.own for entry in entries)}  # an object may take any
     values: dict[str, Given] = {}
     for options in (axes.common, *(entry.own for entry in entries), *(entry.other for entry in entries)):
+        if FIT_OBJECT in options:  # replaces all that was said before
+            values = {name: given for name, given in values.items() if not name.startswith("fit.")}
         values |= {name: given for name, given in options.items() if name in known}
+    if FIT_OBJECT in values and (beside := [name for name in values if name.startswith("fit.") and name != FIT_OBJECT]):
+        there = dotted(values[FIT_OBJECT].place[:-1])
+        raise Mistake(values[beside[0]].place, f"{there} is an object, beside which no option of a Fit counts")
     series: dict[tuple[str, str], _Series] = {}
     for sparsity in axes.sparsities:
         mine = {name: given for name, given in sparsity.items() if name in known}
@@ -157,7 +165,7 @@ def _merged(axes: Axes, one: Entry, model: Entry, method: Entry) -> Iterable[_Se
             there = dotted(values[name].place)
             raise Mistake(mine[name].place, f"{name} is given here and in {there}: leave one out")
         label = method.label + told({name: given.value for name, given in mine.items()})
-        found = _Series(label, values | mine, _config(one, model, method, values | mine))
+        found = _Series(label, values | mine, _config(axes, one, model, method, values | mine))
         # Sparsities that differ in nothing this method has are one to it; a label may be that of others.
         same = (label, _content(found.config))
         series[same] = _longer(method, series.get(same, found), found)
@@ -188,6 +196,8 @@ def _cells(axes: Axes, one: Entry, model: Entry, series: _Series) -> list[Cell]:
     config, values = series.config, series.values
     repeats = {**axes.repeats, **one.repeats}
     folds = repeats.get("folds")
+    if folds and one.word and "data.fold" not in axes.objects.options("data", one.word):
+        raise Mistake(one.place, f"{one.name} takes no fold: give a function with an argument fold")
     if folds and "data.fold" in values:
         raise Mistake(values["data.fold"].place, "fold is given here, and folds are an axis: leave one out")
     cells = []
@@ -198,11 +208,10 @@ def _cells(axes: Axes, one: Entry, model: Entry, series: _Series) -> list[Cell]:
     return cells
 
 
-def _config(one: Entry, model: Entry, method: Entry, values: Options) -> RunConfig:
+def _config(axes: Axes, one: Entry, model: Entry, method: Entry, values: Options) -> RunConfig:
+    entries = {"method": method, "data": one, "model": model}
     sections: dict[str, dict[str, Any]] = {
-        "method": {"name": method.name},
-        "data": {"name": one.name},
-        "model": {"name": model.name},
+        kind: {"name": entry.name} | ({OBJECT: entry.word} if entry.word else {}) for kind, entry in entries.items()
     }
     for name, given in values.items():
         section, _, option = name.partition(".")
@@ -211,22 +220,18 @@ def _config(one: Entry, model: Entry, method: Entry, values: Options) -> RunConf
         sections["data"]["root"] = str(Path(str(sections["data"]["root"])).absolute())
     try:
         # Two halves, each shared by many series: parsing takes 20 ms.
-        half = _half(sections, ("method", "predictor"), data={"name": "any"})
-        other = _half(sections, ("data", "model", "fit"), method={"name": Dense.name})
-        config = replace(half, data=other.data, model=other.model, fit=other.fit)
+        half = _half(axes, sections, ("method", "predictor"), data={"name": "any"})
+        other = _half(axes, sections, ("data", "model", "fit"), method={"name": Dense.name})
+        own = {**half.objects, **other.objects}
+        config = replace(half, data=other.data, model=other.model, fit=other.fit, objects=own)
         check(config)
     except (ValueError, TypeError) as error:
         raise Mistake(_blamed(str(error), values, method.place), " ".join(str(error).split())) from error
     return config
 
 
-def _half(sections: Mapping[str, Any], names: Sequence[str], **rest: Any) -> RunConfig:
-    return _parsed(json.dumps({name: sections[name] for name in names if name in sections} | rest))
-
-
-@cache
-def _parsed(values: str) -> RunConfig:
-    return RunConfig.of(json.loads(values))
+def _half(axes: Axes, sections: Mapping[str, Any], names: Sequence[str], **rest: Any) -> RunConfig:
+    return axes.objects.config(json.dumps({name: sections[name] for name in names if name in sections} | rest))
 
 
 def _blamed(text: str, values: Options, otherwise: Place) -> Place:
@@ -240,8 +245,7 @@ def _blamed(text: str, values: Options, otherwise: Place) -> Place:
 
 def _all_real(axes: Axes) -> None:
     """An option that nothing in the grid has must be one that something outside of it has: else it is misspelt."""
-    pairs = product(axes.methods, axes.models)
-    known = set(chain.from_iterable(option_names(parser_of(method.name, model.name)) for method, model in pairs))
+    known = set(chain.from_iterable(axes.known(*three) for three in product(axes.data, axes.models, axes.methods)))
     entries = (*axes.data, *axes.models, *axes.methods)
     for options in (axes.common, *axes.sparsities, *(entry.other for entry in entries)):
         if not options.keys() <= known:

@@ -19,11 +19,11 @@ import pytest
 import yaml
 
 from graphprune.cli import main
+from graphprune.files import below
 from graphprune.grids.command import run_bench
 from graphprune.grids.file import read_grid
 from graphprune.report.report import Written
 from graphprune.runs import RunConfig, run_one
-from graphprune.runs.files import below
 from tests.runs.same import assert_same_run
 from tests.runs.samples import NAME, tiny_set
 

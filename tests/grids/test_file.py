@@ -309,7 +309,10 @@ def test_a_mapping_is_a_grid_as_its_file_is(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         ({"data": ["MUTAG"], "methods": [{"name": "icpg", "edge_rat": 0.1}]}, r"^methods\[0\]\.edge_rat: icpg has no"),
-        ({"data": ["MUTAG"], "methods": [len]}, "<built-in function len> is no plain data"),
+        (
+            {"data": ["MUTAG"], "methods": ["dense"], "common": {"model": {"hidden": len}}},
+            "<built-in function len> is no plain data",
+        ),
         ({"data": ["MUTTAG"], "methods": ["dense"]}, r"^data\[0\]: unknown data set 'MUTTAG': did you mean MUTAG"),
     ],
 )
