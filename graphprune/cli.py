@@ -241,7 +241,9 @@ def _first_line(thing: object) -> str:
 
 
 def _usage() -> str:
-    commands = "".join(f"  {name} {takes}\n      {_first_line(each)}\n" for name, (each, takes) in COMMANDS.items())
+    commands = "".join(
+        f"  {name} {takes}".rstrip() + f"\n      {_first_line(each)}\n" for name, (each, takes) in COMMANDS.items()
+    )
     return (
         "usage: graphprune COMMAND ...\n\n"
         "Finds sparse graph neural networks: fewer edges in the graphs, fewer weights in the network.\n\n"
