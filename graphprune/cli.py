@@ -49,7 +49,12 @@ def run(argv: Sequence[str]) -> int:
     if method is None:
         if not {"-h", "--help"} & set(argv):
             raise ValueError(f"name a method (graphprune run METHOD ...): {', '.join(METHODS)}")
-        print(RUN_USAGE, *(f"  {name:12} {_first_line(METHODS[name])}\n" for name in METHODS), sep="", end="")
+        print(
+            RUN_USAGE,
+            *(f"  {name:12} {_first_line(method)}\n" for name, method in METHODS.working().items()),
+            sep="",
+            end="",
+        )
         return 0
     parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
     parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")

@@ -240,7 +240,7 @@ def _all_real(axes: Axes) -> None:
 
 @cache
 def _every_option() -> tuple[str, ...]:
-    pairs = (*((method, "gin") for method in METHODS), *((Dense.name, model) for model in MODELS))
+    pairs = (*((method, "gin") for method in METHODS.working()), *((Dense.name, model) for model in MODELS.working()))
     return tuple(dict.fromkeys(chain.from_iterable(option_names(parser_of(*pair)) for pair in pairs)))
 
 

@@ -238,7 +238,8 @@ def grid():
         "common": {"fit": gp.train.Fit(epochs=12, batch_size=16, lr=0.01)},
         "data": [functools.partial(own.tiny, sys.argv[2])],
         "models": [{"name": "mine", "object": make_model}],
-        "methods": [{"object": own.make_icpg, "rounds": 5, "label": f"icpg-{seed}"} for seed in [0, 1]],
+        "methods": [{"object": own.make_icpg, "rounds": 5}],
+        "seeds": [0, 1],
     }
 
 
@@ -275,10 +276,11 @@ def test_a_script_that_is_killed_goes_on_in_its_processes(root: str, tmp_path: P
     after = {file.relative_to(out): file.stat().st_mtime_ns for file in out.rglob("round-*/ticket.json")}
     assert len(after) == 10
     assert {file: after[file] for file in rounds} == rounds  # none was computed again
-    config = yaml.safe_load((out / "tiny/mine/icpg-0/seed-0/config.yaml").read_text())
+    config = yaml.safe_load((out / "tiny/mine/make_icpg/seed-0/config.yaml").read_text())
     assert config["model"]["object"] == "__main__:make_model"
 
 
+@pytest.mark.slow  # each of its processes imports torch to find out
 def test_a_script_without_the_guard_is_told(root: str, tmp_path: Path) -> None:
     command = [sys.executable, str(script(tmp_path, "if True:", "[0]")), str(tmp_path / "out"), root]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, env=environment())
