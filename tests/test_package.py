@@ -94,7 +94,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
-    modules = {str(file.relative_to(ROOT)) for kind in ("*.py", "*.j2") for file in PACKAGE.rglob(kind)}
+    modules = {str(file.relative_to(ROOT)) for kind in ("*.py", "*.j2", "*.yaml") for file in PACKAGE.rglob(kind)}
     assert any(name.endswith(".j2") for name in modules)
     data = {f"graphprune/data/embedded/{file.name}" for file in DATASETS.iterdir() if file.is_file()}
     assert data

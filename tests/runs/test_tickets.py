@@ -7,7 +7,7 @@ import torch
 from graphprune import EdgeMask, Ticket
 from graphprune.data import load
 from graphprune.runs import run_one
-from graphprune.runs.apply import prune_data
+from graphprune.runs.tickets import prune_data
 from tests.runs.samples import NAME, tiny_run, tiny_set
 
 

@@ -13,30 +13,38 @@ from typing import Any
 
 
 @contextmanager
-def writing(file: Path) -> Iterator[None]:
+def writing(what: object, done: str = "finished rounds are untouched") -> Iterator[None]:
     """Give errors of writing a text that helps.
 
+    Args:
+        what: is written: a file, or words.
+        done: what an error leaves as it is.
+
     Raises:
-        OSError: names the file and says that finished rounds stand.
+        OSError: names what is written and says what stands.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         full = ": free some and run the command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise OSError(
-            error.errno or errno.EIO, f"cannot write {file}: {reason}{full}; finished rounds are untouched"
-        ) from error
+        raise OSError(error.errno or errno.EIO, f"cannot write {what}: {reason}{full}; {done}") from error
+
+
+def write_synced(file: Path, content: bytes) -> None:
+    """Write a file down to the disk."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write_text(file: Path, text: str) -> None:
     """Replace a file's content in one step; the old content stays if that fails."""
     part = file.with_name(file.name + ".part")
     try:
-        with writing(file), part.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
+        with writing(file):
+            write_synced(part, text.encode())
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)  # nothing is there if all went well
