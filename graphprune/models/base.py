@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, Self
 
 from torch import nn
 
+from graphprune.graphs.attributes import check_data
 from graphprune.graphs.encoders import Features
 
 Shape = tuple[int, int, int]
@@ -58,11 +59,13 @@ class GraphNetwork(Network):
 
     @classmethod
     def check_graphs(cls, data: HasTask | HasImages) -> None:
-        """Make sure that a network over graphs is not given a set of images.
+        """Make sure that a network over graphs is given a data set, and none of images.
 
         Raises:
-            ValueError: it is.
+            TypeError: a list of graphs.
+            ValueError: images.
         """
+        check_data(data)
         if data.level == "image":
             take = "take LeNet300, LeNet5, VGG19 or a ResNet"
             raise ValueError(f"{cls.__name__} reads graphs, this data has labels of an image: {take}")

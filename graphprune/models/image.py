@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from graphprune.graphs.attributes import check_data
 from graphprune.models.base import HasImages, Network, Shape
 
 
@@ -43,6 +44,7 @@ class ImageClassifier(Network):
         Raises:
             ValueError: labels of graphs or nodes, or images that are too small.
         """
+        check_data(data)
         if data.level != "image":
             raise ValueError(
                 f"{cls.__name__} classifies images, this data has labels of a {data.level}: take a graph network, "
