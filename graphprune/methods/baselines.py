@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -14,6 +14,7 @@ from graphprune.masks import MaskSet, magnitude, random
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
 from graphprune.methods.core.iterative import Found, IterativeMethod, Position, weights
 from graphprune.methods.core.one_training import share
+from graphprune.methods.core.shown import Role
 from graphprune.methods.core.state import proper
 from graphprune.ticket import Ticket
 
@@ -74,6 +75,7 @@ class Dense(IterativeMethod):
     edge_rate: float = attrs.field(default=0.0, init=False)
     weight_rate: float = attrs.field(default=0.0, init=False)
     name = "dense"
+    role: ClassVar[Role] = "dense"
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Nothing goes."""
@@ -89,6 +91,7 @@ class NoEdges(Dense):
 
     edge_rate: float = attrs.field(default=1.0, init=False)  # all, however a protocol counts
     name = "no-edges"
+    role = "no-edges"
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise where there are no edges to do without."""
@@ -119,6 +122,7 @@ class SmallDense(Dense):
     params: int | None = None
     density: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
     name = "small-dense"
+    role = "size-matched"
 
     def __attrs_post_init__(self) -> None:
         if (self.params is None) == (self.density is None):

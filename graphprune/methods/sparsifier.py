@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import attrs
 from torch import nn
@@ -68,6 +68,11 @@ class Sparsifier(IterativeMethod):
 
     edges: EdgeScore = attrs.field(validator=one_of(*get_args(EdgeScore)))
     name = "sparsifier"
+
+    @classmethod
+    def variant(cls, options: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+        """Its score."""
+        return str(options.get("edges", ""))
 
     @property
     def by_ticket(self) -> bool:

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from graphprune.report.labels import IGNORED, REPEATED
-from graphprune.report.records import PLACE, Run, parts
+from graphprune.report.records import IGNORED, PLACE, REPEATED, Run, parts
 from graphprune.report.results import Group, Series
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from graphprune.report import sections
+from graphprune.report import tables as chapters
+from graphprune.report.collect import collect
 from graphprune.report.compare import findings
 from graphprune.report.overview import overview
-from graphprune.report.results import collect
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results"
 REFERENCE = Path(__file__).with_name("committed.json")
@@ -61,7 +61,7 @@ def tables(folder: Path) -> Iterator[tuple[str, Any]]:
     for one in found:
         yield from (
             (one.group.title, table)
-            for table in (sections.results(one), *sections.comparisons(one), sections.rounds(one))
+            for table in (chapters.results(one), *chapters.comparisons(one), chapters.rounds(one))
         )
 
 

@@ -52,6 +52,7 @@ class OneTraining(Method):
     """
 
     density: float = attrs.field(validator=open_density)
+    points = "density"
 
     def dense(self, model: nn.Module) -> MaskSet:
         """All weights that the method may prune.

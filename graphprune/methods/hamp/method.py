@@ -26,6 +26,7 @@ from graphprune.methods.core.state import Position, proper
 from graphprune.methods.hamp import options
 from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.evaluation import Evaluator
+from graphprune.methods.hamp.figures import figures
 from graphprune.methods.hamp.genes import Genes
 from graphprune.methods.hamp.journal import JOURNAL, Journal, check_start
 from graphprune.methods.hamp.proxy import BATCH, EXAMPLES, Meter, Objective, Proxy, compacted
@@ -99,6 +100,7 @@ class HAMP(Method):
     executor: Executor | None = attrs.field(default=None, validator=options.kind, eq=False, repr=False)
 
     name: ClassVar[str] = "hamp"
+    figures = staticmethod(figures)
 
     def __attrs_post_init__(self) -> None:
         options.check_seed(self.seed)
@@ -268,8 +270,6 @@ class HAMP(Method):
             return
         with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as executor:
             yield executor
-
-    # ------------------------------------------------------------------ tickets
 
     def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
         ticket = super()._ticket(here, result, search, seconds)
