@@ -83,14 +83,16 @@ def _draw(axes: Axes, data: Data, mask: torch.Tensor, atoms: bool) -> None:
     full, kept = _graph(data), _graph(data, mask)
     orders = _bond_orders(data) if atoms else {}
     places = (_as_molecule(data, orders) if atoms else None) or _lying(nx.kamada_kawai_layout(full))
+    rings = nx.minimum_cycle_basis(full) if AROMATIC in orders.values() else []
     for u, v in full.edges:
         stays = kept.has_edge(u, v)
         colour, width = (KEPT, 1.3) if stays else (REMOVED, 1.8)
         order = orders.get((u, v), 1)
+        inside = next((ring for ring in rings if u in ring and v in ring), (u, v))
         for shift in SHIFTS[order]:
             # The second line of an aromatic bond is dotted; all lines of a removed one are dashed.
             dash: Any = (0, (2, 1.5)) if not stays else (0, (1, 1.5)) if order == AROMATIC and shift else "-"
-            axes.plot(*_beside(places[u], places[v], shift), color=colour, linewidth=width, linestyle=dash)
+            axes.plot(*_beside(places, u, v, shift, inside), color=colour, linewidth=width, linestyle=dash)
     if atoms:
         symbols = {node: _symbol(data.x[node]) for node in full.nodes}
         _letters(axes, places, {node: text for node, text in symbols.items() if text != "C"})
@@ -138,11 +140,14 @@ def _as_molecule(data: Data, orders: Mapping[tuple[int, int], int]) -> Places | 
     return dict(enumerate(molecule.GetConformer().GetPositions()[:, :2]))
 
 
-def _beside(start: NDArray[np.float64], end: NDArray[np.float64], shift: float) -> NDArray[np.float64]:
-    """A line between two places, moved aside by a share of its length and shortened by as much."""
-    along = end - start
-    aside = shift * np.array([-along[1], along[0]])
-    return np.stack([start + aside + abs(shift) * along, end + aside - abs(shift) * along], axis=1)
+def _beside(places: Places, u: int, v: int, shift: float, inside: Sequence[int]) -> NDArray[np.float64]:
+    """A line between two places, moved by a share of its length towards the middle of others, and shortened as much."""
+    along = places[v] - places[u]
+    aside = np.array([-along[1], along[0]])
+    if np.mean([places[node] for node in inside], axis=0) @ aside < places[u] @ aside:
+        aside = -aside
+    start, end = places[u] + abs(shift) * along, places[v] - abs(shift) * along
+    return np.stack([start + shift * aside, end + shift * aside], axis=1)
 
 
 def _lying(places: Places) -> Places:

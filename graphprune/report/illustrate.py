@@ -72,7 +72,7 @@ def from_folders(group: Group, styles: Styles) -> tuple[list[Illustration | Tabl
             made += list(draw(group, styles))
         except Exception as error:  # files may be damaged, methods are others' code: a report without it is still one
             notes.append(f"One figure is missing: {str(error) or type(error).__name__}")
-    return made, notes
+    return made, list(dict.fromkeys(notes))
 
 
 def _own(method: type[Shown], group: Group, styles: Styles) -> Iterable[Illustration | Table]:

@@ -235,12 +235,14 @@ class Group:
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger metric is the better one."""
-        return self.metric not in METRICS or METRICS[self.metric].higher_is_better
+        info = _info(self.metric)
+        return info is None or info.higher_is_better
 
     @property
     def metric_label(self) -> str:
         """The metric's name in print."""
-        return METRICS[self.metric].label if self.metric in METRICS else self.metric
+        info = _info(self.metric)
+        return self.metric if info is None else info.label
 
     @property
     def runs(self) -> list[Run]:
@@ -280,6 +282,13 @@ class Group:
     def contenders(self, kind: SparsityKind) -> list[Series]:
         """Those that remove something of a kind and whose test metrics can be compared."""
         return [series for series in self.lines if not series.selects_on_test and series.removes(kind.column)]
+
+
+def _info(metric: str) -> MetricInfo | None:
+    try:
+        return METRICS[metric]
+    except (KeyError, ImportError, TypeError):  # not installed, or a plug-in that is broken
+        return None
 
 
 def leaking(text: str) -> bool:

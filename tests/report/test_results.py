@@ -92,6 +92,16 @@ def test_damaged_results_are_named(content: str, tmp_path: Path) -> None:
         collect([tmp_path])
 
 
+def test_what_cannot_be_read_comes_with_a_remedy(tmp_path: Path) -> None:
+    cell(tmp_path / "a", "icpg")
+    (tmp_path / "a/results.json").write_text("[{")
+    with pytest.raises(ValueError, match=r"a/results\.json is damaged.*Delete it and run the same graphprune run"):
+        collect([tmp_path])
+    (tmp_path / "cells.json").write_text("[{")
+    with pytest.raises(ValueError, match=r"cells\.json is damaged.*Delete it and run the same graphprune bench"):
+        read_cells([tmp_path])
+
+
 # ---------------------------------------------------------------------- labels
 
 
