@@ -1,4 +1,4 @@
-"""Which figures a group of runs gets, and the tickets and graphs behind them."""
+"""Which figures a group of runs gets, and what of it tickets and graphs are read for."""
 
 from __future__ import annotations
 

@@ -199,33 +199,39 @@ def read_cells(folders: Iterable[Path]) -> tuple[Cell, ...]:
 
 def _same_data(runs: Sequence[Run]) -> None:
     """Refuse runs that name the same data, with the same options, and had other graphs."""
-    seen: dict[str, dict[str, list[Run]]] = {}
+    digests = []
     for run in runs:
         # A fold is data of its own, and so are other features.
-        options = {name: value for name, value in run.config.items() if name.startswith("data.") and name != PLACE}
+        options = {name: value for name, value in section(run.config, "data.").items() if f"data.{name}" != PLACE}
         for part in parts(run.provenance, "data"):
             key = json.dumps([part.get("name"), options], sort_keys=True, default=str)
-            seen.setdefault(key, {}).setdefault(str(part.get("digest")), []).append(run)
-    for key, by_digest in seen.items():
-        if len(by_digest) > 1:
-            told = "; ".join(f"digest {digest[:12]} in {_places(found)}" for digest, found in by_digest.items())
-            raise ValueError(
-                f"these results on {json.loads(key)[0]} come from different data: {told}. Report them apart, or "
-                "compute them again on the same data"
-            )
+            digests.append((key, f"digest {str(part.get('digest'))[:12]}", run))
+    for key, told in _several(digests):
+        raise ValueError(
+            f"these results on {json.loads(key)[0]} come from different data: {told}. Report them apart, or "
+            "compute them again on the same data"
+        )
 
 
 def mixtures(runs: Sequence[Run]) -> Iterator[str]:
     """Warnings of packages that runs were computed with in different versions."""
-    packages: dict[str, dict[str, list[Run]]] = {}
-    for run in runs:
-        for part in parts(run.provenance, "versions"):
-            for package, version in part.items():
-                packages.setdefault(package, {}).setdefault(str(version), []).append(run)
-    for package, by_version in packages.items():
-        if len(by_version) > 1:
-            told = "; ".join(f"{version} in {_places(found)}" for version, found in sorted(by_version.items()))
-            yield f"{package} {told}"
+    versions = (
+        (package, str(version), run)
+        for run in runs
+        for part in parts(run.provenance, "versions")
+        for package, version in part.items()
+    )
+    return (f"{package} {told}" for package, told in _several(versions))
+
+
+def _several(entries: Iterable[tuple[str, str, Run]]) -> Iterator[tuple[str, str]]:
+    """Of names, values and runs that have them: the names of several values, and which values are where."""
+    found: dict[str, dict[str, list[Run]]] = {}
+    for name, value, run in entries:
+        found.setdefault(name, {}).setdefault(value, []).append(run)
+    for name, by_value in found.items():
+        if len(by_value) > 1:
+            yield name, "; ".join(f"{value} in {_places(there)}" for value, there in sorted(by_value.items()))
 
 
 def parts(entries: Iterable[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:

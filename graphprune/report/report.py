@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphprune.methods.core.shown import Illustration, Table
 from graphprune.report import tables
 from graphprune.report.collect import collect
 from graphprune.report.compare import Findings, dense_for, findings, trained_otherwise
 from graphprune.report.export import write_csv, write_latex
-from graphprune.report.origins import configuration, facts, origins
 from graphprune.report.overview import overview
-from graphprune.report.records import mixtures, read_cells
-from graphprune.report.results import Group, leaking
+from graphprune.report.records import IGNORED, PLACE, REPEATED, Run, mixtures, parts, read_cells
+from graphprune.report.results import Group, Series, leaking
 from graphprune.runs.files import write_text, writing
 from graphprune.runs.text import numeric, text_table
 
@@ -43,52 +43,6 @@ class Written:
     html: Path
     summary: str
     others: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the report.
-
-    Attributes:
-        title: heading.
-        caption: what is to be seen.
-        file: the .png, relative to the report.
-        data: the .png in base64.
-    """
-
-    title: str
-    caption: str
-    file: str
-    data: str
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """One group, as the templates print it.
-
-    Attributes:
-        title: data set and model.
-        facts: what holds for all runs.
-        leaks: series that select on the test set.
-        collapsed: layers without weights.
-        notes: what else a reader must know.
-        results: the last round of each series.
-        tables: what is compared, and tables of methods.
-        pictures: the figures.
-        rounds: every round.
-        configurations: label and options of each series.
-    """
-
-    title: str
-    facts: tuple[tuple[str, str], ...]
-    leaks: tuple[str, ...]
-    collapsed: tuple[str, ...]
-    notes: tuple[str, ...]
-    results: Table
-    tables: tuple[Table, ...]
-    pictures: tuple[Picture, ...]
-    rounds: Table
-    configurations: tuple[tuple[str, str], ...]
 
 
 def needed(*more: str) -> None:
@@ -150,9 +104,9 @@ def write_report(folders: Sequence[Path], out: Path, *, csv: bool = False, latex
     if latex:
         every = [("summary", table) for table in first]
         for number, one in enumerate(chapters, start=1):
-            every += [(str(number), table) for table in (one.results, *one.tables, one.rounds) if table.rows]
+            every += [(str(number), table) for table in (one["results"], *one["tables"], one["rounds"]) if table.rows]
         others += write_latex(every, out / "tables")
-    titled = [*((one.title, one.results) for one in chapters), *((table.title, table) for table in first)]
+    titled = [*((one["title"], one["results"]) for one in chapters), *((table.title, table) for table in first)]
     summary = "\n\n".join(f"{title}\n{text_table(table.head, table.rows, numbers=True)}" for title, table in titled)
     return Written(out / "report.md", out / "report.html", summary, tuple(others))
 
@@ -165,8 +119,8 @@ def _markdown(table: Table) -> str:
     return text_table(table.head, rows, numbers=True, markdown=True)
 
 
-def chapter(found: Findings, out: Path, number: int, styles: Styles, tickets: bool) -> Chapter:
-    """Draw the figures of a group and put its tables together.
+def chapter(found: Findings, out: Path, number: int, styles: Styles, tickets: bool) -> dict[str, Any]:
+    """Draw the figures of a group and put its tables together, by the names that the templates have for them.
 
     Args:
         found: the group and what it shows.
@@ -179,7 +133,7 @@ def chapter(found: Findings, out: Path, number: int, styles: Styles, tickets: bo
 
     group, drawn = found.group, list(illustrations(found, styles))
     own, missing = from_folders(group, styles) if tickets else ([], [])
-    pictures: dict[str, Picture] = {}
+    pictures: dict[str, dict[str, str]] = {}
     for one in (*drawn, *own):
         if isinstance(one, Illustration):
             file = one.name if number == 1 else f"{one.name}-{number}"
@@ -193,26 +147,27 @@ def chapter(found: Findings, out: Path, number: int, styles: Styles, tickets: bo
         for text in point.collapsed
     )
     compared = (*tables.comparisons(found), *(one for one in own if isinstance(one, Table)))
-    return Chapter(
-        title=group.title,
-        facts=tuple(facts(group)),
-        leaks=tuple(series.label for series in group.series if series.selects_on_test),
-        collapsed=tuple(collapsed),
-        notes=(*_unfinished(group), *_otherwise(group), *missing),
-        results=tables.results(found),
-        tables=tuple(table for table in compared if table.rows),
-        pictures=tuple(pictures.values()),
-        rounds=tables.rounds(found),
-        configurations=tuple((series.label, configuration(series)) for series in group.series),
-    )
+    return {
+        "title": group.title,
+        "facts": list(facts(group)),
+        "leaks": [series.label for series in group.series if series.selects_on_test],
+        "collapsed": list(collapsed),
+        "notes": [*_unfinished(group), *_otherwise(group), *missing],
+        "results": tables.results(found),
+        "tables": [table for table in compared if table.rows],
+        "pictures": list(pictures.values()),
+        "rounds": tables.rounds(found),
+        "configurations": [(series.label, configuration(series)) for series in group.series],
+    }
 
 
-def _picture(one: Illustration, out: Path, file: str) -> Picture:
+def _picture(one: Illustration, out: Path, file: str) -> dict[str, str]:
+    """A figure's heading, caption, file as seen from the report, and its .png in base64."""
     from graphprune.report.style import save
 
     png = save(one.figure, out / "figures" / file)
     data = base64.b64encode(png.read_bytes()).decode("ascii")
-    return Picture(one.title, one.caption, png.relative_to(out).as_posix(), data)
+    return {"title": one.title, "caption": one.caption, "file": png.relative_to(out).as_posix(), "data": data}
 
 
 def _unfinished(group: Group) -> Iterator[str]:
@@ -232,3 +187,90 @@ def _otherwise(group: Group) -> Iterator[str]:
         partner = dense_for(group, series)
         if partner is not None and (options := trained_otherwise(series, partner)):
             yield f"{series.label} was trained otherwise than {partner.label}: {', '.join(options)}."
+
+
+# ---------------------------------------------------------------------- where runs come from
+
+
+def facts(group: Group) -> Iterator[tuple[str, str]]:
+    """What holds for all runs of a group."""
+    runs = group.runs
+    entries = [entry for run in runs for entry in run.provenance]
+    yield "Metric", group.metric + ("" if group.higher_is_better else " (lower is better)")
+    yield "Protocol", "; ".join(sorted({series.protocol for series in group.series}))
+    yield "Seeds", _numbers(run.repetition[0] for run in runs)
+    if group.folded:
+        yield "Folds", _numbers(run.repetition[1] for run in runs)
+    for title, name in (("Split", "split"), ("Source", "source")):
+        if texts := sorted({str(part[name]) for part in parts(entries, "data") if name in part}):
+            yield title, "; ".join(texts)
+    for title, name in (("Graphs", "graphs"), ("Images", "images")):
+        sizes = {
+            ", ".join(f"{count:,} {split}" for split, count in part[name].items())
+            for part in parts(entries, "data")
+            if isinstance(part.get(name), Mapping)
+        }
+        if sizes:
+            yield title, "; ".join(sorted(sizes))
+    for title, section in (("Model", "model."), ("Training", "fit.")):
+        if common := _common(runs, section):
+            named = (str(value) if name == "name" else f"{name} {value}" for name, value in common.items())
+            yield title, ", ".join(named)
+    if texts := sorted({str(entry["weights"]) for entry in entries if "weights" in entry}):
+        yield "Weights", "; ".join(texts)
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(values))))
+
+
+def _common(runs: Sequence[Run], prefix: str) -> dict[str, Any]:
+    """Options of a section on which all runs agree."""
+    configs = [run.config for run in runs]
+    return {
+        name.removeprefix(prefix): value
+        for name, value in configs[0].items()
+        if name.startswith(prefix) and all(config.get(name) == value for config in configs)
+    }
+
+
+def configuration(series: Series) -> str:
+    """The exact options of a series, a line each, as the dotted names of the command line."""
+    configs = [run.config for run in series.runs]
+    if not configs[0]:
+        return "not recorded: there is no config.yaml beside the results"
+    lines = []
+    for name in configs[0]:
+        if name != PLACE:
+            values = dict.fromkeys(str(config.get(name)) for config in configs)
+            several = name in (*REPEATED, *IGNORED) or len(values) > 1
+            lines.append(f"{name}: {', '.join(values) if several else next(iter(values))}")
+    return "\n".join(lines)
+
+
+def origins(groups: Sequence[Group]) -> Iterator[tuple[str, list[str]]]:
+    """What the runs were computed with: each fact once, with all its values."""
+    runs = [run for group in groups for run in group.runs]
+    entries = [entry for run in runs for entry in run.provenance]
+    if not entries:
+        yield "Provenance", ["not recorded: there is no provenance.json beside the results"]
+        return
+    yield "Machine", _every(map(_machine, parts(entries, "machine")))
+    yield "Threads", _every(str(entry.get("threads")) for entry in entries)
+    yield "Versions", _every(", ".join(f"{k} {v}" for k, v in part.items()) for part in parts(entries, "versions"))
+    yield "Data", _every(f"{part['name']}: SHA-256 {part['digest']}" for part in parts(entries, "data"))
+    yield "Started", _every([min(str(e.get("started")) for e in entries), max(str(e.get("started")) for e in entries)])
+    yield "Commands", _every(" ".join(map(str, entry.get("command", []))) for entry in entries)
+    # As seen from here: a report is passed on, and where this machine keeps its files is nobody's business.
+    below = os.path.relpath(os.path.commonpath([run.folder for run in runs]))
+    each = f"each of the {len(runs)} folders of runs below " if len(runs) > 1 else ""
+    yield "Configurations", [f"config.yaml in {each}{below}"]
+
+
+def _machine(entry: Mapping[str, Any]) -> str:
+    gpu = f", {entry['gpu']}" if entry.get("gpu") else ""
+    return f"{entry['processor']}, {entry['cpus']} CPUs{gpu}, {entry['system']}"
+
+
+def _every(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import graphprune
+from graphprune.methods import METHODS
 from graphprune.report.collect import collect
 from graphprune.report.compare import findings
 from graphprune.report.report import write_report
@@ -134,6 +136,14 @@ def test_an_error_in_its_figures_costs_these_alone(tmp_path: Path) -> None:
     written = write_report([flavours(tmp_path / "runs", "sour")], tmp_path / "report")
     assert "One figure is missing: division by zero" in assert_self_contained(written.html).text
     assert "sour (sweet)" in written.summary
+
+
+def test_no_room_above_the_methods_knows_one_by_name() -> None:
+    root = Path(graphprune.__file__).parent
+    files = [root / "cli.py", *(root / "report").rglob("*.py"), *(root / "runs").rglob("*.py")]
+    roles = {"dense", "no-edges", "random"}  # words of roles, and of what becomes of unseen graphs
+    words = [f'"{name}"' for name in METHODS if name not in roles]
+    assert not [(file.name, word) for file in files for word in words if word in file.read_text()]
 
 
 @quickly
