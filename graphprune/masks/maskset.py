@@ -236,8 +236,7 @@ class MaskSet(Mapping[str, Tensor]):
         """Zero the pruned entries now, even where they are NaN or inf.
 
         Raises:
-            ValueError: a masked parameter that the model lacks or has in another shape; nothing is changed
-            then.
+            ValueError: a masked parameter that the model lacks or has in another shape; nothing is changed then.
         """
         for name, parameter in masked_parameters(model, self).items():
             parameter.masked_fill_(~self[name].to(parameter.device), 0)

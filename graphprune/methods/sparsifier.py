@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import attrs
-from torch import nn
 
-from graphprune.graphs import RandomEdges
-from graphprune.graphs.pairs import EdgeUnit
-from graphprune.graphs.sparsifiers import (
-    Degree,
-    EffectiveResistance,
-    Jaccard,
-    KNeighbour,
-    LocalDegree,
-    LocalSimilarity,
-    SpanningForest,
-)
-from graphprune.methods.baselines import trained_magnitudes
+from graphprune.methods.core import validators
+from graphprune.methods.core.edge_scores import EDGE_SCORERS, EdgeScore
 from graphprune.methods.core.fit import Fit, derive_seed
-from graphprune.methods.core.iterative import Found, IterativeMethod, Position
-from graphprune.methods.core.one_training import one_of
-
-EdgeScore = Literal[
-    "random",
-    "degree",
-    "local-degree",
-    "jaccard",
-    "local-similarity",
-    "effective-resistance",
-    "spanning-forest",
-    "k-neighbour",
-]
-
-EDGE_SCORERS: Mapping[EdgeScore, Callable[[int, EdgeUnit], nn.Module]] = {
-    "random": RandomEdges,
-    "degree": lambda seed, unit: Degree(),
-    "local-degree": lambda seed, unit: LocalDegree(),
-    "jaccard": lambda seed, unit: Jaccard(),
-    "local-similarity": lambda seed, unit: LocalSimilarity(),
-    "effective-resistance": lambda seed, unit: EffectiveResistance(seed),
-    "spanning-forest": SpanningForest,
-    "k-neighbour": lambda seed, unit: KNeighbour(seed),
-}
+from graphprune.methods.core.iterative import IterativeMethod
+from graphprune.methods.core.state import Found, Position
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +33,7 @@ class Sparsifier(IterativeMethod):
         ValueError: an unknown score.
     """
 
-    edges: EdgeScore = attrs.field(validator=one_of(*get_args(EdgeScore)))
+    edges: EdgeScore = attrs.field(validator=validators.one_of(*get_args(EdgeScore)))
     name = "sparsifier"
 
     @classmethod
@@ -81,7 +48,7 @@ class Sparsifier(IterativeMethod):
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Score what is left; train only where weights are to be pruned and none have been trained yet."""
-        found = trained_magnitudes(here, fit, self.protocol.select) if self.weight_rate else Found(None, None)
+        found = self.trained_magnitudes(here, fit) if self.weight_rate else Found(None, None)
         if not self.edge_rate:
             return found
         seed = derive_seed(self.seed, here.round + 1, "edges")

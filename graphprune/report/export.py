@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graphprune.files import write_text, writing
 from graphprune.methods.core.shown import Table
 from graphprune.report.collect import collect
 from graphprune.report.records import PLACE
 from graphprune.report.results import Group
-from graphprune.runs.files import write_text, writing
 from graphprune.runs.text import numeric
 
 if TYPE_CHECKING:

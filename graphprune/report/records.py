@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from graphprune.files import below, read_json
 from graphprune.methods import METHODS
 from graphprune.methods.core.shown import Shown
-from graphprune.runs.files import below, read_json
 from graphprune.runs.folder import CONFIG, PROVENANCE, RESULTS
 from graphprune.runs.options import flat, read_yaml
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphprune.files import write_text, writing
 from graphprune.methods.core.shown import Illustration, Table
 from graphprune.report import tables
 from graphprune.report.collect import collect
@@ -18,7 +19,6 @@ from graphprune.report.export import write_csv, write_latex
 from graphprune.report.overview import overview
 from graphprune.report.records import IGNORED, PLACE, REPEATED, Run, mixtures, parts, read_cells
 from graphprune.report.results import Group, Series, leaking
-from graphprune.runs.files import write_text, writing
 from graphprune.runs.text import numeric, text_table
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from graphprune.data.metrics import METRICS, MetricInfo
 from graphprune.methods.core.shown import Points, Role
 from graphprune.report.records import Run
 from graphprune.report.stats import Curve, Interval, at_sparsity, interval
@@ -23,23 +24,6 @@ LEAKING = ("selects on test", "select=test")
 ROUNDING = 1e-4
 # How far off a small dense network's number of parameters may be, as a share of it.
 SAME_SIZE = 0.05
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """What a metric is called in print, and which of its values are good."""
-
-    higher_is_better: bool
-    label: str
-
-
-METRICS: Mapping[str, MetricInfo] = {
-    "rocauc": MetricInfo(True, "ROC-AUC"),
-    "ap": MetricInfo(True, "average precision"),
-    "f1": MetricInfo(True, "micro-F1"),
-    "accuracy": MetricInfo(True, "accuracy"),
-    "rmse": MetricInfo(False, "RMSE"),
-}
 
 
 @dataclass(frozen=True)

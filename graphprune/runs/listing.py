@@ -41,6 +41,11 @@ def listing() -> str:
             "of TU sets (--data-features raw).",
             f"Convolutions of torch_geometric with soft edges: {convolutions}.",
             "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
+            *(
+                fault
+                for plugins in (METHODS, MODELS, data.PLUGINS, data.METRICS)
+                for fault in plugins.faults().values()
+            ),
         ]
     )
 
