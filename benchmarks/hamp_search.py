@@ -27,11 +27,11 @@ from common import parser, report
 from scipy.stats import spearmanr
 
 from graphprune import HAMP, Ticket, data, models
+from graphprune.methods.hamp import figures
 from graphprune.methods.hamp.journal import Evaluation, Record
 from graphprune.methods.hamp.proxy import Meter, compacted
 from graphprune.methods.hamp.searches import diverse
-from graphprune.report import search as fronts
-from graphprune.report.style import save
+from graphprune.report.style import Lent, save, styles
 from graphprune.search import hypervolume
 from graphprune.train import Fit
 
@@ -168,8 +168,9 @@ def draw(searched: Any, options: Any, folder: Path) -> None:
     every = tuple(Evaluation(point, known[point]) for point in map(tuple, searched.archive.x.tolist()))
     record = Record(searched.proxy.genes.genes, names, every)
     points = [every[place].point for place in diverse(searched.archive.f, options.members)]
-    save(fronts.front(record, points), folder / "front")
-    save(fronts.channels(record, points, [str(number) for number in range(1, len(points) + 1)]), folder / "channels")
+    canvas, labels = Lent(styles({"hamp": "method"})), [str(number) for number in range(1, len(points) + 1)]
+    save(figures.front(canvas, "hamp", record, points), folder / "front")
+    save(figures.channels(canvas, record, points, labels), folder / "channels")
 
 
 def main() -> None:
@@ -241,7 +242,8 @@ def main() -> None:
     report(f"hamp_search {chosen.case}", settings, result)
     if chosen.json:
         folder = chosen.json.parent
-        save(fronts.progress(progress), folder / "hypervolume")
+        canvas = Lent(styles(dict.fromkeys(progress, "method")))
+        save(figures.progress(canvas, progress), folder / "hypervolume")
         draw(every[chosen.seed]["memetic"], chosen, folder)
 
 

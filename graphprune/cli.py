@@ -165,14 +165,15 @@ def report(argv: Sequence[str]) -> int:
     from graphprune.report.report import write_report
 
     parser = argparse.ArgumentParser(prog="graphprune report", exit_on_error=False)
+    parser.add_argument("--csv", action="store_true", help="also report.csv: all rows unrounded, with every option")
+    parser.add_argument("--latex", action="store_true", help="also tables/: each table as a file for booktabs")
     parser.add_argument("folders", nargs="+", type=Path, help="run folders, or folders that hold any number of them")
     parser.add_argument("--out", type=Path, help="where to write; default: the folder, if one is given")
     given = parser.parse_args(argv)
     if given.out is None and len(given.folders) > 1:
         raise ValueError("say with --out where the report on several folders goes")
-    written = write_report(given.folders, given.out or given.folders[0])
-    print(written.summary)
-    print(f"report: {written.markdown}\n        {written.html}")
+    written = write_report(given.folders, given.out or given.folders[0], csv=given.csv, latex=given.latex)
+    print(written.summary, "report:", written.markdown, written.html, *written.others, sep="\n")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import attrs
 import torch
@@ -13,6 +14,7 @@ from graphprune.masks import MaskSet, random
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
+from graphprune.methods.core.shown import Role
 from graphprune.methods.core.state import Found, Position, count_prunable_arcs, weights
 from graphprune.ticket import Ticket
 
@@ -59,6 +61,7 @@ class Dense(IterativeMethod):
     edge_rate: float = attrs.field(default=0.0, init=False)
     weight_rate: float = attrs.field(default=0.0, init=False)
     name = "dense"
+    role: ClassVar[Role] = "dense"
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Nothing goes."""
@@ -74,6 +77,7 @@ class NoEdges(Dense):
 
     edge_rate: float = attrs.field(default=1.0, init=False)  # all, however a protocol counts
     name = "no-edges"
+    role = "no-edges"
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise where there are no edges to do without."""
@@ -104,6 +108,7 @@ class SmallDense(Dense):
     params: int | None = None
     density: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
     name = "small-dense"
+    role = "size-matched"
 
     def __attrs_post_init__(self) -> None:
         if (self.params is None) == (self.density is None):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import attrs
 
@@ -34,6 +35,11 @@ class Sparsifier(IterativeMethod):
 
     edges: EdgeScore = attrs.field(validator=validators.one_of(*get_args(EdgeScore)))
     name = "sparsifier"
+
+    @classmethod
+    def variant(cls, options: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+        """Its score."""
+        return str(options.get("edges", ""))
 
     @property
     def by_ticket(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -19,6 +20,11 @@ from graphprune.report.style import COLOURS, INK
 
 SMALLEST, LARGEST = 8, 30  # nodes: fewer show nothing, more cannot be read at this size
 KEPT, REMOVED = INK, COLOURS[1]
+# How far the lines of a bond lie from its middle, as shares of its length, by its order.
+AROMATIC = 4
+SHIFTS = {1: (0.0,), 2: (-0.07, 0.07), 3: (-0.12, 0.0, 0.12), AROMATIC: (0.0, 0.13)}
+
+Places = dict[int, NDArray[np.float64]]
 
 # By atomic number, from 1; OGB's first atom feature is the place in this list, and 118 is anything else.
 _SYMBOLS = """
@@ -42,13 +48,13 @@ def drawable(graphs: PackedGraphs, count: int = 6) -> list[int]:
 
 
 def drawings(graphs: PackedGraphs, keep: Sequence[torch.Tensor], numbers: Sequence[int], atoms: bool) -> Figure:
-    """Graphs in a grid: kept edges solid, removed ones dashed and in colour.
+    """Graphs in a grid: kept edges solid, removed ones dashed and in colour; molecules with atoms and bonds.
 
     Args:
         graphs: the full graphs.
         keep: for each drawn graph, which of its arcs stay.
         numbers: of the graphs to draw.
-        atoms: whether the first column of ``x`` is OGB's atomic number.
+        atoms: whether features of atoms and bonds are OGB's.
     """
     columns = min(3, len(numbers))
     rows = -(-len(numbers) // columns)
@@ -75,14 +81,20 @@ def drawings(graphs: PackedGraphs, keep: Sequence[torch.Tensor], numbers: Sequen
 
 def _draw(axes: Axes, data: Data, mask: torch.Tensor, atoms: bool) -> None:
     full, kept = _graph(data), _graph(data, mask)
-    places = _lying(nx.kamada_kawai_layout(full))
-    removed = [edge for edge in full.edges if not kept.has_edge(*edge)]
-    nx.draw_networkx_edges(kept, places, ax=axes, edge_color=KEPT, width=1.5)
-    lines = nx.draw_networkx_edges(full, places, ax=axes, edgelist=removed, edge_color=REMOVED, width=1.8)
-    if removed:
-        lines.set_linestyle((0, (2, 1.5)))
+    orders = _bond_orders(data) if atoms else {}
+    places = (_as_molecule(data, orders) if atoms else None) or _lying(nx.kamada_kawai_layout(full))
+    rings = nx.minimum_cycle_basis(full) if AROMATIC in orders.values() else []
+    for u, v in full.edges:
+        stays = kept.has_edge(u, v)
+        colour, width = (KEPT, 1.3) if stays else (REMOVED, 1.8)
+        order = orders.get((u, v), 1)
+        inside = next((ring for ring in rings if u in ring and v in ring), (u, v))
+        for shift in SHIFTS[order]:
+            # The second line of an aromatic bond is dotted; all lines of a removed one are dashed.
+            dash: Any = (0, (2, 1.5)) if not stays else (0, (1, 1.5)) if order == AROMATIC and shift else "-"
+            axes.plot(*_beside(places, u, v, shift, inside), color=colour, linewidth=width, linestyle=dash)
     if atoms:
-        symbols = {node: ELEMENTS[int(data.x[node, 0])] for node in full.nodes}
+        symbols = {node: _symbol(data.x[node]) for node in full.nodes}
         _letters(axes, places, {node: text for node, text in symbols.items() if text != "C"})
     else:
         nx.draw_networkx_nodes(full, places, ax=axes, node_size=22, node_color=KEPT)
@@ -90,7 +102,55 @@ def _draw(axes: Axes, data: Data, mask: torch.Tensor, atoms: bool) -> None:
     axes.set_aspect("equal", adjustable="datalim")
 
 
-def _lying(places: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
+def _bond_orders(data: Data) -> dict[tuple[int, int], int]:
+    """By pair of atoms, from OGB's first bond feature: single, double, triple, aromatic."""
+    if data.edge_attr is None or data.edge_attr.dim() != 2:
+        return {}
+    orders = (1 + data.edge_attr[:, 0].long()).tolist()
+    return {
+        (u, v): order if order in SHIFTS else 1
+        for (u, v), order in zip(data.edge_index.t().tolist(), orders, strict=True)
+    }
+
+
+def _symbol(atom: torch.Tensor) -> str:
+    """Of OGB's atom features: its element, and its charge as chemists write it."""
+    text = ELEMENTS[int(atom[0])]
+    charge = int(atom[3]) - 5 if len(atom) > 3 and int(atom[3]) <= 10 else 0
+    sign = "+" if charge > 0 else "−"
+    return text + (f"{abs(charge) if abs(charge) > 1 else ''}{sign}" if charge else "")
+
+
+def _as_molecule(data: Data, orders: Mapping[tuple[int, int], int]) -> Places | None:
+    """Where RDKit would draw the atoms; None where it is not installed."""
+    try:
+        from rdkit import Chem
+        from rdkit.Chem import rdDepictor
+    except ImportError:
+        return None
+    molecule = Chem.RWMol()
+    for number in data.x[:, 0].tolist():
+        molecule.AddAtom(Chem.Atom(0 if ELEMENTS[int(number)] == "*" else int(number) + 1))
+    kinds = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE, Chem.BondType.AROMATIC)
+    for u, v in _graph(data).edges:
+        molecule.AddBond(u, v, kinds[orders.get((u, v), 1) - 1])
+    molecule.UpdatePropertyCache(strict=False)
+    Chem.FastFindRings(molecule)
+    rdDepictor.Compute2DCoords(molecule, canonOrient=True)
+    return dict(enumerate(molecule.GetConformer().GetPositions()[:, :2]))
+
+
+def _beside(places: Places, u: int, v: int, shift: float, inside: Sequence[int]) -> NDArray[np.float64]:
+    """A line between two places, moved by a share of its length towards the middle of others, and shortened as much."""
+    along = places[v] - places[u]
+    aside = np.array([-along[1], along[0]])
+    if np.mean([places[node] for node in inside], axis=0) @ aside < places[u] @ aside:
+        aside = -aside
+    start, end = places[u] + abs(shift) * along, places[v] - abs(shift) * along
+    return np.stack([start + shift * aside, end + shift * aside], axis=1)
+
+
+def _lying(places: Places) -> Places:
     """The same layout turned so that its longest side is horizontal."""
     points = np.array(list(places.values()))
     points = points - points.mean(0)
@@ -100,7 +160,7 @@ def _lying(places: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float
     return dict(zip(places, points @ axes.T, strict=True))
 
 
-def _letters(axes: Axes, places: dict[int, NDArray[np.float64]], symbols: dict[int, str]) -> None:
+def _letters(axes: Axes, places: Places, symbols: dict[int, str]) -> None:
     """Symbols of all atoms but carbon, as chemists draw them."""
     box = {"boxstyle": "circle,pad=0.08", "facecolor": "white", "edgecolor": "none"}
     for node, text in symbols.items():

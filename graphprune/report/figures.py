@@ -13,13 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from graphprune.report.equal import WEIGHTS, Axis, of_size
-from graphprune.report.results import SINGLE, Group, Point, Series
+from graphprune.report.results import WEIGHTS, Group, Point, Series, SparsityKind
 from graphprune.report.stats import WORSE, Comparison
 from graphprune.report.style import (
-    BASELINES,
     INK,
-    METRIC,
     SMALL,
     WIDTH,
     End,
@@ -37,32 +34,35 @@ Ledger = Mapping[str, Sequence[float]]
 Styles = Mapping[str, Style]
 
 
-def tradeoff(group: Group, axis: Axis, styles: Styles) -> Figure | None:
+def tradeoff(group: Group, kind: SparsityKind, styles: Styles) -> Figure | None:
     """Test metric against a sparsity, one line a method, its confidence interval as a band, baselines as levels.
 
     Args:
         group: what to draw; joint grids have figures of their own.
-        axis: the sparsity.
+        kind: of sparsity.
         styles: by label.
 
     Returns:
         The figure; None where no method has removed anything of this kind.
     """
-    lines = _lines(group, axis)
+    lines = _lines(group, kind)
     if not lines:
         return None
     levels = list(filter(_defined, group.find("dense", "no-edges")))
-    twins = [(series, point) for series, point in matched(group) if point is not None] if axis is WEIGHTS else []
-    figure, [axes] = panels(height=height_for(len(lines) + len(levels) + len(twins)))
+    pairs = [(series, point) for series, point in matched(group) if point is not None] if kind is WEIGHTS else []
+    figure, [axes] = panels(height=height_for(len(lines) + len(levels) + len(pairs)))
     ends = []
     for series in lines:
-        style, x = styles[series.label], [100 * point[axis.column].mean for point in series.points]
-        mean, low, high = _band(series.points)
-        axes.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0)
+        style, x = styles[series.label], [100 * point[kind.column].mean for point in series.points]
+        found = [point.interval for point in series.points]
+        mean = [one.mean for one in found]
+        axes.fill_between(
+            x, [one.low for one in found], [one.high for one in found], color=style.colour, alpha=0.12, linewidth=0
+        )
         axes.plot(x, mean, color=style.colour, marker=style.marker, linestyle=style.dash, markersize=5)
         last = max(number for number, value in enumerate(mean) if math.isfinite(value))
         ends.append(_end(series, x[last], mean[last], style))
-    removed = [100 * point[axis.column].mean for series in lines for point in series.points]
+    removed = [100 * point[kind.column].mean for series in lines for point in series.points]
     axes.margins(x=0.03)
     if max(removed) > SPARSE:
         spread_near(axes, "x", 100)
@@ -70,44 +70,39 @@ def tradeoff(group: Group, axis: Axis, styles: Styles) -> Figure | None:
         axes.set_xlim(left=0)
     left, right = axes.get_xlim()
     for series in levels:
-        ends.append(_level(axes, series, right))
-    for series, point in twins:
-        ends.append(_twin(axes, 100 * point[axis.column].mean, series))
+        ends.append(_level(axes, series, right, styles))
+    for series, point in pairs:
+        ends.append(_diamond(axes, 100 * point[kind.column].mean, series, styles))
     axes.set_xlim(left, right)
-    _spread_metric(axes, group, [*lines, *levels, *(series for series, _ in twins)])
-    axes.set_xlabel(f"{axis.text} (%)")
-    axes.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
+    _spread_metric(axes, group, [*lines, *levels, *(series for series, _ in pairs)])
+    axes.set_xlabel(f"{kind.text} (%)")
+    axes.set_ylabel(f"test {group.metric_label}")
     label_ends(axes, ends)
     return figure
 
 
 def matched(group: Group) -> list[tuple[Series, Point | None]]:
     """The small dense networks, each with the ticket of its size among those with a curve; None where there is none."""
-    lines = _lines(group, WEIGHTS)
-    return [(series, of_size(series, lines)) for series in group.find("small-dense") if _defined(series)]
+    found: list[tuple[Series, Point | None]] = []
+    for small in filter(_defined, group.find("size-matched")):
+        size = small.last["params_kept"].mean
+        points = [point for line in _lines(group, WEIGHTS) if (point := line.of_size(size)) is not None]
+        found.append((small, min(points, key=lambda point: abs(point["params_kept"].mean - size), default=None)))
+    return found
 
 
 def cost(group: Group, styles: Styles) -> Figure | None:
     """Test metric of each last round against its epochs and its seconds; None where there is nothing to compare."""
     shown = [series for series in group.series if not series.joint and series.last["test_metric"].finite]
-    if len(shown) < 2 or not any(map(_is_line, shown)):
+    if len(shown) < 2 or all(series.baseline for series in shown):
         return None
     figure, (left, right) = panels(2, height=height_for(len(shown)))
     ends = []
     for axes, column in ((left, "epochs_trained"), (right, "seconds")):
         for series in shown:
-            style = BASELINES.get(series.method) or styles[series.label]
-            (mean,), (low,), (high,) = _band([series.last])
+            style = styles[series.label]
             x = series.last[column].mean
-            axes.errorbar(
-                x,
-                mean,
-                yerr=None if math.isnan(low) else [[mean - low], [high - mean]],
-                color=style.colour,
-                marker=style.marker,
-                markersize=6,
-                linewidth=1,
-            )
+            mean = _bar(axes, x, series, style, markersize=6, linewidth=1)
             if axes is right:
                 ends.append(_end(series, x, mean, style))
         axes.set_xlabel({"epochs_trained": "epochs, all rounds", "seconds": "seconds, all rounds"}[column])
@@ -119,7 +114,7 @@ def cost(group: Group, styles: Styles) -> Figure | None:
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         _spread_metric(axes, group, shown)
     right.tick_params(axis="y", length=0)
-    left.set_ylabel(f"test {METRIC.get(group.metric, group.metric)}")
+    left.set_ylabel(f"test {group.metric_label}")
     label_ends(right, ends)
     return figure
 
@@ -205,13 +200,9 @@ def layers(ledgers: Sequence[tuple[Series, Ledger]]) -> Figure:
 # ---------------------------------------------------------------------- lines
 
 
-def _lines(group: Group, axis: Axis) -> list[Series]:
+def _lines(group: Group, kind: SparsityKind) -> list[Series]:
     """What has a curve against a sparsity."""
-    return [series for series in group.series if _is_line(series) and series.removes(axis.column) and _defined(series)]
-
-
-def _is_line(series: Series) -> bool:
-    return series.method not in SINGLE and not series.joint
+    return [series for series in group.lines if series.removes(kind.column) and _defined(series)]
 
 
 def _defined(series: Series) -> bool:
@@ -227,37 +218,27 @@ def _spread_metric(axes: Axes, group: Group, shown: Sequence[Series]) -> None:
         spread_near(axes, "y", 1, (1, 0.7, 0.5, 0.3, 0.2, 0.15))
 
 
-def _level(axes: Axes, series: Series, right: float) -> End:
-    style = BASELINES[series.method]
-    (mean,), (low,), (high,) = _band([series.last])
-    if math.isfinite(low):
-        axes.axhspan(low, high, color=style.colour, alpha=0.08, linewidth=0)
-    axes.axhline(mean, color=style.colour, linestyle=style.dash, linewidth=1.4)
-    return _end(series, right, mean, style)
+def _level(axes: Axes, series: Series, right: float, styles: Styles) -> End:
+    style, found = styles[series.label], series.last.interval
+    if math.isfinite(found.low):
+        axes.axhspan(found.low, found.high, color=style.colour, alpha=0.08, linewidth=0)
+    axes.axhline(found.mean, color=style.colour, linestyle=style.dash, linewidth=1.4)
+    return _end(series, right, found.mean, style)
 
 
-def _twin(axes: Axes, x: float, series: Series) -> End:
+def _diamond(axes: Axes, x: float, series: Series, styles: Styles) -> End:
     """A diamond where the ticket of as many parameters stands."""
-    style = BASELINES[series.method]
-    (mean,), (low,), (high,) = _band([series.last])
-    axes.errorbar(
-        x,
-        mean,
-        yerr=None if math.isnan(low) else [[mean - low], [high - mean]],
-        color=style.colour,
-        marker=style.marker,
-        markerfacecolor="white",
-        markersize=7,
-        capsize=3,
-        linestyle="none",
-        zorder=5,
-    )
-    return _end(series, x, mean, style)
+    style = styles[series.label]
+    look = {"markerfacecolor": "white", "markersize": 7, "capsize": 3, "linestyle": "none", "zorder": 5}
+    return _end(series, x, _bar(axes, x, series, style, **look), style)
 
 
-def _band(points: Sequence[Point]) -> tuple[list[float], list[float], list[float]]:
-    found = [point.interval for point in points]
-    return [one.mean for one in found], [one.low for one in found], [one.high for one in found]
+def _bar(axes: Axes, x: float, series: Series, style: Style, **look: Any) -> float:
+    """A marker with the interval of the last test metric as its bar; returns the mean."""
+    found = series.last.interval
+    bar = None if math.isnan(found.low) else [[found.mean - found.low], [found.high - found.mean]]
+    axes.errorbar(x, found.mean, yerr=bar, color=style.colour, marker=style.marker, **look)
+    return found.mean
 
 
 def _end(series: Series, x: float, y: float, style: Style) -> End:

@@ -1,43 +1,38 @@
-"""Which figures a group of runs gets, and the tickets and graphs behind them."""
+"""Which figures a group of runs gets, and what of it tickets and graphs are read for."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-
-from matplotlib.figure import Figure
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from graphprune.data import ImageData
-from graphprune.report.compare import Findings
+from graphprune.methods.core.shown import Illustration, Shown, Table
+from graphprune.report.compare import Findings, joint_grids
 from graphprune.report.drawings import drawable, drawings
-from graphprune.report.equal import EDGES, SAME_SIZE, WEIGHTS
 from graphprune.report.figures import Styles, cost, heat, layers, matched, tradeoff
-from graphprune.report.joint import joint_grids
+from graphprune.report.format import PERCENT
 from graphprune.report.records import Run
-from graphprune.report.results import SINGLE, Group, Series
-from graphprune.report.search import illustrations
+from graphprune.report.results import EDGES, SAME_SIZE, WEIGHTS, Group, Series
 from graphprune.report.stats import MIN_PAIRS
-from graphprune.report.tables import PERCENT
+from graphprune.report.style import Lent
 from graphprune.runs.trained import Trained
 from graphprune.ticket import Ticket
-
-Illustration = tuple[str, str, str, Figure]  # file name, title, caption, figure
 
 LAYERED = 4  # panels of layers that fit beside each other
 _BAND = f"Lines are means over the runs, bands {PERCENT} bootstrap intervals of the mean (none for a single run)."
 _DIAMOND = f" The diamond is a small dense network, above the ticket that has as many parameters (to {SAME_SIZE:.0%})."
 
 
-def figures(found: Findings, styles: Styles, tickets: bool) -> tuple[list[Illustration], list[str]]:
-    """All figures of a group, and notes on those that cannot be drawn.
+def illustrations(found: Findings, styles: Styles) -> Iterator[Illustration]:
+    """The figures of a group that its results alone are needed for.
 
     Args:
         found: the group and what it shows.
         styles: of each series.
-        tickets: also what takes tickets and graphs to be read: densities of layers and drawings.
     """
     group = found.group
-    made: list[Illustration] = list(_curves(group, styles))
+    yield from _curves(group, styles)
     for number, (name, cells) in enumerate(joint_grids(group).items(), start=1):
         figure = heat(cells, found.dense)
         if figure is not None:
@@ -46,7 +41,8 @@ def figures(found: Findings, styles: Styles, tickets: bool) -> tuple[list[Illust
                 f"round; positive is better. ▼: the {PERCENT} interval of the difference lies below zero; a cell "
                 f"with fewer than {MIN_PAIRS} pairs has no mark.{group.caveat}"
             )
-            made.append((f"joint-{number}" if number > 1 else "joint", f"Edges and weights: {name}", caption, figure))
+            file = f"joint-{number}" if number > 1 else "joint"
+            yield Illustration(file, f"Edges and weights: {name}", caption, figure)
     figure = cost(group, styles)
     if figure is not None:
         caption = (
@@ -55,28 +51,45 @@ def figures(found: Findings, styles: Styles, tickets: bool) -> tuple[list[Illust
             "machine and on what else it did."
             f"{group.caveat}"
         )
-        made.append(("cost", "Cost against quality", caption, figure))
+        yield Illustration("cost", "Cost against quality", caption, figure)
+
+
+def from_folders(group: Group, styles: Styles) -> tuple[list[Illustration | Table], list[str]]:
+    """What tickets, graphs and other files of the runs are read for, and notes on what cannot be drawn.
+
+    These are densities of layers, drawings of pruned graphs, and what methods show of their own.
+
+    Args:
+        group: the group.
+        styles: of each series.
+    """
+    made: list[Illustration | Table] = []
     notes: list[str] = []
-    for draw in (_layers, illustrations, _graphs) if tickets else ():
+    own = [partial(_own, method) for method in dict.fromkeys(run.method for run in group.runs)]
+    every: list[Callable[[Group, Styles], Iterable[Illustration | Table]]] = [_layers, *own, _graphs]
+    for draw in every:
         try:
-            drawn = draw(group)
-        except (OSError, ValueError, LookupError, ImportError) as error:  # a report without this figure is still one
-            notes.append(f"One figure is missing: {error}")
-        else:
-            made += drawn
-    return made, notes
+            made += list(draw(group, styles))
+        except Exception as error:  # files may be damaged, methods are others' code: a report without it is still one
+            notes.append(f"One figure is missing: {str(error) or type(error).__name__}")
+    return made, list(dict.fromkeys(notes))
+
+
+def _own(method: type[Shown], group: Group, styles: Styles) -> Iterable[Illustration | Table]:
+    """A method's own figures and tables."""
+    runs = {series.label: series.runs for series in group.series if series.runs[0].method is method}
+    return method.figures(runs, Lent(styles))
 
 
 def _curves(group: Group, styles: Styles) -> Iterator[Illustration]:
-    for axis, title in ((EDGES, "Metric against edge sparsity"), (WEIGHTS, "Metric against weight sparsity")):
-        figure = tradeoff(group, axis, styles)
+    for kind, title in ((EDGES, "Metric against edge sparsity"), (WEIGHTS, "Metric against weight sparsity")):
+        figure = tradeoff(group, kind, styles)
         if figure is None:
             continue
-        caption = _BAND + group.caveat + (_diamonds(group) if axis is WEIGHTS else "")
-        others = [series for series in group.series if series.method not in SINGLE and not series.joint]
-        if absent := [series.label for series in others if not series.removes(axis.column)]:
+        caption = _BAND + group.caveat + (_diamonds(group) if kind is WEIGHTS else "")
+        if absent := [series.label for series in group.lines if not series.removes(kind.column)]:
             caption += f" Not shown, as they remove none of these: {', '.join(absent)}."
-        yield axis.name, title, caption, figure
+        yield Illustration(kind.name, title, caption, figure)
 
 
 def _diamonds(group: Group) -> str:
@@ -89,10 +102,10 @@ def _diamonds(group: Group) -> str:
     return text + (f" No ticket has the size of {', '.join(alone)}: not shown." if alone else "")
 
 
-def _layers(group: Group) -> list[Illustration]:
+def _layers(group: Group, styles: Styles) -> Iterator[Illustration]:
     """Densities of each layer, in the first repetition of a few series that remove weights."""
     pruned = [series for series in group.series if not series.joint and series.runs[0].rows[-1]["weight_sparsity"]]
-    shown = [series for series in pruned if series.method not in SINGLE][:LAYERED]
+    shown = [series for series in pruned if not series.baseline][:LAYERED]
     ledgers = []
     for series in shown:
         ledger: dict[str, list[float]] = {}
@@ -101,26 +114,26 @@ def _layers(group: Group) -> list[Illustration]:
                 ledger.setdefault(row.name, []).append(row.density)
         ledgers.append((series, ledger))
     if not ledgers:
-        return []
+        return
     seeds = sorted({series.runs[0].rows[0]["seed"] for series in shown})
     first = f" of the first {LAYERED} methods" if len(pruned) > LAYERED else ""
     caption = (
         f"Percent of each layer's weights that are left, in one run{first or ' a method'} "
         f"(seed {', '.join(map(str, seeds))}). Zero means a layer that passes no signal any more."
     )
-    return [("layers", "Weights left in each layer", caption, layers(ledgers))]
+    yield Illustration("layers", "Weights left in each layer", caption, layers(ledgers))
 
 
-def _graphs(group: Group) -> list[Illustration]:
+def _graphs(group: Group, styles: Styles) -> Iterator[Illustration]:
     """Test graphs of the last ticket of the first method that decides over the edges of unseen graphs by a score."""
     scored = [series for series in group.series if _scores(series) and series.removes(EDGES.column)]
     if not scored:
-        return []
+        return
     run = scored[0].runs[0]
     trained = _trained(run, run.rows[-1]["round"])
     ticket, data = trained.ticket, trained.data({})
     if isinstance(data, ImageData) or data.level == "node":  # no graphs, or so large that no drawing shows anything
-        return []
+        return
     if not (numbers := drawable(data.test)):
         raise ValueError(f"{data.name} has no connected test graph of a size that can be drawn")
     mask = ticket.edge_mask(data.test)
@@ -131,15 +144,12 @@ def _graphs(group: Group) -> list[Illustration]:
         f"{len(numbers)} connected test graphs of readable size, which were not seen in training; no graph was picked "
         "by hand."
     )
-    return [("graphs", "Kept and removed edges", caption, figure)]
+    yield Illustration("graphs", "Kept and removed edges", caption, figure)
 
 
 def _scores(series: Series) -> bool:
-    return series.method not in ("no-edges", "random") and series.runs[0].rows[-1]["unseen"] in (
-        "",
-        "predictor",
-        "scorer",
-    )
+    """Whether it decides over edges of unseen graphs by what they are; results of older versions do not say."""
+    return not series.baseline and series.runs[0].rows[-1]["unseen"] in ("", "predictor", "scorer")
 
 
 def _tickets(series: Series) -> list[Ticket]:

@@ -7,14 +7,18 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from graphprune.files import below, read_json
+from graphprune.methods import METHODS
+from graphprune.methods.core.shown import Shown
 from graphprune.runs.folder import CONFIG, PROVENANCE, RESULTS
 from graphprune.runs.options import flat, read_yaml
 
 CELLS = "cells.json"
+# Numbers of a row; results of older versions do not have the last ones.
 NUMBERS = (
     "edge_sparsity_train",
     "edge_sparsity_test",
@@ -27,10 +31,12 @@ NUMBERS = (
     "seconds",
 )
 NEEDED = frozenset({"method", "data", "model", "protocol", "seed", "round", "metric", "collapsed", *NUMBERS})
-# Columns that results of older versions do not have.
 ADDED: Mapping[str, Any] = {"epochs_search": 0, "predictor_passes": 0, "unseen": ""}
 # Where this machine keeps the raw files: says nothing of what is computed, and is nobody's business.
 PLACE = "data.root"
+# Options that tell repetitions apart, and those that change nothing about what is compared.
+REPEATED, IGNORED = ("seed", "data.fold"), (PLACE, "method.rounds")
+DENSITY = "method.density"
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,48 @@ class Run:
 
     Attributes:
         folder: where it lies.
-        rows: one a round, NaN where the file has null.
+        rows: one a round, NaN where the file has null and for edges of graphs that have none.
         config: flat options, empty where there is no configuration beside it.
         provenance: entries of where and when it was computed.
+        method: the class of its method; ``Shown`` itself, with its defaults, where that is not installed or broken.
     """
 
     folder: Path
     rows: tuple[Mapping[str, Any], ...]
     config: Mapping[str, Any]
     provenance: tuple[Mapping[str, Any], ...]
+    method: type[Shown]
 
     @property
     def repetition(self) -> tuple[int, int]:
         """Seed and fold."""
         return int(self.rows[0]["seed"]), int(self.config.get("data.fold") or 0)
+
+    @property
+    def density(self) -> float | None:
+        """The density that a method of one training was asked for: its runs at others are points of one curve.
+
+        None for methods of rounds, whose points are these, and for baselines, a series for each of their options.
+        """
+        return float(self.config[DENSITY]) if self.method.points == "density" and DENSITY in self.config else None
+
+    @cached_property
+    def options(self) -> Mapping[str, Any]:
+        """What decides with which other runs it is put together."""
+        left_out = (*REPEATED, *IGNORED, *[DENSITY] * (self.density is not None))
+        found = {name: value for name, value in self.config.items() if name not in left_out}
+        # Without a configuration the results alone can tell the policies for unseen graphs apart.
+        return found or {"method.unseen": self.rows[0]["unseen"]}
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """The options of data and model: what all methods that are compared have in common."""
+        return {name: value for name, value in self.options.items() if name.startswith(("data.", "model."))}
+
+    @property
+    def variant(self) -> str:
+        """Which of its method's variants it is."""
+        return self.method.variant(section(self.config, "method."), self.rows[-1])
 
 
 @dataclass(frozen=True)
@@ -100,16 +134,44 @@ def read_run(file: Path) -> Run:
     Raises:
         ValueError: it is damaged or holds something else.
     """
-    rows = read_json(file)
+    rows = _read(file, "run the same graphprune run or bench again: it is written from the tickets of finished rounds")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= NEEDED for row in rows):
         raise ValueError(f"{file} is no list of rows with the columns {', '.join(sorted(NEEDED))}")
     config, provenance = file.with_name(CONFIG), file.with_name(PROVENANCE)
+    entries = tuple(read_json(provenance)) if provenance.exists() else ()
+    undefined = dict.fromkeys(_without_edges(entries), math.nan)
     return Run(
         file.parent,
-        tuple({**ADDED, **{name: math.nan if value is None else value for name, value in row.items()}} for row in rows),
+        tuple(
+            {**ADDED, **{name: math.nan if value is None else value for name, value in row.items()}, **undefined}
+            for row in rows
+        ),
         flat(read_yaml(config)) if config.exists() else {},
-        tuple(read_json(provenance)) if provenance.exists() else (),
+        entries,
+        _method(str(rows[0]["method"])) if rows else Shown,
     )
+
+
+def _read(file: Path, remedy: str) -> Any:
+    try:
+        return read_json(file)
+    except ValueError as error:
+        raise ValueError(f"{error}. Delete it and {remedy}") from error
+
+
+def _method(name: str) -> type[Shown]:
+    try:
+        return METHODS[name]
+    except (KeyError, ImportError, TypeError):  # not installed, or a plug-in that is broken
+        return Shown
+
+
+def _without_edges(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Columns of the splits whose graphs have no edges, of which no share can go."""
+    for part in parts(entries, "data"):
+        for split, counts in part.get("empty", {}).items():
+            if 0 < part.get("graphs", {}).get(split, 0) == counts.get("no_edges"):
+                yield f"edge_sparsity_{split}"
 
 
 def read_cells(folders: Iterable[Path]) -> tuple[Cell, ...]:
@@ -120,7 +182,7 @@ def read_cells(folders: Iterable[Path]) -> tuple[Cell, ...]:
     """
     found: dict[tuple[str, str], Cell] = {}
     for file in dict.fromkeys(file.resolve() for folder in folders for file in below(folder, CELLS)):
-        entries = read_json(file)
+        entries = _read(file, "run the same graphprune bench again")
         if not isinstance(entries, list) or not all(
             isinstance(entry, dict) and entry.keys() >= {"cell", "state"} for entry in entries
         ):
@@ -137,38 +199,49 @@ def read_cells(folders: Iterable[Path]) -> tuple[Cell, ...]:
 
 def _same_data(runs: Sequence[Run]) -> None:
     """Refuse runs that name the same data, with the same options, and had other graphs."""
-    seen: dict[str, dict[str, list[Run]]] = {}
+    digests = []
     for run in runs:
         # A fold is data of its own, and so are other features.
-        options = {name: value for name, value in run.config.items() if name.startswith("data.") and name != PLACE}
+        options = {name: value for name, value in section(run.config, "data.").items() if f"data.{name}" != PLACE}
         for part in parts(run.provenance, "data"):
             key = json.dumps([part.get("name"), options], sort_keys=True, default=str)
-            seen.setdefault(key, {}).setdefault(str(part.get("digest")), []).append(run)
-    for key, by_digest in seen.items():
-        if len(by_digest) > 1:
-            told = "; ".join(f"digest {digest[:12]} in {_places(found)}" for digest, found in by_digest.items())
-            raise ValueError(
-                f"these results on {json.loads(key)[0]} come from different data: {told}. Report them apart, or "
-                "compute them again on the same data"
-            )
+            digests.append((key, f"digest {str(part.get('digest'))[:12]}", run))
+    for key, told in _several(digests):
+        raise ValueError(
+            f"these results on {json.loads(key)[0]} come from different data: {told}. Report them apart, or "
+            "compute them again on the same data"
+        )
 
 
 def mixtures(runs: Sequence[Run]) -> Iterator[str]:
     """Warnings of packages that runs were computed with in different versions."""
-    packages: dict[str, dict[str, list[Run]]] = {}
-    for run in runs:
-        for part in parts(run.provenance, "versions"):
-            for package, version in part.items():
-                packages.setdefault(package, {}).setdefault(str(version), []).append(run)
-    for package, by_version in packages.items():
-        if len(by_version) > 1:
-            told = "; ".join(f"{version} in {_places(found)}" for version, found in sorted(by_version.items()))
-            yield f"{package} {told}"
+    versions = (
+        (package, str(version), run)
+        for run in runs
+        for part in parts(run.provenance, "versions")
+        for package, version in part.items()
+    )
+    return (f"{package} {told}" for package, told in _several(versions))
+
+
+def _several(entries: Iterable[tuple[str, str, Run]]) -> Iterator[tuple[str, str]]:
+    """Of names, values and runs that have them: the names of several values, and which values are where."""
+    found: dict[str, dict[str, list[Run]]] = {}
+    for name, value, run in entries:
+        found.setdefault(name, {}).setdefault(value, []).append(run)
+    for name, by_value in found.items():
+        if len(by_value) > 1:
+            yield name, "; ".join(f"{value} in {_places(there)}" for value, there in sorted(by_value.items()))
 
 
 def parts(entries: Iterable[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:
     """One part of all provenance entries that have it."""
     return (entry[name] for entry in entries if isinstance(entry.get(name), Mapping))
+
+
+def section(options: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Options of a section, by their names in it."""
+    return {name.removeprefix(prefix): value for name, value in options.items() if name.startswith(prefix)}
 
 
 def _places(runs: Sequence[Run], most: int = 3) -> str:

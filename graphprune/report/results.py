@@ -1,28 +1,52 @@
-"""Runs grouped by what they have in common, with means and spreads over their repetitions."""
+"""What runs have shown: points of series, series of groups, and where the series of a group meet."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from graphprune.report import labels
-from graphprune.report.records import NUMBERS, Run, read_runs
-from graphprune.report.stats import Curve, Interval, interval
-
-COLUMNS = (*NUMBERS, "epochs_search", "predictor_passes")
-SUMMED = ("epochs_trained", "epochs_search", "seconds")
-SINGLE = ("dense", "no-edges", "small-dense")
-LOWER_IS_BETTER = frozenset({"rmse"})
-# What protocols that choose by the test metric are called.
-LEAKING = ("selects on test", "select=test")
+from graphprune.data.metrics import METRICS, MetricInfo
+from graphprune.methods.core.shown import Points, Role
+from graphprune.report.records import Run
+from graphprune.report.stats import Curve, Interval, at_sparsity, interval
 
 Repetition = tuple[int, int]
 Row = Mapping[str, Any]
+
+# What methods are compared with comes first, in this order.
+BASELINES: tuple[Role, ...] = ("dense", "no-edges", "size-matched")
+# What protocols that choose by the test metric are called.
+LEAKING = ("selects on test", "select=test")
+# Sparsities that differ by less are one: of other weights protected, the same density is rounded to other counts.
+ROUNDING = 1e-4
+# How far off a small dense network's number of parameters may be, as a share of it.
+SAME_SIZE = 0.05
+
+
+@dataclass(frozen=True)
+class SparsityKind:
+    """One kind of sparsity.
+
+    Attributes:
+        name: edges or weights.
+        column: of the results.
+        other: column of the other kind.
+        text: what is removed.
+    """
+
+    name: str
+    column: str
+    other: str
+    text: str
+
+
+# What a method spares on graphs that it has never seen: that is the claim, and what training graphs lose is not.
+EDGES = SparsityKind("edges", "edge_sparsity_test", "weight_sparsity", "edges removed from the test graphs")
+WEIGHTS = SparsityKind("weights", "weight_sparsity", "edge_sparsity_test", "weights removed")
+KINDS = (EDGES, WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -65,7 +89,7 @@ class Point:
         return self.values[column]
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Points:
         """What tells it from the other points of its series."""
         return "round" if self.density is None else "density"
 
@@ -102,6 +126,7 @@ class Series:
     Attributes:
         label: the method, and the options in which it differs from other series of that method.
         method: its name.
+        role: what it is in comparisons.
         protocol: as the results have it.
         runs: in the order of their repetitions and points.
         points: one a round, or one a density.
@@ -110,10 +135,16 @@ class Series:
 
     label: str
     method: str
+    role: Role
     protocol: str
     runs: tuple[Run, ...]
     points: tuple[Point, ...]
     joint: str = ""
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it is there to compare methods with."""
+        return self.role in BASELINES
 
     @property
     def last(self) -> Point:
@@ -149,6 +180,27 @@ class Series:
             for repetition in self.repetitions
         }
 
+    def at(self, kind: SparsityKind, sparsity: float, metric: str = "test_metric") -> dict[Repetition, float]:
+        """The metric at a sparsity in each repetition that reaches it.
+
+        Interpolated between the rounds of a run; between densities, which are trainings apart, nothing is.
+        """
+        found = {}
+        for repetition, curve in self.curves(kind.column, metric).items():
+            if self.last.density is None:
+                value = at_sparsity(curve, sparsity)
+            else:
+                nearest, there = min(curve, key=lambda point: abs(point[0] - sparsity))
+                value = there if abs(nearest - sparsity) < ROUNDING else math.nan
+            if math.isfinite(value):
+                found[repetition] = value
+        return found
+
+    def of_size(self, size: float) -> Point | None:
+        """The point whose number of parameters is nearest to a size; None if none is within 5 % of it."""
+        nearest = min(self.points, key=lambda point: abs(point["params_kept"].mean - size))
+        return nearest if abs(nearest["params_kept"].mean - size) <= SAME_SIZE * size else None
+
 
 @dataclass(frozen=True)
 class Group:
@@ -156,22 +208,25 @@ class Group:
 
     Attributes:
         title: data set and model, and what tells the group from others on the same two.
-        data: name of the data set.
-        model: class of the model.
         metric: what is measured.
         series: baselines first.
     """
 
     title: str
-    data: str
-    model: str
     metric: str
     series: tuple[Series, ...]
 
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger metric is the better one."""
-        return self.metric not in LOWER_IS_BETTER
+        info = _info(self.metric)
+        return info is None or info.higher_is_better
+
+    @property
+    def metric_label(self) -> str:
+        """The metric's name in print."""
+        info = _info(self.metric)
+        return self.metric if info is None else info.label
 
     @property
     def runs(self) -> list[Run]:
@@ -199,92 +254,27 @@ class Group:
         columns = ("edge_sparsity_train", "edge_sparsity_test")
         return any(series.removes(column) for series in self.series for column in columns)
 
-    def find(self, *methods: str) -> list[Series]:
-        """The series of these methods."""
-        return [series for series in self.series if series.method in methods]
+    def find(self, *roles: Role) -> list[Series]:
+        """The series of these roles."""
+        return [series for series in self.series if series.role in roles]
+
+    @property
+    def lines(self) -> list[Series]:
+        """Methods, each with a curve of its own; cells of joint grids have none."""
+        return [series for series in self.series if not series.baseline and not series.joint]
+
+    def contenders(self, kind: SparsityKind) -> list[Series]:
+        """Those that remove something of a kind and whose test metrics can be compared."""
+        return [series for series in self.lines if not series.selects_on_test and series.removes(kind.column)]
+
+
+def _info(metric: str) -> MetricInfo | None:
+    try:
+        return METRICS[metric]
+    except (KeyError, ImportError, TypeError):  # not installed, or a plug-in that is broken
+        return None
 
 
 def leaking(text: str) -> bool:
     """Whether a protocol, or a label that names it, stands for selection on the test set."""
     return any(word in text for word in LEAKING)
-
-
-def collect(folders: Sequence[Path]) -> tuple[Group, ...]:
-    """Read every ``results.json`` in and below these folders.
-
-    Raises:
-        FileNotFoundError: there is none, or a folder is missing.
-        ValueError: a file is damaged or has no results of runs, the same run is there twice, or different data go by
-            one name; the text names the folders.
-    """
-    groups = _split(
-        read_runs(folders),
-        lambda run: (run.rows[0]["data"], run.rows[0]["model"], run.rows[0]["metric"], _key(labels.setting(run))),
-    )
-    made = []
-    for (data, model, metric, key), members in sorted(groups.items()):
-        others = [json.loads(other[3]) for other in groups if other[:2] == (data, model)]
-        title = labels.title(data, model, json.loads(key), others)
-        made.append(Group(title, data, model, metric, _series(members)))
-    return tuple(made)
-
-
-def _split(runs: Iterable[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run]]:
-    groups: dict[Any, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(key(run), []).append(run)
-    return groups
-
-
-def _key(*parts: Any) -> str:
-    return json.dumps(parts[0] if len(parts) == 1 else parts, sort_keys=True, default=str)
-
-
-def _series(runs: list[Run]) -> tuple[Series, ...]:
-    alike = _split(runs, lambda run: _key(run.rows[0]["method"], run.rows[0]["protocol"], labels.options(run)))
-    made = []
-    for members in alike.values():
-        first = members[0].rows[0]
-        rivals = [other[0] for other in alike.values() if other[0].rows[0]["method"] == first["method"]]
-        ordered = tuple(sorted(members, key=_order))
-        label, joint = labels.label(ordered[0], rivals), labels.joint(ordered[0], rivals)
-        made.append(Series(label, first["method"], first["protocol"], ordered, _points(ordered), joint))
-    return tuple(sorted(made, key=lambda series: (_rank(series.method), series.label)))
-
-
-def _rank(method: str) -> int:
-    return SINGLE.index(method) if method in SINGLE else len(SINGLE)
-
-
-def _order(run: Run) -> tuple[Repetition, float]:
-    return run.repetition, -(labels.density(run) or 0)
-
-
-def _points(runs: Sequence[Run]) -> tuple[Point, ...]:
-    """One for each density and round that is there, the largest density first."""
-    reached: dict[tuple[float, int], dict[Repetition, Run]] = {}
-    for run in runs:
-        for row in run.rows:
-            there = reached.setdefault((-(labels.density(run) or 0), row["round"]), {})
-            if other := there.get(run.repetition):
-                raise ValueError(f"{other.folder} and {run.folder} hold the same run: leave one of them out")
-            there[run.repetition] = run
-    points = []
-    for place, ((_, number), there) in enumerate(sorted(reached.items()), start=1):
-        density = labels.density(next(iter(there.values())))
-        rows = {key: next(row for row in run.rows if row["round"] == number) for key, run in there.items()}
-        values = {name: Stat.of(float(row[name]) for row in rows.values()) for name in COLUMNS}
-        for name in SUMMED:
-            values[name] = Stat.of(
-                sum(row[name] for row in run.rows if row["round"] <= number) for run in there.values()
-            )
-        collapsed = tuple(
-            f"{_repetition(key, runs)}: {', '.join(row['collapsed'])}" for key, row in rows.items() if row["collapsed"]
-        )
-        points.append(Point(number if density is None else place, density, rows, values, collapsed))
-    return tuple(points)
-
-
-def _repetition(repetition: Repetition, runs: Sequence[Run]) -> str:
-    folded = len({run.repetition[1] for run in runs}) > 1
-    return f"seed {repetition[0]}" + (f", fold {repetition[1]}" if folded else "")

@@ -1,4 +1,4 @@
-"""Statistics of repeated runs: intervals, paired comparisons, equal sparsity, extreme tickets and mean ranks.
+"""Statistics of repeated runs: intervals, paired comparisons, equal sparsity and mean ranks.
 
 Plain numbers in, plain numbers out; docs/report.md explains each statistic and what it assumes.
 """
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Rep = TypeVar("Rep", bound=Hashable)
-Curve = Sequence[tuple[float, float]]
+Curve = Sequence[tuple[float, float]]  # sparsity and metric
+Setting = TypeVar("Setting", bound=Hashable)
+Method = TypeVar("Method", bound=Hashable)
 
 LEVEL = 0.95
 # With fewer pairs not even differences of one sign throughout would be rare by chance: 2 * 0.5**4 is 12.5 %.
 MIN_PAIRS = 5
 RESAMPLES = 9_999
-# For the uncertainty of an extreme ticket every resample of the repetitions is resampled once more.
-OUTER, INNER = 200, 999
+# Means of equal numbers in another order differ in the last digits and are to tie all the same.
+DIGITS = 12
 
 BETTER, WORSE, NO_DIFFERENCE, TOO_FEW = "better", "worse", "no difference shown", "too few"
 
@@ -167,88 +169,70 @@ def at_sparsity(points: Curve, target: float) -> float:
     return float(np.interp(target, sparsities, [curve[sparsity] for sparsity in sparsities]))
 
 
-# ---------------------------------------------------------------------- extreme tickets
+# ---------------------------------------------------------------------- mean ranks
 
 
-@dataclass(frozen=True)
-class Extreme:
-    """The sparsest ticket that has not been shown to be worse than dense.
+def rank_intervals(
+    table: Mapping[Setting, Mapping[Method, Mapping[Rep, float]]],
+    higher_is_better: bool = True,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[Method, Interval]:
+    """Mean rank of each method over the settings, 1 is best, and its bootstrap interval; ties share ranks.
 
-    Attributes:
-        sparsity: mean over the repetitions; None where no round qualifies, or there are too few repetitions.
-        low: what the sparsity is over resampled repetitions, lower end; 0 stands for "no ticket".
-        high: upper end.
-        round: 1 is the first one.
-        difference: ticket minus dense there (positive: the ticket is better).
-        gap: a sparser-than-dense round before it did fall short.
-        n: number of pairs at that round, or the largest of any round.
-        level: of all intervals.
-    """
-
-    sparsity: float | None
-    low: float
-    high: float
-    round: int | None
-    difference: Interval | None
-    gap: bool
-    n: int
-    level: float = LEVEL
-
-    @property
-    def text(self) -> str:
-        """What keeps it from being a claim; empty where it is one."""
-        if self.sparsity is not None:
-            return ""
-        return few(self.n) if self.n < MIN_PAIRS else "none: every round is shown to be worse than dense"
-
-
-def extreme_ticket(
-    curves: Mapping[Rep, Curve], dense: Mapping[Rep, float], higher_is_better: bool, level: float = LEVEL
-) -> Extreme:
-    """The largest achieved sparsity at which the paired interval of ticket minus dense still reaches zero.
+    A setting ranks means over repetitions. Each resample draws settings and, in each of them, repetitions, which take
+    all methods' numbers along; settings that have as many repetitions share their draw, for a seed may favour a method
+    in all of them. Few settings are made up for as in :func:`interval`.
 
     Args:
-        curves: by repetition, sparsity and metric of each round; some may have fewer rounds. Rounds that remove nothing
-            are no tickets.
-        dense: metric of the dense network by repetition.
+        table: by setting and method, the metric by repetition. Settings without all methods count no more than
+            repetitions without a finite number for all of them.
         higher_is_better: of the metric.
-        level: of the intervals.
+        level: between 0 and 1.
+        seed: of the resampling.
+
+    Returns:
+        By method, with the number of settings; without an interval for fewer than two.
     """
-    reps = sorted(curves.keys() & dense.keys(), key=repr)
-    rounds = max((len(curves[rep]) for rep in reps), default=0)
-    differences, sparsities = np.full((len(reps), rounds), np.nan), np.full((len(reps), rounds), np.nan)
-    for row, rep in enumerate(reps):
-        for column, (sparsity, metric) in enumerate(curves[rep]):
-            differences[row, column] = (metric - dense[rep]) * (1 if higher_is_better else -1)
-            sparsities[row, column] = sparsity
-    pairs = np.isfinite(differences).sum(0)
-    reached = np.isfinite(sparsities).sum(0)
-    mean = np.nansum(sparsities, 0) / np.maximum(reached, 1)
-    enough = (pairs >= MIN_PAIRS) & (mean > 0)
-    if not enough.any():
-        return Extreme(None, math.nan, math.nan, None, None, False, int(pairs.max(initial=0)), level)
-    found = [interval(differences[:, number], level) for number in range(rounds)]
-    covered = np.array([there.high >= 0 for there in found]) & enough
-    low, high = _resampled(differences, np.where(enough, mean, 0.0), level)
-    if not covered.any():
-        return Extreme(None, low, high, None, None, False, int(pairs.max()), level)
-    best = int(np.where(covered, mean, -1.0).argmax())
-    gap = bool((enough & ~covered & (mean < mean[best])).any())
-    return Extreme(float(mean[best]), low, high, best + 1, found[best], gap, int(pairs[best]), level)
+    methods = list(dict.fromkeys(method for values in table.values() for method in values))
+    sign, whole = -1 if higher_is_better else 1, []
+    for values in table.values():
+        runs = [values.get(method, {}) for method in methods]
+        common = [rep for rep in runs[0] if all(math.isfinite(run.get(rep, math.nan)) for run in runs)] if runs else []
+        if common:
+            whole.append(sign * np.array([[run[rep] for rep in sorted(common, key=repr)] for run in runs]))
+    if not whole:
+        return {method: Interval(math.nan, math.nan, math.nan, 0, level) for method in methods}
+    mean = np.mean([_ranked(metrics) for metrics in whole], axis=0)
+    low = high = np.full(len(methods), math.nan)
+    if len(whole) > 1:
+        random = np.random.default_rng(seed)
+        drawn = random.random((RESAMPLES, max(metrics.shape[1] for metrics in whole)))
+        resampled = np.stack(
+            [_ranked(metrics[:, (drawn[:, : metrics.shape[1]] * metrics.shape[1]).astype(int)]) for metrics in whole]
+        )  # settings, methods, resamples
+        settings = random.integers(0, len(whole), (len(whole), RESAMPLES))
+        over = resampled[settings, :, np.arange(RESAMPLES)].mean(0)
+        cut = tail(len(whole), level)
+        low, high = np.quantile(over, (cut, 1 - cut), axis=0)
+    return {
+        method: Interval(float(mean[place]), float(low[place]), float(high[place]), len(whole), level)
+        for place, method in enumerate(methods)
+    }
 
 
-def _resampled(differences: NDArray[Any], sparsity: NDArray[Any], level: float) -> tuple[float, float]:
-    """Range of the extreme sparsity over resampled repetitions; rounds of sparsity 0 do not count."""
-    random = np.random.default_rng(0)
-    n = len(differences)
-    counts = random.multinomial(n, np.full(n, 1 / n), size=INNER).astype(float)
-    there = np.isfinite(differences)
-    filled, cut = np.where(there, differences, 0.0), tail(n, level)
-    extremes = []
-    for drawn in random.integers(0, n, size=(OUTER, n)):
-        # A round is covered where more than the cut-off share of resampled means is not below zero.
-        reaching = ((counts @ filled[drawn] >= 0) & (counts @ there[drawn] > 0)).mean(0) > cut
-        extremes.append(np.where(reaching, sparsity, 0.0).max())
-    # Achieved sparsities, none between two rounds.
-    ends = np.quantile(extremes, ((1 - level) / 2, (1 + level) / 2), method="inverted_cdf")
-    return float(ends[0]), float(ends[1])
+def _ranked(metrics: NDArray[Any]) -> NDArray[Any]:
+    """Ranks of methods, along the first axis, by their means over repetitions, along the last; the smallest first."""
+    return np.asarray(stats.rankdata(metrics.mean(-1).round(DIGITS), axis=0))
+
+
+def critical_difference(methods: int, settings: int, level: float = LEVEL) -> float:
+    """By how much two mean ranks must differ to be told apart (Nemenyi's test; Demšar, JMLR 2006).
+
+    Args:
+        methods: how many are ranked, at least 2.
+        settings: over how many settings.
+        level: one minus the share of false alarms over all pairs.
+    """
+    range_ = stats.studentized_range.ppf(level, methods, math.inf)
+    return float(range_ / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * settings)))

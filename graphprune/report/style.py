@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,13 +15,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-METRIC = {"rocauc": "ROC-AUC", "ap": "average precision", "f1": "micro-F1", "accuracy": "accuracy", "rmse": "RMSE"}
+from graphprune.methods.core.shown import Role
+
 INK, FAINT = "#222222", "#dddddd"
 WIDTH, HEIGHT, SMALL = 7.2, 4.0, 8.0  # inches, inches, points
-# Okabe & Ito's palette, which colour-blind readers can tell apart; markers and dashes tell lines apart without it.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00")
+# Okabe & Ito's palette, which colour-blind readers can tell apart, then colours as far as possible from these and from
+# one another; markers and dashes tell lines apart without them.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00"),
+    *("#771188", "#AACC22", "#882222", "#3333EE", "#FF0066", "#22CC33", "#FFAA88", "#00515C", "#FF00DD", "#CC99FF"),
+    *("#8A5A44", "#00C2B2", "#FF2200"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
-DASHES = ("-", "--", ":")
+DASHES = ("-", "--", ":", "-.")
 # How near the whole an axis still tells shares apart that it spreads there.
 NEAREST = 1e-5
 
@@ -35,19 +41,30 @@ class Style:
     dash: str
 
 
-BASELINES = {"dense": Style(INK, "*", "-"), "no-edges": Style("#8a8a8a", "x", "--"), "small-dense": Style(INK, "D", "")}
+BASELINES: Mapping[Role, Style] = {
+    "dense": Style(INK, "*", "-"),
+    "no-edges": Style("#8a8a8a", "x", "--"),
+    "size-matched": Style(INK, "D", ""),
+}
 
 
-def styles(labels: Iterable[str]) -> dict[str, Style]:
-    """A style for each of several series, the same wherever its label comes again."""
-    return {
-        label: Style(
-            COLOURS[number % len(COLOURS)],
-            MARKERS[number % len(MARKERS)],
-            DASHES[number // len(COLOURS) % len(DASHES)],
-        )
-        for number, label in enumerate(dict.fromkeys(labels))
-    }
+def styles(labels: Mapping[str, Role]) -> dict[str, Style]:
+    """A style for each of several series, by label and role, the same wherever its label comes again.
+
+    The first baseline of a role looks as such a baseline does in every report.
+    """
+    looks: dict[str, Style] = {}
+    for label, role in labels.items():
+        number = sum(look not in BASELINES.values() for look in looks.values())
+        if role in BASELINES and BASELINES[role] not in looks.values():
+            looks[label] = BASELINES[role]
+        else:
+            looks[label] = Style(
+                COLOURS[number % len(COLOURS)],
+                BASELINES[role].marker if role in BASELINES else MARKERS[number % len(MARKERS)],
+                DASHES[number // 7 % len(DASHES)],
+            )
+    return looks
 
 
 def panels(columns: int = 1, height: float = HEIGHT) -> tuple[Figure, list[Axes]]:
@@ -137,6 +154,37 @@ def spread_out(places: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
             blocks[-1][1] += members
     middles = [total / members for total, members in blocks for _ in range(int(members))]
     return np.array(middles, dtype=np.float64) + gap * np.arange(len(middles))
+
+
+@dataclass(frozen=True)
+class Lent:
+    """The canvas that methods draw figures of their own on.
+
+    Attributes:
+        looks: style by label.
+    """
+
+    looks: Mapping[str, Style]
+    ink: str = INK
+    faint: str = "#b8b8b8"
+    small: float = SMALL
+    width: float = WIDTH
+
+    def colour(self, label: str) -> str:
+        """The colour of a series, the same in all figures."""
+        return self.looks[label].colour
+
+    def dash(self, label: str) -> str:
+        """Its line style."""
+        return self.looks[label].dash or "-"
+
+    def panels(self, columns: int = 1, labels: int = 0) -> tuple[Figure, list[Axes]]:
+        """A figure of panels side by side, high enough for so many labels beside its lines."""
+        return panels(columns, height_for(labels))
+
+    def label_ends(self, axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+        """Write the labels of lines beside the panel, each at the height at which its line ends."""
+        label_ends(axes, [End(x, y, label, self.looks[label]) for label, (x, y) in ends.items()])
 
 
 def save(figure: Figure, path: Path) -> Path:

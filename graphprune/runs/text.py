@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_NUMBER = re.compile(r"[\[+−-]?\d")
+_NUMBER = re.compile(r"(\*\*)?[\[+−-]?\d")
 
 
 def numeric(rows: Sequence[Sequence[str]], columns: int) -> list[bool]:
-    """Which columns behind the first have a cell that begins with a number."""
+    """Which columns after the first have a cell that begins with a number."""
     return [column > 0 and any(_NUMBER.match(row[column]) for row in rows) for column in range(columns)]
 
 

@@ -16,4 +16,4 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
         png.write_bytes(b"\x89PNG")
         return png
 
-    monkeypatch.setattr("graphprune.report.chapters.save", save)
+    monkeypatch.setattr("graphprune.report.style.save", save)

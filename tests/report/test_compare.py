@@ -3,12 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from graphprune.report.compare import findings
-from graphprune.report.equal import EDGES, WEIGHTS, at, common_sparsity
-from graphprune.report.joint import frontier
+from graphprune.report.collect import collect
+from graphprune.report.compare import Ranking, common_sparsity, findings, frontier
 from graphprune.report.overview import ranks
-from graphprune.report.results import Group, collect
-from graphprune.report.standings import Standing
+from graphprune.report.results import EDGES, WEIGHTS, Group
 from tests.report.rows import LOSSES, LOST, cell, grid, joint
 
 
@@ -17,8 +15,8 @@ def only(folder: Path) -> Group:
     return group
 
 
-def standing(group: Group, name: str) -> Standing:
-    return next(one for one in findings(group).standings if one.axis.name == name)
+def ranking(group: Group, name: str) -> Ranking:
+    return next(one for one in findings(group).rankings if one.kind.name == name)
 
 
 def test_every_round_is_compared_with_dense(tmp_path: Path) -> None:
@@ -32,7 +30,7 @@ def test_every_round_is_compared_with_dense(tmp_path: Path) -> None:
 
 def test_the_winner_is_better_than_every_other(tmp_path: Path) -> None:
     group = only(grid(tmp_path, losses={"icpg": 0.01, "random": 0.1, "imp": 0.05}))
-    edges, weights = standing(group, "edges"), standing(group, "weights")
+    edges, weights = ranking(group, "edges"), ranking(group, "weights")
     assert (edges.winner, weights.winner) == ("icpg", "icpg")
     assert edges.metrics.keys() == {"icpg", "random"}  # imp removes no edges
     assert edges.at == pytest.approx(1 - 0.9**3)
@@ -40,20 +38,20 @@ def test_the_winner_is_better_than_every_other(tmp_path: Path) -> None:
 
 
 def test_what_the_intervals_do_not_tell_apart_has_no_winner(tmp_path: Path) -> None:
-    found = standing(only(grid(tmp_path)), "weights")
+    found = ranking(only(grid(tmp_path)), "weights")
     assert found.winner is None
     assert found.verdict == "no winner shown: icpg, imp are not told apart"
 
 
 def test_three_seeds_have_no_winner_however_far_ahead(tmp_path: Path) -> None:
-    found = standing(only(grid(tmp_path, seeds=3, losses={"icpg": 0.0, "random": 0.5})), "edges")
+    found = ranking(only(grid(tmp_path, seeds=3, losses={"icpg": 0.0, "random": 0.5})), "edges")
     assert (found.winner, found.verdict, found.runs) == (None, "too few runs (3 of at least 5)", 3)
 
 
 def test_a_method_that_mostly_failed_does_not_take_the_others_runs(tmp_path: Path) -> None:
     grid(tmp_path, losses={"icpg": 0.01, "random": 0.1})
     cell(tmp_path / "ugs", "ugs", 0, rounds=2)
-    found = standing(only(tmp_path), "edges")
+    found = ranking(only(tmp_path), "edges")
     assert found.verdict == "icpg is better than every other; without ugs: too few runs"
     assert (found.runs, found.at) == (6, pytest.approx(1 - 0.9**3))
 
@@ -61,7 +59,7 @@ def test_a_method_that_mostly_failed_does_not_take_the_others_runs(tmp_path: Pat
 def test_a_metric_to_be_small_has_the_smallest_for_winner(tmp_path: Path) -> None:
     group = only(grid(tmp_path, losses={"dense": 0, "icpg": 0.01, "random": 0.1}, metric="rmse"))
     assert not group.higher_is_better
-    assert standing(group, "edges").winner == "random"  # it has lost most
+    assert ranking(group, "edges").winner == "random"  # it has lost most
     assert findings(group).dense["random"][3].verdict == "better"
 
 
@@ -69,8 +67,8 @@ def test_runs_that_select_on_test_never_compete(tmp_path: Path) -> None:
     grid(tmp_path / "clean", losses={"dense": 0, "icpg": 0.05, "random": 0.1})
     grid(tmp_path / "paper", losses={"ugs": -0.1}, protocol="paper (selects on test)")
     found = findings(only(tmp_path))
-    assert all("ugs" not in one.metrics for one in found.standings)
-    assert all("ugs" not in (duel.first.method, duel.second.method) for duel in found.duels)
+    assert all("ugs" not in one.metrics for one in found.rankings)
+    assert all("ugs" not in (pair.first.method, pair.second.method) for pair in found.pairs)
     assert "ugs" not in found.dense  # its own dense network is missing
 
 
@@ -80,10 +78,10 @@ def test_rivals_are_chosen_by_validation(tmp_path: Path) -> None:
         for seed in range(5):
             cell(tmp_path / method / str(seed), method, seed, val_metric=val, test_metric=test + 0.001 * seed)
     found = findings(only(tmp_path))
-    rivals = {duel.second.label for duel in found.duels if duel.first.label == "icpg" and duel.axis is WEIGHTS}
+    rivals = {pair.second.label for pair in found.pairs if pair.first.label == "icpg" and pair.kind is WEIGHTS}
     assert rivals == {"imp", "ugs"}
-    pairs = [frozenset((duel.first.label, duel.second.label, duel.axis)) for duel in found.duels]
-    assert len(pairs) == len(set(pairs))
+    seen = [frozenset((pair.first.label, pair.second.label, pair.kind)) for pair in found.pairs]
+    assert len(seen) == len(set(seen))
 
 
 def test_equal_sparsity_lies_in_both_ranges_and_is_interpolated(tmp_path: Path) -> None:
@@ -96,19 +94,19 @@ def test_equal_sparsity_lies_in_both_ranges_and_is_interpolated(tmp_path: Path) 
     assert common_sparsity([icpg, random], EDGES) == 0.15
     assert common_sparsity([icpg, random], WEIGHTS) is None  # icpg stops at 0.59
     expected = 0.8 + (0.15 - 0.1) / (0.19 - 0.1) * -0.1
-    assert at(icpg, EDGES, 0.15)[0, 0] == pytest.approx(expected)
-    assert at(icpg, EDGES, 0.05) == {}
-    (duel,) = findings(group).duels
-    assert duel.metrics[0].mean == pytest.approx(expected)
-    assert duel.others[1] == 0.9
-    assert duel.comparison.verdict == "better"
+    assert icpg.at(EDGES, 0.15)[0, 0] == pytest.approx(expected)
+    assert icpg.at(EDGES, 0.05) == {}
+    (pair,) = findings(group).pairs
+    assert pair.metrics[0].mean == pytest.approx(expected)
+    assert pair.others[1] == 0.9
+    assert pair.comparison.verdict == "better"
 
 
 def test_unfinished_runs_do_not_pull_the_sparsity_down(tmp_path: Path) -> None:
     grid(tmp_path, seeds=6, losses={"icpg": 0.01, "random": 0.1})
     cell(tmp_path / "begun", "icpg", 6, rounds=1)
     cell(tmp_path / "whole", "random", 6, rounds=3)
-    found = standing(only(tmp_path), "edges")
+    found = ranking(only(tmp_path), "edges")
     assert found.at == pytest.approx(1 - 0.9**3)
     assert found.runs == 6
 
@@ -117,10 +115,10 @@ def test_a_small_dense_network_faces_the_ticket_of_its_size(tmp_path: Path) -> N
     grid(tmp_path, losses={"icpg": 0.01, "dense": 0.0})
     for seed in range(6):
         cell(tmp_path / f"small{seed}", "small-dense", seed, params_kept=650, params_total=650, tests=[0.5])
-    (duel,) = [one for one in findings(only(tmp_path)).duels if one.axis is None]
-    assert (duel.first.label, duel.second.label, duel.at) == ("icpg", "small-dense", 650)
-    assert duel.metrics[0].mean == pytest.approx(0.8 - 0.01 * 2 / 3, abs=0.06)  # round 2 has 640 parameters
-    assert duel.comparison.verdict == "better"
+    (pair,) = [one for one in findings(only(tmp_path)).pairs if one.kind is None]
+    assert (pair.first.label, pair.second.label, pair.at) == ("icpg", "small-dense", 650)
+    assert pair.metrics[0].mean == pytest.approx(0.8 - 0.01 * 2 / 3, abs=0.06)  # round 2 has 640 parameters
+    assert pair.comparison.verdict == "better"
 
 
 def test_undefined_metrics_cost_pairs_not_the_comparison(tmp_path: Path) -> None:
@@ -168,8 +166,8 @@ def test_ranks_over_settings(tmp_path: Path) -> None:
 
 def test_joint_cells_face_dense_and_nobody_else(tmp_path: Path) -> None:
     found = findings(only(joint(tmp_path, LOST)))
-    assert not found.standings
-    assert not found.duels
+    assert not found.rankings
+    assert not found.pairs
     assert not found.extremes
     assert len(found.dense) == 4
 

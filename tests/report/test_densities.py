@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from graphprune.report.collect import collect
 from graphprune.report.compare import findings
-from graphprune.report.equal import WEIGHTS, at
 from graphprune.report.figures import tradeoff
 from graphprune.report.overview import ranks
 from graphprune.report.report import write_report
-from graphprune.report.results import Group, collect
+from graphprune.report.results import WEIGHTS, Group
 from graphprune.report.style import styles
 from graphprune.runs import run_one
 from tests.report.pages import assert_self_contained
@@ -93,10 +93,10 @@ def test_each_density_faces_dense_and_rivals(tmp_path: Path) -> None:
     found = findings(only(grid(tmp_path)))
     assert {number: one.verdict for number, one in found.dense["fggp"].items()} == {1: "worse", 2: "worse", 3: "worse"}
     assert found.dense["gmp"][3].difference.mean == pytest.approx(-0.2)
-    met = {(duel.first.label, duel.second.label, round(duel.at, 3)) for duel in found.duels}
+    met = {(pair.first.label, pair.second.label, round(pair.at, 3)) for pair in found.pairs}
     assert {at for _, _, at in met} == {0.9, 0.95, 0.98}
-    assert len(met) == len(found.duels) == 9  # three pairs at three densities
-    assert [(round(one.at or 0, 3), one.winner, one.runs) for one in found.standings] == [
+    assert len(met) == len(found.pairs) == 9  # three pairs at three densities
+    assert [(round(one.at or 0, 3), one.winner, one.runs) for one in found.rankings] == [
         (0.9, "fggp", 5),
         (0.95, "fggp", 5),
         (0.98, "fggp", 5),
@@ -110,22 +110,22 @@ def test_rounds_meet_densities_by_interpolation_and_densities_nothing_between(tm
     for seed in range(5):
         cell(tmp_path / f"imp{seed}", "imp", seed, rounds=11, tests=[0.7] * 11, data="pictures", **NO_EDGES)
     found = findings(only(tmp_path))  # imp ends at 91.4 %
-    (standing,) = found.standings
-    assert standing.at == pytest.approx(0.9)
-    assert standing.values["imp"][0, 0] == pytest.approx(0.7)
-    (fggp,) = found.group.find("fggp")
-    assert not at(fggp, WEIGHTS, 0.93)
-    assert at(fggp, WEIGHTS, 0.95002).keys() == at(fggp, WEIGHTS, 0.95).keys() == set(fggp.repetitions)
+    (ranking,) = found.rankings
+    assert ranking.at == pytest.approx(0.9)
+    assert ranking.values["imp"][0, 0] == pytest.approx(0.7)
+    fggp = next(series for series in found.group.series if series.method == "fggp")
+    assert not fggp.at(WEIGHTS, 0.93)
+    assert fggp.at(WEIGHTS, 0.95002).keys() == fggp.at(WEIGHTS, 0.95).keys() == set(fggp.repetitions)
 
 
 def test_a_missing_density_is_a_gap(tmp_path: Path) -> None:
     grid(tmp_path, seeds=2, methods={"fggp": 1})
     run(tmp_path, "fggp", 0.1, 2, 0.01)
     run(tmp_path, "fggp", 0.02, 2, 0.1)
-    (fggp,) = only(tmp_path).find("fggp")
+    _, fggp = only(tmp_path).series
     assert [point.runs for point in fggp.points] == [3, 2, 3]
-    assert at(fggp, WEIGHTS, 0.98).keys() == {(0, 0), (1, 0), (2, 0)}
-    assert at(fggp, WEIGHTS, 0.95).keys() == {(0, 0), (1, 0)}
+    assert fggp.at(WEIGHTS, 0.98).keys() == {(0, 0), (1, 0), (2, 0)}
+    assert fggp.at(WEIGHTS, 0.95).keys() == {(0, 0), (1, 0)}
 
 
 def test_ranks_are_over_data_sets_and_densities(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_ranks_are_over_data_sets_and_densities(tmp_path: Path) -> None:
 
 def test_a_figure_spreads_what_is_near_the_whole(tmp_path: Path) -> None:
     group = only(grid(tmp_path, seeds=2))
-    figure = tradeoff(group, WEIGHTS, styles(series.label for series in group.series))
+    figure = tradeoff(group, WEIGHTS, styles({series.label: series.role for series in group.series}))
     assert figure is not None
     (axes,) = figure.axes
     left, right = axes.get_xlim()

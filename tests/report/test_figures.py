@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from graphprune.report.compare import findings
-from graphprune.report.equal import EDGES, WEIGHTS
+from graphprune.report.collect import collect
+from graphprune.report.compare import findings, joint_grids
 from graphprune.report.figures import Styles, cost, heat, layers, tradeoff
-from graphprune.report.illustrate import figures
-from graphprune.report.joint import joint_grids
-from graphprune.report.results import Group, collect
-from graphprune.report.style import COLOURS, End, Style, label_ends, panels, save, spread_out, styles
+from graphprune.report.illustrate import illustrations
+from graphprune.report.results import EDGES, WEIGHTS, Group
+from graphprune.report.style import BASELINES, COLOURS, End, Style, label_ends, panels, save, spread_out, styles
 from tests.report.rows import LOST, cell, grid, joint
 
 
 def only(folder: Path) -> tuple[Group, Styles]:
     (group,) = collect([folder])
-    return group, styles(series.label for series in group.series)
+    return group, styles({series.label: series.role for series in group.series})
 
 
 def words(figure: Figure) -> str:
@@ -38,10 +38,34 @@ def test_labels_keep_apart_and_in_order(places: list[float], gap: float) -> None
 
 
 def test_series_look_different_and_the_same_everywhere() -> None:
-    many = [f"method {number}" for number in range(18)]
-    made = styles([*many, *many])
-    assert len(set(made.values())) == len(many)
-    assert [style.colour for style in made.values()][:7] == list(COLOURS)
+    made = styles({f"method {number}": "method" for number in range(40)})
+    assert len(set(made.values())) == 40
+    assert [style.colour for style in made.values()][:20] == list(COLOURS)
+    assert len(set(COLOURS)) == 20
+    assert made["method 7"] == styles({"dense": "dense", **dict.fromkeys(made, "method")})["method 7"]
+
+
+def test_colours_can_be_told_apart() -> None:
+    """CIE 1976 differences of all pairs, baselines included; 2.3 can just be noticed side by side."""
+    colours = [*COLOURS, *(style.colour for style in BASELINES.values())][:22]
+    linear = to_rgb_array(colours)
+    xyz = linear @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
+    x, y, z = np.cbrt(xyz / [0.9505, 1, 1.089]).T
+    lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+    differences = np.linalg.norm(lab[:, None] - lab, axis=-1) + 1e3 * np.eye(len(lab))
+    assert differences.min() > 20
+
+
+def to_rgb_array(colours: list[str]) -> np.ndarray:
+    rgb = np.array([to_rgb(colour) for colour in colours])
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def test_the_first_baseline_of_each_role_looks_as_everywhere_and_others_unlike_it() -> None:
+    looks = styles({"dense": "dense", "small 1": "size-matched", "small 2": "size-matched", "mine": "method"})
+    assert looks["dense"] == BASELINES["dense"] and looks["small 1"] == BASELINES["size-matched"]
+    assert looks["small 2"].marker == looks["small 1"].marker
+    assert len({look.colour for label, look in looks.items() if label != "small 1"}) == 3
 
 
 def test_every_line_is_named_beside_it(tmp_path: Path) -> None:
@@ -71,9 +95,9 @@ def test_a_small_dense_network_stands_at_the_ticket_of_its_size_or_nowhere(
     places = [100 - diamond.lines[0].get_xdata()[0] for diamond in figure.axes[0].containers]
     assert places == ([] if drawn is None else [pytest.approx(drawn)])
     told = "small-dense" in words(figure)
-    duels = [duel for duel in findings(group).duels if duel.axis is None]
-    assert told == bool(duels) == (drawn is not None)
-    (caption,) = [text for name, _, text, _ in figures(findings(group), looks, tickets=False)[0] if name == "weights"]
+    pairs = [pair for pair in findings(group).pairs if pair.kind is None]
+    assert told == bool(pairs) == (drawn is not None)
+    (caption,) = [one.caption for one in illustrations(findings(group), looks) if one.name == "weights"]
     assert ("The diamond" in caption) == (drawn is not None)
     assert (f"No ticket has the size of small-dense ({size} parameters)" in caption) == (drawn is None)
 

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -6,34 +7,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from graphprune.report.ranks import critical_difference, mean_ranks, rank_intervals
+from graphprune.report.stats import critical_difference, rank_intervals
+
+FEW = settings(max_examples=20)
 
 
+def once(table: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, dict[int, float]]]:
+    """One run of each method in each setting."""
+    return {setting: {name: {0: value} for name, value in values.items()} for setting, values in table.items()}
+
+
+@FEW
 @given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=6), st.booleans())
 def test_ranks_are_scipys_with_ties_shared(rows: list[list[int]], higher: bool) -> None:
-    table = {number: dict(zip("abc", map(float, row), strict=True)) for number, row in enumerate(rows)}
+    table = {str(number): dict(zip("abc", map(float, row), strict=True)) for number, row in enumerate(rows)}
     expected = np.array([scipy_stats.rankdata([-value if higher else value for value in row]) for row in rows])
-    found = mean_ranks(table, higher)
+    found = rank_intervals(once(table), higher)
     np.testing.assert_allclose([found[name].mean for name in "abc"], expected.mean(0))
     assert {rank.n for rank in found.values()} == {len(rows)}
 
 
 def test_settings_without_all_methods_are_left_out() -> None:
-    found = mean_ranks({"x": {"a": 1.0, "b": 2.0}, "y": {"a": 3.0}, "z": {"a": 4.0, "b": math.nan}})
-    assert {name: (rank.mean, rank.n, rank.ranks) for name, rank in found.items()} == {
-        "a": (2.0, 1, (2.0,)),
-        "b": (1.0, 1, (1.0,)),
-    }
-    nowhere = mean_ranks({"x": {"a": 1.0}, "y": {"b": 1.0}})
+    found = rank_intervals(once({"x": {"a": 1.0, "b": 2.0}, "y": {"a": 3.0}, "z": {"a": 4.0, "b": math.nan}}))
+    assert {name: (rank.mean, rank.n) for name, rank in found.items()} == {"a": (2.0, 1), "b": (1.0, 1)}
+    nowhere = rank_intervals(once({"x": {"a": 1.0}, "y": {"b": 1.0}}))
     assert {rank.n for rank in nowhere.values()} == {0}
     assert math.isnan(nowhere["a"].mean)
-    assert mean_ranks({}) == {}
+    assert rank_intervals({}) == {}
 
 
 RUNS = st.lists(st.lists(st.integers(0, 3), min_size=9, max_size=9), min_size=2, max_size=5)
 
 
-@settings(max_examples=20)
+@FEW
 @given(RUNS, st.booleans())
 def test_intervals_of_ranks_lie_among_the_places_and_follow_the_means(rows: list[list[int]], higher: bool) -> None:
     table = {
@@ -41,11 +47,10 @@ def test_intervals_of_ranks_lie_among_the_places_and_follow_the_means(rows: list
         for number, row in enumerate(rows)
     }
     found = rank_intervals(table, higher)
-    means = mean_ranks(
-        {key: {name: sum(runs.values()) for name, runs in row.items()} for key, row in table.items()}, higher
-    )
+    sums = np.array([[sum(row[3 * place :][:3]) for place in range(3)] for row in rows])
+    means = dict(zip("abc", scipy_stats.rankdata(-sums if higher else sums, axis=1).mean(0), strict=True))
     for name in "abc":
-        assert found[name].mean == pytest.approx(means[name].mean)
+        assert found[name].mean == pytest.approx(means[name])
         assert 1 <= found[name].low <= found[name].high <= 3
         assert found[name].n == len(rows)
     assert found == rank_intervals(table, higher)

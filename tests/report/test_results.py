@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphprune.report.collect import collect
 from graphprune.report.records import mixtures, read_cells, read_runs
-from graphprune.report.results import Stat, collect
+from graphprune.report.results import Stat
 from tests.report.rows import cell, cells
 from tests.runs.samples import results, row
 
@@ -30,7 +31,7 @@ def test_runs_are_grouped_over_seeds_and_costs_add_up(tmp_path: Path) -> None:
     results(tmp_path / "dense", row("dense"))
     results(tmp_path / "other data", row("icpg", data="MUTAG"))
     mutag, made_up = collect([tmp_path])
-    assert (mutag.data, made_up.data) == ("MUTAG", "ogbg-made-up")
+    assert (mutag.title, made_up.title) == ("MUTAG, GIN", "ogbg-made-up, GIN")
     dense, icpg = made_up.series
     assert (dense.method, icpg.method) == ("dense", "icpg")
     assert [point.runs for point in icpg.points] == [3, 3, 3]
@@ -91,6 +92,16 @@ def test_damaged_results_are_named(content: str, tmp_path: Path) -> None:
         collect([tmp_path])
 
 
+def test_what_cannot_be_read_comes_with_a_remedy(tmp_path: Path) -> None:
+    cell(tmp_path / "a", "icpg")
+    (tmp_path / "a/results.json").write_text("[{")
+    with pytest.raises(ValueError, match=r"a/results\.json is damaged.*Delete it and run the same graphprune run"):
+        collect([tmp_path])
+    (tmp_path / "cells.json").write_text("[{")
+    with pytest.raises(ValueError, match=r"cells\.json is damaged.*Delete it and run the same graphprune bench"):
+        read_cells([tmp_path])
+
+
 # ---------------------------------------------------------------------- labels
 
 
@@ -105,7 +116,7 @@ def test_variants_of_a_method_go_by_their_names(tmp_path: Path) -> None:
     cell(tmp_path / "icpg", "icpg", unseen="predictor")
     assert labels(tmp_path) == [
         "icpg",
-        "sparsifier: degree",
+        "sparsifier (degree)",
         "ugs (dense test graphs)",
         "ugs (random test graphs)",
         "ugs (weights only)",

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from graphprune.report.extreme import extreme_ticket
 from graphprune.report.stats import (
     MIN_PAIRS,
     RESAMPLES,
     at_sparsity,
     compare,
-    extreme_ticket,
     interval,
     tail,
 )

@@ -35,6 +35,7 @@ class OneTraining(Method):
     """
 
     density: float = attrs.field(validator=validators.density)
+    points = "density"
 
     def dense(self, model: nn.Module) -> MaskSet:
         """All weights that the method may prune.

@@ -26,6 +26,7 @@ from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, snapshot
 from graphprune.methods.core.prepare import prepared, unit_in
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
+from graphprune.methods.core.shown import Shown
 from graphprune.methods.core.stable_repr import stable_repr
 from graphprune.methods.core.state import ORIGINAL_UNITS, Position, count_prunable_arcs
 from graphprune.ticket import Ticket
@@ -42,7 +43,7 @@ def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 @attrs.frozen(kw_only=True)
-class Method(ABC):
+class Method(Shown, ABC):
     """A method of one or several trainings. A subclass says in :meth:`prune` what goes; the rest is shared.
 
     Args:

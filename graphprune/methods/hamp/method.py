@@ -28,6 +28,7 @@ from graphprune.methods.core.norms import kept_norms
 from graphprune.methods.core.prepare import example
 from graphprune.methods.core.state import Position, count_prunable_arcs
 from graphprune.methods.hamp.evaluation import Evaluator, Searched, Searching
+from graphprune.methods.hamp.figures import figures
 from graphprune.methods.hamp.genes import Genes
 from graphprune.methods.hamp.journal import JOURNAL, Journal, check_start
 from graphprune.methods.hamp.proxy import BATCH, Meter, Objective, Proxy, held_out, random_samples
@@ -122,6 +123,7 @@ class HAMP(Method):
     executor: Executor | None = attrs.field(default=None, validator=_executor, eq=False, repr=False)
 
     name: ClassVar[str] = "hamp"
+    figures = staticmethod(figures)
 
     def __attrs_post_init__(self) -> None:
         if self.search in EVOLVING and self.population < 2:
@@ -270,8 +272,6 @@ class HAMP(Method):
         if self.executor is not None or self.workers == 1:
             return nullcontext(self.executor)
         return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
-
-    # ------------------------------------------------------------------ tickets
 
     def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
         ticket = super()._ticket(here, result, search, seconds)

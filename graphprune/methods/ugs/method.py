@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import attrs
 import torch
@@ -23,6 +24,9 @@ from graphprune.methods.ugs.masks import SoftMasked, soft_start
 from graphprune.methods.ugs.store import EdgeStore, StoredScores
 
 Unseen = Literal["dense", "random", "weights-only"]
+# In words, as the options say it and as results do.
+UNSEEN = {"dense": "dense test graphs", "random": "random test graphs", "weights-only": "weights only"}
+UNSEEN["none"] = UNSEEN["weights-only"]
 
 
 def _protocol(value: Protocol | str) -> Protocol:
@@ -70,6 +74,14 @@ class UGS(IterativeMethod):
     name = "ugs"
     soft_edges = True
     gates_pruned = True
+
+    @classmethod
+    def variant(cls, options: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+        """What becomes of unseen graphs; nothing is unseen where the test nodes lie in the graph of the training."""
+        unseen = options.get("unseen") if options else row["unseen"]
+        if unseen == "dense" and row["edge_sparsity_test"] > 0:
+            return ""
+        return UNSEEN.get(str(unseen), str(unseen or ""))
 
     @property
     def _masks_edges(self) -> bool:

@@ -1,24 +1,23 @@
-"""Pictures of searches over channels: the front among all points, hypervolume over evaluations, channels kept."""
+"""Figures of HAMP's searches: the front among all points, hypervolume over evaluations, channels kept."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from graphprune.methods.core.shown import Canvas, FinishedRun, Illustration
 from graphprune.methods.hamp.journal import EVALUATIONS, JOURNAL, Record, read
-from graphprune.report.records import Run
-from graphprune.report.results import Group, Series
-from graphprune.report.style import INK, SMALL, WIDTH, End, height_for, label_ends, panels, styles
 from graphprune.search import hypervolume, non_dominated
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Floats = NDArray[np.float64]
-FAR = "#b8b8b8"  # dominated points
 BEYOND = 1.1  # times the dense network's costs: where hypervolumes end
 # What a cost is called, and what its numbers are divided by.
 COSTS = {
@@ -29,28 +28,29 @@ COSTS = {
 }
 
 
-def front(record: Record, members: Sequence[Sequence[int]] = ()) -> Figure:
+def front(canvas: Canvas, label: str, record: Record, members: Sequence[Sequence[int]] = ()) -> Figure:
     """Error against each cost: dominated points, those that no other dominates, and those that became tickets.
 
     Args:
+        canvas: what the figure looks like.
+        label: of the series.
         record: of the search.
         members: points of the tickets.
     """
     values = np.array(record.values())
     best = non_dominated(values)
     chosen = [number for number, one in enumerate(record.evaluations) if list(one.point) in [list(m) for m in members]]
-    figure, every = panels(len(record.objectives))
-    colour = styles(["front"])["front"].colour
+    figure, every = canvas.panels(len(record.objectives))
     for axes, name, cost in zip(every, record.objectives, values[:, 1:].T, strict=True):
         text, unit = COSTS[name]
-        axes.scatter(cost[~best] / unit, values[~best, 0], s=10, color=FAR, linewidth=0, label="dominated")
+        axes.scatter(cost[~best] / unit, values[~best, 0], s=10, color=canvas.faint, linewidth=0, label="dominated")
         order = np.flatnonzero(best)[np.argsort(cost[best])]
         # With several costs a point may be on the front for the sake of another one: no line would be a front then.
         style = "-" if len(record.objectives) == 1 else "none"
         axes.plot(
             cost[order] / unit,
             values[order, 0],
-            color=colour,
+            color=canvas.colour(label),
             marker="o",
             markersize=4,
             linewidth=1,
@@ -59,11 +59,17 @@ def front(record: Record, members: Sequence[Sequence[int]] = ()) -> Figure:
             label="front",
         )
         axes.scatter(
-            cost[chosen] / unit, values[chosen, 0], s=70, facecolor="none", edgecolor=INK, zorder=4, label="tickets"
+            cost[chosen] / unit,
+            values[chosen, 0],
+            s=70,
+            facecolor="none",
+            edgecolor=canvas.ink,
+            zorder=4,
+            label="tickets",
         )
         axes.set_xlabel(text)
     every[0].set_ylabel("error of the proxy, held out")
-    every[-1].legend(frameon=False, fontsize=SMALL)
+    every[-1].legend(frameon=False, fontsize=canvas.small)
     return figure
 
 
@@ -79,35 +85,36 @@ def grown(record: Record) -> Floats:
     return np.array([hypervolume(scaled[: size + 1], ones) for size in range(len(scaled))])
 
 
-def progress(curves: Mapping[str, Sequence[Floats]]) -> Figure:
+def progress(canvas: Canvas, curves: Mapping[str, Sequence[Floats]]) -> Figure:
     """Hypervolume over evaluations, one line a search; its range over the seeds as a band.
 
     Args:
+        canvas: what the figure looks like.
         curves: of each search, one array a seed; lengths may differ.
     """
-    looks = styles(curves)
-    figure, [axes] = panels(height=height_for(len(curves)))
-    ends = []
+    figure, [axes] = canvas.panels(labels=len(curves))
+    ends = {}
     for name, seeds in curves.items():
-        style, size = looks[name], max(map(len, seeds))
+        colour, size = canvas.colour(name), max(map(len, seeds))
         # A search that had no more points stays where it was.
         full = np.stack([np.pad(one, (0, size - len(one)), mode="edge") for one in seeds])
         x, mean = np.arange(1, size + 1), full.mean(0)
-        axes.plot(x, mean, color=style.colour, linestyle=style.dash, linewidth=1.4)
+        axes.plot(x, mean, color=colour, linestyle=canvas.dash(name), linewidth=1.4)
         if len(seeds) > 1:
-            axes.fill_between(x, full.min(0), full.max(0), color=style.colour, alpha=0.1, linewidth=0)
-        ends.append(End(float(size), float(mean[-1]), name, style))
+            axes.fill_between(x, full.min(0), full.max(0), color=colour, alpha=0.1, linewidth=0)
+        ends[name] = float(size), float(mean[-1])
     axes.set_xlabel("true evaluations")
     axes.set_ylabel("hypervolume, share of the box")
     axes.margins(x=0.02)
-    label_ends(axes, ends)
+    canvas.label_ends(axes, ends)
     return figure
 
 
-def channels(record: Record, points: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
+def channels(canvas: Canvas, record: Record, points: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
     """Percent of each group's channels that points keep, a row a group (and edges), a column a point.
 
     Args:
+        canvas: what the figure looks like.
         record: of the search.
         points: which.
         labels: what they are called.
@@ -118,13 +125,16 @@ def channels(record: Record, points: Sequence[Sequence[int]], labels: Sequence[s
             for gene, column in zip(record.genes, zip(*points, strict=True), strict=True)
         ]
     )
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(percent)), layout="constrained")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(canvas.width, 1.3 + 0.3 * len(percent)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     image = axes.imshow(percent, vmin=0, vmax=100, cmap="cividis", aspect="auto")
-    axes.set_xticks(range(len(labels)), labels, fontsize=SMALL)
+    axes.set_xticks(range(len(labels)), labels, fontsize=canvas.small)
     names = [gene.name.removesuffix(".weight") + (f" ({gene.size})" if gene.size else "") for gene in record.genes]
-    axes.set_yticks(range(len(names)), names, fontsize=SMALL)
+    axes.set_yticks(range(len(names)), names, fontsize=canvas.small)
     axes.set_xlabel("ticket")
     if len(labels) <= 12:
         for (row, column), value in np.ndenumerate(percent):
@@ -134,46 +144,45 @@ def channels(record: Record, points: Sequence[Sequence[int]], labels: Sequence[s
     return figure
 
 
-def illustrations(group: Group) -> list[tuple[str, str, str, Figure]]:
-    """File name, title, caption and figure of what the searches of a group have found; nothing where none has searched.
+def figures(runs: Mapping[str, Sequence[FinishedRun]], canvas: Canvas) -> Iterator[Illustration]:
+    """What searches have found; nothing where none has searched.
 
     Front and channels are those of the first run of the first series.
     """
-    found = {series.label: searched for series in group.series if (searched := list(_searched(series)))}
+    found = {label: searched for label, members in runs.items() if (searched := list(_searched(members)))}
     if not found:
-        return []
+        return
     label, [(run, record), *_] = next(iter(found.items()))
     points = [row["point"] for row in run.rows]
     seed = f"{label}, seed {run.rows[0]['seed']}"
     curves = {name: [grown(one) for _, one in searched] for name, searched in found.items()}
-    runs = "; bands are the range of the runs" if any(len(one) > 1 for one in curves.values()) else ""
-    return [
-        (
-            "front",
-            "Error and cost of all points",
-            f"{seed}: every evaluated point, by the error of its network before any further training, on training "
-            "samples that were held out. Circles are the points that became tickets.",
-            front(record, points),
-        ),
-        (
-            "hypervolume",
-            "What the search has found, over its evaluations",
-            f"Hypervolume of all points so far, as a share of the box from 0 to {BEYOND} times the dense network's "
-            f"costs and to an error of 1{runs}.",
-            progress(curves),
-        ),
-        (
-            "channels",
-            "Channels kept by the tickets",
-            f"{seed}: percent of the channels of each group of layers (how many there are in brackets, named by the "
-            "first of the layers that give them) that each ticket keeps.",
-            channels(record, points, [str(row["round"]) for row in run.rows]),
-        ),
-    ]
+    bands = "; bands are the range of the runs" if any(len(one) > 1 for one in curves.values()) else ""
+    yield Illustration(
+        "front",
+        "Error and cost of all points",
+        f"{seed}: every evaluated point, by the error of its network before any further training, on training "
+        "samples that were held out. Circles are the points that became tickets.",
+        front(canvas, label, record, points),
+    )
+    yield Illustration(
+        "hypervolume",
+        "What the search has found, over its evaluations",
+        f"Hypervolume of all points so far, as a share of the box from 0 to {BEYOND} times the dense network's "
+        f"costs and to an error of 1{bands}.",
+        progress(canvas, curves),
+    )
+    yield Illustration(
+        "channels",
+        "Channels kept by the tickets",
+        f"{seed}: percent of the channels of each group of layers (how many there are in brackets, named by the "
+        "first of the layers that give them) that each ticket keeps.",
+        channels(canvas, record, points, [str(row["round"]) for row in run.rows]),
+    )
 
 
-def _searched(series: Series) -> Iterator[tuple[Run, Record]]:
-    for run in series.runs:
+def _searched(runs: Sequence[FinishedRun]) -> Iterator[tuple[FinishedRun, Record]]:
+    for run in runs:
         folder = run.folder / JOURNAL
         if (folder / EVALUATIONS).exists():
+            # As seen from here: errors end up in the report, and where this machine keeps its files does not.
             yield run, read(Path(os.path.relpath(folder)))
