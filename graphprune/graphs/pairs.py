@@ -38,9 +38,9 @@ class Units:
         total = values.new_zeros(self.first.numel()).index_add(0, self.unit[inside], values[inside])
         return total / self.arcs.to(values.dtype)
 
-    def spread(self, values: Tensor, others: float | bool) -> Tensor:
+    def at_arcs(self, values: Tensor, others: float | bool) -> Tensor:
         """Each arc's unit's value, shape ``(E,)``; self-loops and protected arcs get ``others``."""
-        return of_units(values, self.unit, others)
+        return at_arcs(values, self.unit, others)
 
 
 def arcs_of(data: Data) -> Tensor:
@@ -76,7 +76,7 @@ def check_protected(protected: object, arcs: int, where: str = "") -> None:
         raise ValueError(f"{where}{EDGE_PROTECTED} must be bool of shape ({arcs},), True where an arc stays, got {got}")
 
 
-def of_units(values: Tensor, numbers: Tensor, others: float | bool) -> Tensor:
+def at_arcs(values: Tensor, numbers: Tensor, others: float | bool) -> Tensor:
     """The value of each arc's unit, ``(E,)``, from values ``(U,)`` and the arcs' unit numbers, -1 in none."""
     return torch.cat([values, values.new_full((1,), others)])[numbers]  # -1 reads the padding
 

@@ -15,7 +15,7 @@ from graphprune.graphs.attributes import check_graph
 from graphprune.graphs.edges import EdgeMask, drop_arcs
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EDGE_UNIT, Units, arcs_of, graph_units, of_units, protected_arcs
+from graphprune.graphs.pairs import EDGE_UNIT, Units, arcs_of, at_arcs, graph_units, protected_arcs
 from graphprune.graphs.rule import (
     EdgeRule,
     arcs_and_nodes,
@@ -102,7 +102,7 @@ def stage_keep(
         threshold = stage.threshold
         if rule.budget == "global" and threshold is None and stage.scorer is not None:  # for graphs yet unseen
             _, threshold = keep_arcs(batches, stage, rule, original)
-        return of_units(stage.known.to(numbers.device), numbers, True), threshold
+        return at_arcs(stage.known.to(numbers.device), numbers, True), threshold
     if stage.scorer is None:
         return torch.ones(arcs, dtype=torch.bool, device=original.device), None
     return keep_arcs(batches, stage, rule, original)
@@ -135,7 +135,7 @@ def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: T
         else:
             units = original[first : first + len(part.size)].to(part.score.device)
             keep = keep_top(part.score, pointers(part.size), targets(stage, rule, units, part.size))
-        pieces.append(part.units.spread(keep, True))
+        pieces.append(part.units.at_arcs(keep, True))
         first += len(part.size)
     return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.bool), stage.threshold
 
@@ -155,7 +155,7 @@ def _keep_of_all(
     keep = keep_top(score, None, targets(stage, rule, original, size.sum(0, keepdim=True)))
     lowest = float(score[keep].min()) if bool(keep.any()) else float("inf")
     pieces = keep.split([part.score.numel() for part in parts])
-    return torch.cat([part.units.spread(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
+    return torch.cat([part.units.at_arcs(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
 
 
 def targets(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:

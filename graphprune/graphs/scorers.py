@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,22 @@ from graphprune.graphs.pairs import EdgeUnit, arcs_of
 from graphprune.graphs.segments import graph_of_nodes
 
 
-class RandomEdges(nn.Module):
+class EdgeScorer(nn.Module):
+    """A module from a graph or batch to one score an arc, shape ``(E,)``, that tickets can hold.
+
+    A subclass keeps each argument of its constructor under its own name, as plain data. These and the ``state_dict``
+    are what a ticket saves; where the constructor takes a ``seed`` or a ``unit``, the method that prunes gives its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def config(self) -> dict[str, Any]:
+        """The arguments the scorer was made from."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+
+class RandomEdges(EdgeScorer):
     """Uniform random scores that depend on the graph alone: the same graph gets the same scores in any batch.
 
     A counter-based hash (SplitMix64) of the seed, the graph's arcs and the arc's end nodes, so that neither
@@ -26,10 +42,6 @@ class RandomEdges(nn.Module):
     def __init__(self, seed: int = 0, unit: EdgeUnit = "pair") -> None:
         super().__init__()
         self.seed, self.unit = seed, unit
-
-    def config(self) -> dict[str, Any]:
-        """What the scorer is made from."""
-        return {"seed": self.seed, "unit": self.unit}
 
     def forward(self, data: Data) -> Tensor:
         """Scores in [0, 1), shape ``(E,)``, float64."""

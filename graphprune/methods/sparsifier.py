@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any
 
 import attrs
 from torch import nn
 
-from graphprune.graphs import RandomEdges
-from graphprune.graphs.pairs import EdgeUnit
-from graphprune.graphs.sparsifiers import (
-    Degree,
-    EffectiveResistance,
-    Jaccard,
-    KNeighbour,
-    LocalDegree,
-    LocalSimilarity,
-    SpanningForest,
-)
+from graphprune.graphs.sparsifiers import SCORERS, EdgeScore, scorer_of
 from graphprune.methods.baselines import trained_magnitudes
 from graphprune.methods.core.fit import Fit, derive_seed
 from graphprune.methods.core.iterative import Found, IterativeMethod, Position
-from graphprune.methods.core.one_training import one_of
 
-EdgeScore = Literal[
-    "random",
-    "degree",
-    "local-degree",
-    "jaccard",
-    "local-similarity",
-    "effective-resistance",
-    "spanning-forest",
-    "k-neighbour",
-]
 
-EDGE_SCORERS: Mapping[EdgeScore, Callable[[int, EdgeUnit], nn.Module]] = {
-    "random": RandomEdges,
-    "degree": lambda seed, unit: Degree(),
-    "local-degree": lambda seed, unit: LocalDegree(),
-    "jaccard": lambda seed, unit: Jaccard(),
-    "local-similarity": lambda seed, unit: LocalSimilarity(),
-    "effective-resistance": lambda seed, unit: EffectiveResistance(seed),
-    "spanning-forest": SpanningForest,
-    "k-neighbour": lambda seed, unit: KNeighbour(seed),
-}
+def edge_score(instance: Any, attribute: attrs.Attribute[Any], value: EdgeScore) -> None:
+    """Validates an edge scorer, or the name of one."""
+    if isinstance(value, str):
+        SCORERS.find(value, attribute.alias or attribute.name)
+        scorer_of(value)
+    elif not isinstance(value, nn.Module):
+        raise ValueError(f"{attribute.alias} must be one of {', '.join(SCORERS)}, or a module, got {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +31,8 @@ class Sparsifier(IterativeMethod):
     a round trains nothing but its ticket.
 
     Args:
-        edges: the score whose lowest edges go: ``"random"``; ``"degree"``: TEDDY's, low degrees stay;
+        edges: the score whose lowest edges go, by a name of :data:`graphprune.graphs.sparsifiers.SCORERS`, or a module
+            of your own from a batch to one score an arc. ``"random"``; ``"degree"``: TEDDY's, low degrees stay;
             ``"local-degree"``: each node's edges to hubs stay; ``"jaccard"``: ends with the same neighbours;
             ``"local-similarity"``: the same, ranked around each node; ``"effective-resistance"``: edges without detours
             stay; ``"spanning-forest"``: a random one outlives all other edges; ``"k-neighbour"``: each node's first
@@ -64,9 +40,10 @@ class Sparsifier(IterativeMethod):
 
     Raises:
         ValueError: an unknown score.
+        ImportError, TypeError: a plug-in that cannot be used.
     """
 
-    edges: EdgeScore = attrs.field(validator=one_of(*get_args(EdgeScore)))
+    edges: EdgeScore = attrs.field(validator=edge_score)
     name = "sparsifier"
 
     @property
@@ -80,4 +57,4 @@ class Sparsifier(IterativeMethod):
         if not self.edge_rate:
             return found
         seed = derive_seed(self.seed, here.round + 1, "edges")
-        return replace(found, scorer=EDGE_SCORERS[self.edges](seed, self.protocol.rule.unit))
+        return replace(found, scorer=scorer_of(self.edges, seed, self.protocol.rule.unit))

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, get_loader
 
 from graphprune import data
 from graphprune.graphs import EdgePredictor
+from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
 from graphprune.models import MODELS
@@ -83,7 +84,14 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     )
     parser.add_argument("--config", action="config", help="YAML file of options; the command line goes before it")
     parser.add_argument("--method.name", type=str, default=method, help=f"one of {', '.join(METHODS)}")
-    parser.add_class_arguments(method_class, "method", skip=SKIPPED)
+    scored = [item for item in attrs.fields(method_class) if item.type in (EdgeScore, EdgeScore | None)]
+    parser.add_class_arguments(method_class, "method", skip=SKIPPED | {item.alias or item.name for item in scored})
+    for item in scored:  # of scorers a run takes those that have names
+        kind: Any = Literal[*SCORERS]
+        if item.default is attrs.NOTHING:
+            parser.add_argument(f"--method.{item.alias}", type=kind, required=True)
+        else:
+            parser.add_argument(f"--method.{item.alias}", type=kind | None, default=item.default)
     if any(item.name == "unit" and item.init for item in attrs.fields(method_class)):
         parser.add_argument("--method.unit", type=UnitName, default="weight", help="single weights or channels")
     parser.add_argument(

@@ -97,7 +97,7 @@ class Ticket:
             raise ValueError(f"this ticket of {self.method} prunes no unseen graphs, so it has no edge scores")
         logits = score_arcs(scorer, data).double()
         units = graph_units(data, self.edges.rule.unit)
-        return units.spread(units.mean(logits).sigmoid(), 1.0).float()
+        return units.at_arcs(units.mean(logits).sigmoid(), 1.0).float()
 
     def prune_graph(self, data: Data) -> Data:
         """A graph without the edges that the stages of all rounds, in turn, remove.

@@ -141,7 +141,7 @@ class _Trial(NamedTuple):
         draws = torch.rand(units.first.numel(), generator=torch.Generator().manual_seed(_SEED))
         stay = torch.ones_like(draws, dtype=torch.bool)
         stay[draws.argsort()[: (draws.numel() + 1) // 2]] = False
-        keep = units.spread(stay.to(units.unit.device), True)
+        keep = units.at_arcs(stay.to(units.unit.device), True)
         return cls(model, batch, keep, keep.float())
 
     def full(self, model: nn.Module) -> list[Tensor]:

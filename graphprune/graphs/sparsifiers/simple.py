@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Data
 
 from graphprune.graphs.pairs import arcs_of
-from graphprune.graphs.scorers import arc_bits
+from graphprune.graphs.scorers import EdgeScorer, arc_bits
 from graphprune.graphs.segments import graph_of_nodes, pointers, ranges
 
 _WEDGES = 1 << 22  # paths of length two looked at in one go: bounds the memory, does not change a result
@@ -64,22 +64,18 @@ class SimpleGraph:
         """64 random bits for each of these pairs of nodes."""
         return arc_bits(arcs, self.of_node, self.ptr, seed)
 
-    def spread(self, values: Tensor) -> Tensor:
+    def at_arcs(self, values: Tensor) -> Tensor:
         """The value of each arc's edge, shape ``(E,)``; 0 for a self-loop."""
         return torch.cat([values, values.new_zeros(1)])[self.edge]  # -1 reads the padding
 
 
-class EdgeScorer(nn.Module, ABC):
+class StructureScorer(EdgeScorer, ABC):
     """A scorer of the simple graph's edges: arcs in both directions and copies of an edge get the same score."""
-
-    def config(self) -> dict[str, Any]:
-        """The arguments the scorer was made from."""
-        return {}
 
     def forward(self, data: Data) -> Tensor:
         """Scores of all arcs of a graph or batch, shape ``(E,)``, float64."""
         graph = SimpleGraph.of(data)
-        return graph.spread(self.score(graph))
+        return graph.at_arcs(self.score(graph))
 
     @abstractmethod
     def score(self, graph: SimpleGraph) -> Tensor:

@@ -176,14 +176,14 @@ class Gates(nn.Module, ABC):
             )
         open_ = {name: self._open(name) for name in self._units}
         masks = MaskSet.of(
-            {name: self._spread(name, open_[self._first(name)], self._weight(name)) for name in self._shapes}
+            {name: self._expanded(name, open_[self._first(name)], self._weight(name)) for name in self._shapes}
         )
         if density is not None:
             margins = {name: self.margin(name) for name in self._units}
             # Above 0, as units of several entries are ranked by magnitude.
             lowest = min(float(margin.min()) for margin in margins.values())
             above = {name: margin - lowest for name, margin in margins.items()}
-            scores = {name: self._spread(name, above[self._first(name)], mask) for name, mask in masks.items()}
+            scores = {name: self._expanded(name, above[self._first(name)], mask) for name, mask in masks.items()}
             floor = 1.0 / max(len(kept) for kept in open_.values()) if self.empty == "keep-one" else 0.0
             masks = masks.tighten(scores, density, unit=self.unit, regrow=True, layer_floor=floor)
         if masks.collapsed:
@@ -257,7 +257,7 @@ class Gates(nn.Module, ABC):
         """The parameter that names the units of this one."""
         return self._places[name][0]
 
-    def _spread(self, name: str, values: Tensor, like: Tensor) -> Tensor:
+    def _expanded(self, name: str, values: Tensor, like: Tensor) -> Tensor:
         """What the units have, for each entry of a parameter."""
         return self._places[name][1].expand(values, like)
 

@@ -41,7 +41,7 @@ class HardConcreteGates(LogitGates):
 
     def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight times a sampled gate."""
-        gate = self._spread(name, (drawn * (_HIGH - _LOW) + _LOW).clamp(0, 1), weight)
+        gate = self._expanded(name, (drawn * (_HIGH - _LOW) + _LOW).clamp(0, 1), weight)
         return torch.where(gate > 0, weight * gate.to(weight.dtype), 0)
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
@@ -85,11 +85,11 @@ class SigmoidGates(LogitGates):
 
     def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight times its soft gate."""
-        return weight * self._spread(name, drawn / self._start, weight).to(weight.dtype)
+        return weight * self._expanded(name, drawn / self._start, weight).to(weight.dtype)
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
         """The weight, scaled, where the logit is above 0."""
-        return torch.where(self._spread(name, self._open(self._first(name)), weight), weight / self._start, 0)
+        return torch.where(self._expanded(name, self._open(self._first(name)), weight), weight / self._start, 0)
 
     def expected(self, name: str) -> Tensor:
         """``(units,)``: the soft gates, before the division."""

@@ -147,7 +147,7 @@ class JointNetwork(nn.Module):
             original = self._original(batch)
             return targets(self._stage, self._rule, original.sum()[None] if whole else original, sizes)
 
-        return units.spread(self._unit_gates(logits, sizes, staying), 1.0)
+        return units.at_arcs(self._unit_gates(logits, sizes, staying), 1.0)
 
     @staticmethod
     def _check(finite: bool) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from graphprune.data import GraphData
+from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 from graphprune.masks.attach import world_size
 from graphprune.measure.machine import check_device, clock
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
@@ -32,7 +33,7 @@ from graphprune.methods.hamp.proxy import BATCH, EXAMPLES, Meter, Objective, Pro
 from graphprune.methods.hamp.samples import drawn, split
 from graphprune.methods.hamp.searched import Searched, Searching
 from graphprune.methods.hamp.searches import fewest, find
-from graphprune.methods.sparsifier import EDGE_SCORERS, EdgeScore
+from graphprune.methods.sparsifier import edge_score
 from graphprune.ticket import Ticket
 
 
@@ -84,7 +85,7 @@ class HAMP(Method):
     )
     members: int = attrs.field(default=5, validator=count)
     step: float = attrs.field(default=0.1, validator=options.step_size)
-    edge_score: EdgeScore | None = attrs.field(default=None, validator=options.word)
+    edge_score: EdgeScore | None = attrs.field(default=None, validator=attrs.validators.optional(edge_score))
     search: options.Search = attrs.field(default="memetic", validator=options.word)
     portfolio: bool = attrs.field(default=True, validator=options.kind)
     surrogate: bool = attrs.field(default=True, validator=options.kind)
@@ -252,7 +253,7 @@ class HAMP(Method):
             start.data.with_splits(train=held_out, val=held_out, test=held_out),
             drawn(rest, self.batches * BATCH, self.seed),
             rule,
-            None if self.edge_score is None else EDGE_SCORERS[self.edge_score](seed, rule.unit),
+            None if self.edge_score is None else scorer_of(self.edge_score, seed, rule.unit),
             self.threads,
             self.device,
             kept_norms(dense.rewind, model),

@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 import attrs
 
 from graphprune.methods.hamp.proxy import Objective
-from graphprune.methods.sparsifier import EDGE_SCORERS
 
 EVOLVING = ("memetic", "nsga2")
 Search = Literal["memetic", "nsga2", "random", "netadapt", "uniform"]
@@ -69,9 +68,8 @@ def kind(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 def word(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Validates a word."""
-    words: tuple[Any, ...] = {"search": get_args(Search), "edge_score": (None, *EDGE_SCORERS)}[attribute.name]
-    if value not in words:
-        raise ValueError(f"{attribute.name} must be one of {', '.join(map(str, words))}, got {value!r}")
+    if value not in get_args(Search):
+        raise ValueError(f"{attribute.name} must be one of {', '.join(get_args(Search))}, got {value!r}")
 
 
 def check_seed(seed: Any) -> None:
