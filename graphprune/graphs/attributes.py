@@ -147,6 +147,11 @@ def cut(value: Any, keep: Tensor, dim: int) -> Any:
     return tuple(left) if isinstance(value, tuple) else left
 
 
+def doubled(values: Tensor) -> Tensor:
+    """A copy, of real numbers in double precision."""
+    return values.to(torch.float64 if values.is_floating_point() else values.dtype, copy=True)
+
+
 def check_single(data: Data) -> None:
     """Raise ValueError if a graph carries its arcs a second time, as a matrix; names the attribute."""
     edge_index = arcs_of(data)

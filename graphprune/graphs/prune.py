@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
-from graphprune.graphs.attributes import check_graph
+from graphprune.graphs.attributes import check_graph, doubled
 from graphprune.graphs.edges import EdgeMask, drop_arcs
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.packed import PackedGraphs
@@ -197,11 +197,6 @@ def _check_edges(data: Data) -> None:
     protected_arcs(data)
     if data.get("edge_weight") is not None:
         check_edge_weight(data.edge_weight, arcs, lambda arc: "" if arc < 0 else f"arc {arc}: ")
-
-
-def doubled(values: Tensor) -> Tensor:
-    """A copy, of real numbers in double precision."""
-    return values.to(torch.float64 if values.is_floating_point() else values.dtype, copy=True)
 
 
 def _apply(scorer: nn.Module, data: Data) -> Tensor:

@@ -22,6 +22,11 @@ def pointers(count: Tensor) -> Tensor:
     return ptr
 
 
+def rows_of(values: Tensor, rows: Tensor | None, dim: int = 0) -> Tensor:
+    """A copy of some rows; None: of all."""
+    return values.clone() if rows is None else values.index_select(dim, rows)
+
+
 def graph_of_nodes(data: Data, num_nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Each node's graph, shape ``(N,)``, and where each graph's nodes start, shape ``(B + 1,)``.
 

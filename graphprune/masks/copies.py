@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from graphprune.masks.heads import autograd_nodes
 from graphprune.masks.passes import forget_passes_
 
 M = TypeVar("M", bound=nn.Module)
@@ -59,6 +60,11 @@ def independent_copy(model: M) -> M:
                 )
     forget_passes_(made)
     return made
+
+
+def read_by(output: Any) -> set[int]:
+    """The ``id`` of each leaf tensor that an output was computed with, as far as it has a gradient."""
+    return {id(node.variable) for node in autograd_nodes(output)[1] if hasattr(node, "variable")}
 
 
 def forget_caches_(model: nn.Module) -> None:

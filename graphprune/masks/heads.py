@@ -27,8 +27,7 @@ def heads(output: Any, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
     Returns:
         Their names, in the order of ``parameters``; none if the output has no gradient.
     """
-    starts = _starts(output)
-    readers = _readers(starts)
+    starts, readers = autograd_nodes(output)
     names = {id(parameter): name for name, parameter in parameters.items()}
     uses: dict[Any, set[str]] = {}
     for node in readers:
@@ -49,17 +48,9 @@ def heads(output: Any, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
     return tuple(name for name in parameters if name in found)
 
 
-def read_by(output: Any) -> set[int]:
-    """The ``id`` of each leaf tensor that an output was computed with, as far as it has a gradient."""
-    return {id(node.variable) for node in _readers(_starts(output)) if hasattr(node, "variable")}
-
-
-def _starts(output: Any) -> list[Any]:
-    return [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
-
-
-def _readers(starts: list[Any]) -> dict[Any, list[Any]]:
-    """All nodes of a graph, each with those that read what it gives."""
+def autograd_nodes(output: Any) -> tuple[list[Any], dict[Any, list[Any]]]:
+    """The nodes of autograd that give an output, and all of its graph, each with those that read what it gives."""
+    starts = [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
     readers: dict[Any, list[Any]] = {node: [] for node in starts}
     left = list(readers)
     while left:
@@ -69,7 +60,7 @@ def _readers(starts: list[Any]) -> dict[Any, list[Any]]:
                 readers[source] = []
                 left.append(source)
             readers[source].append(node)
-    return readers
+    return starts, readers
 
 
 def _uses(node: Any, readers: Mapping[Any, list[Any]]) -> Iterator[Any]:

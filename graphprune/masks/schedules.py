@@ -15,53 +15,6 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Constant:
-    """One density for good, reached at step 0 (pruning at initialisation, one-shot pruning).
-
-    Attributes:
-        value: the density, in [0, 1].
-    """
-
-    value: float
-
-    def __post_init__(self) -> None:
-        """Refuse a value that is not a density."""
-        _check_density(value=self.value)
-
-    def density(self, step: int) -> float:
-        """``value`` at every step."""
-        return self.value
-
-    def due(self, step: int) -> bool:
-        """At step 0 only."""
-        return step == 0
-
-
-@dataclass(frozen=True)
-class Geometric:
-    """The same share of what is left falls in every round (iterative pruning, Frankle & Carbin, 2019).
-
-    Attributes:
-        rate: share of the kept units that a round removes, in [0, 1).
-    """
-
-    rate: float
-
-    def __post_init__(self) -> None:
-        """Refuse a rate outside [0, 1)."""
-        if not 0.0 <= self.rate < 1.0:
-            raise ValueError(f"rate must be in [0, 1), got {self.rate}")
-
-    def density(self, step: int) -> float:
-        """``(1 - rate) ** step``: what is left after ``step`` rounds; dense at step 0."""
-        return float((1.0 - self.rate) ** step)
-
-    def due(self, step: int) -> bool:
-        """After every round."""
-        return step > 0
-
-
-@dataclass(frozen=True)
 class Cubic:
     """Fast at first, then ever slower: ``final + (initial - final) * (1 - t) ** 3`` (Zhu & Gupta, 2017).
 

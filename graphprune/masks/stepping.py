@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.attach import check_trainable, masked_parameters
+from graphprune.masks.attach import stepping_optimizers
 from graphprune.masks.maskset import MaskSet
-from graphprune.masks.optimizers import stepping
+from graphprune.masks.parameters import check_trainable, masked_parameters
 from graphprune.masks.passes import sites
 from graphprune.masks.units import Unit, name_of
 
@@ -92,7 +92,7 @@ class Pruning:
                 f"{_kept(masks, rule.grain)} are kept, but behind step {step:,} it would be "
                 f"{_told(rule.left(step, masks))}: take step and masks from the same state"
             )
-        self._rule, self._stepping, self.step = rule, stepping(optimizer, self._parameters), step
+        self._rule, self._stepping, self.step = rule, stepping_optimizers(optimizer, self._parameters), step
         self._members = _members(self._stepping)
         self._handle = masks.attach(model, optimizer)
         self._grads: dict[str, Tensor] = {}

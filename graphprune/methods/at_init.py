@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from graphprune.data.base import Samples
 from graphprune.masks import MaskSet, magnitude, random, saliency
-from graphprune.masks.attach import check_trainable, masked_parameters
 from graphprune.masks.distribution import counts
+from graphprune.masks.parameters import check_trainable, masked_parameters
 from graphprune.methods.core.fit import Fit, derive_seed
 from graphprune.methods.core.in_training import inner
 from graphprune.methods.core.method import Epochs

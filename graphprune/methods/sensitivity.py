@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.masks import recompute
-from graphprune.masks.attach import masked_parameters
+from graphprune.masks.parameters import masked_parameters
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """The mean loss of a model on a batch: ``loss(model, batch)``, 0-dimensional."""

@@ -16,8 +16,8 @@ from torch_geometric.data import Data
 from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, score_arcs
 from graphprune.graphs.pairs import graph_units
 from graphprune.masks import MaskSet, rewind_
-from graphprune.masks.attach import came_back, told
 from graphprune.masks.copies import independent_copy
+from graphprune.masks.parameters import came_back, in_words
 from graphprune.ticket import contents, folder, plain
 from graphprune.ticket.scorers import first, misfits
 
@@ -202,8 +202,8 @@ class Ticket:
             ValueError: a ticket that :meth:`load` would refuse, or one with trained weights that its masks prune.
         """
         if back := came_back({name: mask for name, mask in self.masks.items() if name in self.trained}, self.trained):
-            raise ValueError(f"the ticket's trained weights are not zero where they are pruned, {told(back)}")
-        document, tensors = contents.pack(self)
+            raise ValueError(f"the ticket's trained weights are not zero where they are pruned, {in_words(back)}")
+        document, tensors = contents.pack(vars(self))
         contents.unpack(plain.loads(plain.dumps(document)), tensors)
         folder.write(Path(path), document, tensors)
 

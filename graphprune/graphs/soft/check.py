@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
+from graphprune.graphs.attributes import doubled
 from graphprune.graphs.edges import drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_of, graph_units
-from graphprune.graphs.prune import doubled
 from graphprune.graphs.soft.registry import gates_itself, parts
 from graphprune.graphs.soft.soft import SoftEdges
 from graphprune.masks.copies import independent_copy, uncached_

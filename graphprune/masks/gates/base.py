@@ -10,10 +10,10 @@ from typing import Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
-from graphprune.masks.attach import masked_parameters
 from graphprune.masks.gates.control import DensityControl
 from graphprune.masks.gates.shadow import Shadow
 from graphprune.masks.maskset import MaskSet
+from graphprune.masks.parameters import masked_parameters
 from graphprune.masks.targets import Selector, prunable
 from graphprune.masks.units import Unit, Weight
 

@@ -16,7 +16,7 @@ from graphprune.graphs.pairs import graph_units
 from graphprune.graphs.prune import keep_arcs, targets
 from graphprune.graphs.rule import in_chunks, unit_sizes
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted
-from graphprune.masks.optimizers import foreign, wrapped
+from graphprune.masks.attach import nested_optimizers, not_owned
 from graphprune.methods.core.edge_gates import UnitGates, soft_gates
 from graphprune.methods.core.fit import AnyData, State, TrainingDiverged
 from graphprune.methods.core.state import ORIGINAL_UNITS
@@ -99,7 +99,7 @@ class JointNetwork(nn.Module):
             ValueError: it does not own some of its parameters.
         """
         trained = {name: value for name, value in self.predictor.named_parameters() if value.requires_grad}
-        if missing := min((foreign(each, trained) for each in wrapped(optimizer)), key=len):
+        if missing := min((not_owned(each, trained) for each in nested_optimizers(optimizer)), key=len):
             raise ValueError(
                 f"the optimizer does not own the edge predictor's {missing}, whose scores would mean nothing: give it "
                 "job.param_groups(lr), or all of job.model.parameters()"

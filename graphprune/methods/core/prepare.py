@@ -11,8 +11,8 @@ from torch import nn
 from graphprune.data.base import GraphData, LabelledData
 from graphprune.data.evaluation import outputs
 from graphprune.graphs import check_forgets
-from graphprune.masks.copies import independent_copy, uncached_
-from graphprune.masks.heads import heads_of, keep_heads_, read_by
+from graphprune.masks.copies import independent_copy, read_by, uncached_
+from graphprune.masks.heads import heads_of, keep_heads_
 from graphprune.masks.recompute import once
 
 _EXAMPLES = 8  # samples with which the network runs once

@@ -17,7 +17,7 @@ from torch import nn
 
 from graphprune.data import GraphData
 from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
-from graphprune.masks.attach import world_size
+from graphprune.masks.parameters import world_size
 from graphprune.measure.machine import check_device, clock
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
 from graphprune.methods.core.iterative import count

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from graphprune.graphs.pairs import EDGE_UNIT, at_arcs
-from graphprune.masks.attach import world_size
+from graphprune.masks.parameters import world_size
 
 
 class EdgeStore(nn.Module):
