@@ -179,7 +179,7 @@ def _same_arcs(matrix: Tensor, edge_index: Tensor) -> bool:
 
 
 def shift(data: Data, name: str, value: Any) -> Tensor:
-    """By how much a batch shifts the values of the graphs behind this one: PyG's ``__inc__``."""
+    """By how much a batch shifts the values of the graphs after this one: PyG's ``__inc__``."""
     return torch.as_tensor(data.__inc__(name, value))
 
 
@@ -212,7 +212,7 @@ def without_arcs(data: Data) -> Data:
     return out
 
 
-def kinds(graphs: Sequence[Data]) -> type[Data]:
+def common_class(graphs: Sequence[Data]) -> type[Data]:
     """The class of all these graphs.
 
     Raises:

@@ -22,7 +22,7 @@ class Joining:
     Attributes:
         kind: the class, of which single graphs and batches are made.
         dims: along which dimension an attribute is joined, None for a new one; those that are not here along the first.
-        shifts: of attributes whose values are shifted in a batch: how much each graph shifts those behind it,
+        shifts: of attributes whose values are shifted in a batch: how much each graph shifts those after it,
             shape ``(G,)``.
     """
 
@@ -53,7 +53,7 @@ class Joining:
 
         Args:
             name: of the attribute.
-            rows: of the graphs, one behind the other.
+            rows: of the graphs, one after the other.
             ptr: where each graph's rows start, shape ``(B + 1,)``.
         """
         by = self.shifts.get(name)

@@ -55,6 +55,11 @@ def arcs_of(data: Data) -> Tensor:
     return edge_index
 
 
+def arcs_and_nodes(data: Data) -> tuple[Tensor, int]:
+    """``edge_index`` and number of nodes; raises ValueError for a graph without ``edge_index``."""
+    return arcs_of(data), int(data.num_nodes or 0)
+
+
 def protected_arcs(data: Data) -> Tensor | None:
     """The attribute ``edge_protected`` of a graph or batch, shape ``(E,)``; None: no arc is protected.
 
@@ -87,7 +92,7 @@ def graph_units(data: Data, unit: EdgeUnit) -> Units:
     Raises:
         ValueError: no ``edge_index``, or an ``edge_protected`` that is no bool an arc.
     """
-    return edge_units(arcs_of(data), int(data.num_nodes or 0), unit, protected_arcs(data))
+    return edge_units(*arcs_and_nodes(data), unit, protected_arcs(data))
 
 
 def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", protected: Tensor | None = None) -> Units:

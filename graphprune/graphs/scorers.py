@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import EdgeUnit, arcs_of
+from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes
 from graphprune.graphs.segments import graph_of_nodes
 
 
@@ -45,10 +45,10 @@ class RandomEdges(EdgeScorer):
 
     def forward(self, data: Data) -> Tensor:
         """Scores in [0, 1), shape ``(E,)``, float64."""
-        arcs = arcs_of(data)
+        arcs, nodes = arcs_and_nodes(data)
         if self.unit == "pair":
             arcs = arcs.sort(dim=0).values
-        return uniform(arc_bits(arcs, *graph_of_nodes(data, int(data.num_nodes or 0), arcs.device), self.seed))
+        return uniform(arc_bits(arcs, *graph_of_nodes(data, nodes, arcs.device), self.seed))
 
 
 def arc_bits(arcs: Tensor, of_node: Tensor, ptr: Tensor, seed: int) -> Tensor:

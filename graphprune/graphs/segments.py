@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 
 
 def ranges(start: Tensor, count: Tensor) -> Tensor:
-    """The numbers ``start[i], ..., start[i] + count[i] - 1`` of every i, one behind the other."""
+    """The numbers ``start[i], ..., start[i] + count[i] - 1`` of every i, one after the other."""
     ends = count.cumsum(0)
     shift = start - (ends - count)
     total = int(count.sum())

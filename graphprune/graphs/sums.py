@@ -163,7 +163,7 @@ class SortedArcs:
         return cls(edge_index[0].index_select(0, order), target, ptr, order)
 
     def with_loops(self) -> SortedArcs:
-        """One more arc at every node, to itself, behind its others; ``order`` points into arcs, then nodes."""
+        """One more arc at every node, to itself, after its others; ``order`` points into arcs, then nodes."""
         arcs, nodes = self.position, torch.arange(self.ptr.numel() - 1, device=self.ptr.device)
         order = arcs.new_empty(arcs.numel() + nodes.numel())
         order[arcs + self.target] = arcs

@@ -14,7 +14,7 @@ from graphprune.masks.gates import (
 from graphprune.masks.heads import heads_of, keep_heads_
 from graphprune.masks.maskset import MaskSet
 from graphprune.masks.parameters import LedgerRow, check_ranks, rewind_
-from graphprune.masks.schedules import Cubic, Schedule
+from graphprune.masks.schedules import Cubic
 from graphprune.masks.scores import Scorer, gradient, magnitude, random, saliency
 from graphprune.masks.select import keep_top
 from graphprune.masks.stepping import Counts, Pruning, Rule
@@ -39,7 +39,6 @@ __all__ = [
     "Pruning",
     "Rule",
     "STRGates",
-    "Schedule",
     "Scope",
     "Scorer",
     "Selector",

@@ -11,12 +11,9 @@ from torch.optim import Optimizer
 
 from graphprune.masks.attach import Handle
 from graphprune.masks.parameters import LedgerRow, came_back, digest, in_words, masked_parameters, zero_
-from graphprune.masks.targets import Selector, prunable, refuse_factors
+from graphprune.masks.targets import BY_ROLE, Selector, refuse_factors
 from graphprune.masks.tighten import Scope, counted, tightened
-from graphprune.masks.units import Unit, Weight
-
-_BY_ROLE = prunable()
-_SINGLE_WEIGHTS = Weight()
+from graphprune.masks.units import SINGLE_WEIGHTS, Unit
 
 
 class MaskSet(Mapping[str, Tensor]):
@@ -43,7 +40,7 @@ class MaskSet(Mapping[str, Tensor]):
         return cls._wrap({name: mask.detach().clone() for name, mask in masks.items()})
 
     @classmethod
-    def dense(cls, model: nn.Module, select: Selector = _BY_ROLE, *, unit: Unit = _SINGLE_WEIGHTS) -> MaskSet:
+    def dense(cls, model: nn.Module, select: Selector = BY_ROLE, *, unit: Unit = SINGLE_WEIGHTS) -> MaskSet:
         """Keep everything that ``select`` finds in the model; where every method starts.
 
         Args:
@@ -64,7 +61,7 @@ class MaskSet(Mapping[str, Tensor]):
         return cls._wrap({name: torch.ones_like(p, dtype=torch.bool) for name, p in own.items()})
 
     @classmethod
-    def from_zeros(cls, model: nn.Module, select: Selector = _BY_ROLE) -> MaskSet:
+    def from_zeros(cls, model: nn.Module, select: Selector = BY_ROLE) -> MaskSet:
         """Read the masks of an already sparse model off its zeros; raises as `dense` does."""
         names = refuse_factors(model, select(model)).selected
         own = dict(model.named_parameters(remove_duplicate=False))
@@ -105,7 +102,7 @@ class MaskSet(Mapping[str, Tensor]):
         density: float,
         *,
         scope: Scope = "global",
-        unit: Unit = _SINGLE_WEIGHTS,
+        unit: Unit = SINGLE_WEIGHTS,
         regrow: bool = False,
         layer_floor: float = 0.0,
     ) -> MaskSet:
@@ -138,7 +135,7 @@ class MaskSet(Mapping[str, Tensor]):
         scores: Mapping[str, Tensor],
         counts: int | Mapping[str, int],
         *,
-        unit: Unit = _SINGLE_WEIGHTS,
+        unit: Unit = SINGLE_WEIGHTS,
         regrow: bool = False,
         layer_floor: float = 0.0,
     ) -> MaskSet:
@@ -165,7 +162,7 @@ class MaskSet(Mapping[str, Tensor]):
         second: Mapping[str, Tensor],
         counts: int | Mapping[str, int],
         *,
-        unit: Unit = _SINGLE_WEIGHTS,
+        unit: Unit = SINGLE_WEIGHTS,
         regrow: bool = False,
         layer_floor: float = 0.0,
     ) -> MaskSet:

@@ -84,14 +84,13 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     )
     parser.add_argument("--config", action="config", help="YAML file of options; the command line goes before it")
     parser.add_argument("--method.name", type=str, default=method, help=f"one of {', '.join(METHODS)}")
-    scored = [item for item in attrs.fields(method_class) if item.type in (EdgeScore, EdgeScore | None)]
-    parser.add_class_arguments(method_class, "method", skip=SKIPPED | {item.alias or item.name for item in scored})
-    for item in scored:  # of scorers a run takes those that have names
-        kind: Any = Literal[*SCORERS]
-        if item.default is attrs.NOTHING:
-            parser.add_argument(f"--method.{item.alias}", type=kind, required=True)
-        else:
-            parser.add_argument(f"--method.{item.alias}", type=kind | None, default=item.default)
+    own = (EdgeScore, EdgeScore | None)  # of scorers a run takes those that have names
+    scored = {item.alias: item.default for item in attrs.fields(method_class) if item.type in own}
+    parser.add_class_arguments(method_class, "method", skip=SKIPPED | scored.keys())
+    for name, default in scored.items():
+        needed, kind = default is attrs.NOTHING, Literal[*SCORERS]
+        default = None if needed else default
+        parser.add_argument(f"--method.{name}", type=kind if needed else kind | None, required=needed, default=default)
     if any(item.name == "unit" and item.init for item in attrs.fields(method_class)):
         parser.add_argument("--method.unit", type=UnitName, default="weight", help="single weights or channels")
     parser.add_argument(
@@ -160,11 +159,7 @@ def list_options(parser: ArgumentParser) -> frozenset[str]:
 
 
 def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
-    """Make sure that a parser has all these options.
-
-    Args:
-        values: nested options.
-        parser: of :func:`run_parser`.
+    """Make sure that a parser of :func:`run_parser` has all these nested options.
 
     Raises:
         ValueError: an unknown section or option; the text has the nearest ones.

@@ -38,7 +38,7 @@ class Ticket:
         edges: how graphs are pruned, by the stages of all rounds.
         rewind: the complete state of the model before training.
         trained: its state at the selected epoch of this round's training.
-        last: its state behind the last epoch; of GICP that at the selected one, with norms as they were trained.
+        last: its state after the last epoch; of GICP that at the selected one, with norms as they were trained.
         row: this round's row of a table of results.
         history: one entry an epoch.
         provenance: settings, model, data (with digest) and versions.
@@ -164,7 +164,7 @@ class Ticket:
     # ------------------------------------------------------------------ where it comes from
 
     def check(self, *, method: str, settings: Mapping[str, Any], data_digest: str) -> None:
-        """Make sure that a run with these settings can go on behind this ticket.
+        """Make sure that a run with these settings can go on after this ticket.
 
         The number of rounds may differ: a run may be extended.
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.masks import Cubic, Schedule
+from graphprune.masks import Cubic
 
 
 @given(st.integers(0, 20), st.integers(1, 60), st.integers(1, 25))
@@ -34,6 +34,6 @@ def test_cubic_follows_its_formula() -> None:
         (lambda: Cubic(1.0, 0.1, 0, 10, 0), "every"),
     ],
 )
-def test_bad_settings_are_named(make: Callable[[], Schedule], text: str) -> None:
+def test_bad_settings_are_named(make: Callable[[], Cubic], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make()

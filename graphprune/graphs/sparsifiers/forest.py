@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import EdgeUnit, arcs_of, graph_units
+from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes, graph_units
 from graphprune.graphs.scorers import EdgeScorer, RandomEdges
 
 
@@ -30,7 +30,7 @@ class SpanningForest(EdgeScorer):
 
     def forward(self, data: Data) -> Tensor:
         """Scores in [2, 3) in the forest, in [0, 1) elsewhere; shape ``(E,)``, float64."""
-        arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
+        arcs, nodes = arcs_and_nodes(data)
         units = graph_units(data, self.unit)
         score = RandomEdges(self.seed, self.unit)(data)[units.first]
         best_first = torch.argsort(score, descending=True, stable=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import arcs_of
+from graphprune.graphs.pairs import arcs_and_nodes
 from graphprune.graphs.scorers import EdgeScorer, arc_bits
 from graphprune.graphs.segments import graph_of_nodes, pointers, ranges
 
@@ -43,7 +43,7 @@ class SimpleGraph:
         Raises:
             ValueError: no ``edge_index``, or one that points outside the graph.
         """
-        arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
+        arcs, nodes = arcs_and_nodes(data)
         if arcs.numel() and not (int(arcs.min()) >= 0 and int(arcs.max()) < nodes):
             raise ValueError(f"edge_index points outside the graph's {nodes} nodes")
         low, high = arcs.sort(dim=0).values

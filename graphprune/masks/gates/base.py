@@ -14,13 +14,11 @@ from graphprune.masks.gates.control import DensityControl
 from graphprune.masks.gates.shadow import Shadow
 from graphprune.masks.maskset import MaskSet
 from graphprune.masks.parameters import masked_parameters
-from graphprune.masks.targets import Selector, prunable
-from graphprune.masks.units import Unit, Weight
+from graphprune.masks.targets import BY_ROLE, Selector
+from graphprune.masks.units import SINGLE_WEIGHTS, Unit
 
 Empty = Literal["raise", "keep-one"]
 
-_BY_ROLE = prunable()
-_SINGLE_WEIGHTS = Weight()
 _STEERED = DensityControl()
 
 
@@ -68,8 +66,8 @@ class Gates(nn.Module, ABC):
         *,
         density: float | None = None,
         penalty_weight: float | None = None,
-        select: Selector = _BY_ROLE,
-        unit: Unit = _SINGLE_WEIGHTS,
+        select: Selector = BY_ROLE,
+        unit: Unit = SINGLE_WEIGHTS,
         control: DensityControl = _STEERED,
     ) -> None:
         super().__init__()
@@ -266,7 +264,7 @@ class Gates(nn.Module, ABC):
 
     def _check_idle(self) -> None:
         if self._shadow is not None and self._shadow.running:
-            raise RuntimeError("gates cannot be hardened in the middle of a forward pass: do it behind it")
+            raise RuntimeError("gates cannot be hardened in the middle of a forward pass: do it after it")
 
 
 class _Reached:

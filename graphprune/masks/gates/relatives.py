@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from graphprune.masks.gates.base import GateOptions, Gates
 from graphprune.masks.gates.logits import LogitGates, UnitOptions, key
 from graphprune.masks.gates.temperature import Temperature
-from graphprune.masks.units import Weight
+from graphprune.masks.units import SINGLE_WEIGHTS
 
-_SINGLE_WEIGHTS = Weight()
 # Louizos et al. (ICLR 2018): the stretched interval, and the temperature of the noise.
 _LOW, _HIGH = -0.1, 1.1
 _BETA = 2.0 / 3.0
@@ -116,7 +115,7 @@ class STRGates(Gates):
     """
 
     def __init__(self, model: nn.Module, *, threshold: float = 1e-3, **options: Unpack[GateOptions]) -> None:
-        super().__init__(model, unit=_SINGLE_WEIGHTS, **options)
+        super().__init__(model, unit=SINGLE_WEIGHTS, **options)
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"threshold must be above 0 and below 1, got {threshold}")
         self.thresholds = nn.ParameterDict()

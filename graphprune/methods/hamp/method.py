@@ -43,7 +43,7 @@ class HAMP(Method):
 
     The dense network is trained on the training split but for a part that is held out. Then numbers of channels are
     searched: a point's network has the dense weights, the channels of largest mean absolute weight, batch norms counted
-    anew and no training; its error is that on what was held out, its costs are those of the compacted network. Points
+    again and no training; its error is that on what was held out, its costs are those of the compacted network. Points
     that are spread over the front of what was found become tickets: networks trained further, with their masks, on the
     whole training split. Of the method's publication only the abstract was at hand; all details are this package's own.
 
@@ -54,8 +54,7 @@ class HAMP(Method):
             the network and of the tensors alive at one time), ``"params"``, ``"macs"`` (of a batch).
         members: tickets, ordered by the first of these, the most expensive first.
         step: what a number counts: a share of a group's channels, or so many channels.
-        edge_score: also search the share of edges that graphs keep, of which those of the lowest score go; one of the
-            scores of :class:`Sparsifier`. None: edges stay.
+        edge_score: also search the share of edges that graphs keep, by a score of :class:`Sparsifier`; None: they stay.
         search: ``"memetic"``, or what it is compared with: ``"nsga2"``, ``"random"``, ``"netadapt"`` or ``"uniform"``
             (one share for all layers).
         portfolio: several rules select survivors, by credit (memetic only).
