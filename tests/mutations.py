@@ -34,7 +34,7 @@ class Fault(NamedTuple):
 
 FAULTS = {
     "batches share storage with the data set": Fault(
-        "graphs/packed.py",
+        "graphs/segments.py",
         "return values.clone() if rows is None else",
         "return values if rows is None else",
         "tests/graphs/test_copies.py",
