@@ -203,7 +203,7 @@ FAULTS = {
         "tests/methods/core/test_described.py",
     ),
     "arcs that must stay": Fault(
-        "graphs/pairs.py", "proper = proper & ~kept[leader]", "pass", "tests/graphs/test_protected.py"
+        "graphs/pairs.py", "no_loop = no_loop & ~kept[leader]", "pass", "tests/graphs/test_protected.py"
     ),
     "classes that training does not have": Fault(
         "data/users.py", "elif check.num_classes is None:", "elif False:", "tests/data/test_users.py"

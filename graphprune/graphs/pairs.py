@@ -110,20 +110,20 @@ def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", prot
     """
     source, target = edge_index
     position = torch.arange(source.numel(), device=source.device)
-    proper = source != target
+    no_loop = source != target
     if unit == "arc":
         leader = position
     else:
         partner = _reverse(source, target, num_nodes)
         leader = torch.where(partner >= 0, torch.minimum(position, partner), position)
     if protected is not None:
-        kept = proper.new_zeros(source.numel()).index_put((leader[protected],), proper.new_ones(()))
-        proper = proper & ~kept[leader]
-    first = position[proper & (leader == position)]
+        kept = no_loop.new_zeros(source.numel()).index_put((leader[protected],), no_loop.new_ones(()))
+        no_loop = no_loop & ~kept[leader]
+    first = position[no_loop & (leader == position)]
     number = source.new_full((source.numel(),), -1)
     number[first] = torch.arange(first.numel(), device=source.device)
-    number = torch.where(proper, number[leader], -1)
-    arcs = torch.bincount(number[proper], minlength=first.numel())
+    number = torch.where(no_loop, number[leader], -1)
+    arcs = torch.bincount(number[no_loop], minlength=first.numel())
     return Units(first, number, arcs)
 
 

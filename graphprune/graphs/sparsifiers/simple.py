@@ -47,10 +47,10 @@ class SimpleGraph:
         if arcs.numel() and not (int(arcs.min()) >= 0 and int(arcs.max()) < nodes):
             raise ValueError(f"edge_index points outside the graph's {nodes} nodes")
         low, high = arcs.sort(dim=0).values
-        proper = low != high
-        key, number = torch.unique(low[proper] * nodes + high[proper], return_inverse=True)
+        no_loop = low != high
+        key, number = torch.unique(low[no_loop] * nodes + high[no_loop], return_inverse=True)
         edge = arcs.new_full(arcs.shape[1:], -1)
-        edge[proper] = number
+        edge[no_loop] = number
         ends = torch.stack([key // max(nodes, 1), key % max(nodes, 1)])
         degree = torch.bincount(ends.flatten(), minlength=nodes)
         return cls(ends, edge, degree, *graph_of_nodes(data, nodes, arcs.device))
