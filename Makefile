@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help venv demo lint structure test test-slow
+.PHONY: help venv demo docs lint structure test test-slow
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make venv       create .venv with the exact versions of constraints.txt, all extras included'
 	@echo 'make demo       prune an embedded OGB set and write a report'
+	@echo 'make docs       the documentation site, in site/; warnings are errors, and the network is not needed'
 	@echo 'make lint       ruff, mypy --strict, import-linter'
 	@echo 'make structure  files, lines, floors and arrows of the code'
 	@echo 'make test       lint, then every test that is not marked slow'
@@ -32,6 +33,10 @@ $(INSTALLED): constraints.txt pyproject.toml setup.py
 
 demo: $(INSTALLED)
 	$(BIN)/graphprune demo
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'read it in site/index.html, or with a search: $(BIN)/python -m http.server --directory site'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

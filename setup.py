@@ -8,7 +8,7 @@ setup(
     packages=[*find_packages(include=["graphprune", "graphprune.*"]), EMBEDDED],
     package_dir={EMBEDDED: "datasets"},
     package_data={
-        "graphprune": ["py.typed", "report/templates/*.j2"],
+        "graphprune": ["py.typed", "*.pyi", "*/*.pyi", "report/templates/*.j2", "grids/demo.yaml"],
         EMBEDDED: ["*.npz", "*.zip", "*.md", "*.txt", "LICENSE*"],
     },
     include_package_data=False,  # else everything that MANIFEST.in names, the scripts of datasets/ too

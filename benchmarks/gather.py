@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphprune.runs.files import below, read_json, write_json
+from graphprune.files import below, read_json, write_json
 
 DATA = ("name", "digest", "graphs", "images")
 

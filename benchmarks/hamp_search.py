@@ -27,9 +27,9 @@ from common import parser, report
 from scipy.stats import spearmanr
 
 from graphprune import HAMP, Ticket, data, models
-from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.journal import Evaluation, Record
 from graphprune.methods.hamp.proxy import Meter, compacted
+from graphprune.methods.hamp.searches import diverse
 from graphprune.report import search as fronts
 from graphprune.report.style import save
 from graphprune.search import hypervolume
@@ -167,7 +167,7 @@ def draw(searched: Any, options: Any, folder: Path) -> None:
     names, known = ("latency",), searched.known
     every = tuple(Evaluation(point, known[point]) for point in map(tuple, searched.archive.x.tolist()))
     record = Record(searched.proxy.genes.genes, names, every)
-    points = [every[place].point for place in spread(searched.archive.f, options.members)]
+    points = [every[place].point for place in diverse(searched.archive.f, options.members)]
     save(fronts.front(record, points), folder / "front")
     save(fronts.channels(record, points, [str(number) for number in range(1, len(points) + 1)]), folder / "channels")
 

@@ -5,36 +5,25 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
-import json
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import graphprune
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
     from graphprune.runs.trained import Trained
 
 # What the user can mend, and what broke on the way.
 BAD_INPUT = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ImportError,
-    argparse.ArgumentError,
-    BlockingIOError,
-    ConnectionError,
-    FileExistsError,
-    FileNotFoundError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
+    *(ValueError, TypeError, LookupError, ImportError, argparse.ArgumentError, BlockingIOError, ConnectionError),
+    *(FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError),
 )
 BROKEN = (ArithmeticError, OSError)
+
+DEMO = Path(__file__).parent / "grids" / "demo.yaml"
 
 RUN_USAGE = """usage: graphprune run METHOD --data NAME --out FOLDER [--model NAME] [--seed N] [options]
        graphprune run --config FILE.yaml --out FOLDER [options]
@@ -49,25 +38,28 @@ def run(argv: Sequence[str]) -> int:
     """Run one method on one data set and save a ticket every round."""
     from graphprune.methods import METHODS
     from graphprune.runs.config import RunConfig
-    from graphprune.runs.options import canonical, check_names, list_options, names_in, run_parser
+    from graphprune.runs.options import canonical, check_names, names_in, run_parser
     from graphprune.runs.progress import watching
     from graphprune.runs.run import run_one
+    from graphprune.runs.typed import parse
 
     if argv and not argv[0].startswith("-"):
         argv = ["--method", *argv]
-    argv = canonical(argv, ("method.name", "data.name", "model.name"))
-    method, model, file = names_in(argv)
+    method, model, file = names_in(canonical(argv, ("method.name", "data.name", "model.name")))
     if method is None:
-        about = "".join(f"  {name:12} {_first_line(METHODS[name])}\n" for name in METHODS)
         if not {"-h", "--help"} & set(argv):
             raise ValueError(f"name a method (graphprune run METHOD ...): {', '.join(METHODS)}")
-        print(RUN_USAGE + about, end="")
+        print(
+            RUN_USAGE,
+            *(f"  {name:12} {_first_line(method)}\n" for name, method in METHODS.working().items()),
+            sep="",
+            end="",
+        )
         return 0
     parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
     parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")
     check_names(file, parser)
-    words = canonical(argv, [action.dest for action in parser._actions])
-    given = _parse(parser, _bracketed(words, list_options(parser)))
+    given = parse(parser, argv)
     config, out = RunConfig.parsed(parser, given), Path(given.out)
     with watching() as watch:
         run_one(config, out, watch)
@@ -76,14 +68,12 @@ def run(argv: Sequence[str]) -> int:
 
 
 def bench(argv: Sequence[str]) -> int:
-    """Run a grid of methods, data sets, models and seeds, one folder a cell, and write a report."""
-    parser = argparse.ArgumentParser(
-        prog="graphprune bench",
-        description="Runs every cell of a grid that is not finished yet: the same command goes on where an earlier one "
-        "was stopped, whatever stopped it. The grid's layout is in docs/bench.md.",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
+    """Run a grid of methods, data sets, models and seeds, one folder a cell, and write a report.
+
+    Runs every cell that is not finished yet: the same command goes on where an earlier one was stopped, whatever
+    stopped it. The grid's layout is in docs/grids.md.
+    """
+    parser = _parser("bench")
     parser.add_argument("grid", type=Path, metavar="GRID.yaml", help="data sets, models, methods, sparsities, seeds")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cells, cells.json and the report")
     parser.add_argument("--executor", choices=("local", "dask"), default="local", help="where cells run (%(default)s)")
@@ -95,72 +85,79 @@ def bench(argv: Sequence[str]) -> int:
     if given.executor == "dask" and given.workers is not None:
         raise ValueError("--workers is for local processes; a Dask scheduler has the workers that were started for it")
 
-    from graphprune.grids.command import run_bench
-    from graphprune.grids.executors import dask, processes
+    from graphprune.grids import dask, processes, run_bench
 
     number = (os.cpu_count() or 1) if given.workers is None else given.workers
     return run_bench(given.grid, given.out, dask(given.scheduler) if given.scheduler else processes(number))
 
 
 def demo(argv: Sequence[str]) -> int:
-    """Compare ICPG with its controls on an embedded OGB set and write a report."""
-    from graphprune.grids.demo import run_demo
+    """Compare ICPG with its controls on an embedded OGB set and write a report.
 
-    parser = argparse.ArgumentParser(prog="graphprune demo", description=inspect.getdoc(run_demo), exit_on_error=False)
+    Runs ICPG, iterative magnitude pruning, random pruning, the dense network, the same network without any edges and a
+    small dense network of the last ticket's size, three seeds each, validation selecting the epoch. The same command
+    goes on where an interrupted demo stopped.
+    """
+    parser = _parser("demo")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of runs and report (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes side by side (%(default)s)")
     given = parser.parse_args(argv)
-    return run_demo(given.out, given.workers)
+
+    from graphprune.grids import processes, run_bench
+    from graphprune.report.report import needed
+
+    needed()
+    return run_bench(DEMO, given.out, processes(given.workers))
 
 
 def prune_graphs(argv: Sequence[str]) -> int:
-    """Apply a ticket's edge pruning to every graph of a data set, seen or unseen."""
-    from graphprune.runs.apply import prune_data
+    """Apply a ticket's edge pruning to every graph of a data set, seen or unseen.
 
-    name, out, trained, options = _ticket_and_data(
-        argv,
-        "prune-graphs",
-        "Applies a ticket's edge pruning to every graph of a data set, seen or unseen: that of its run, or any other.",
-        "new folder for the masks and summary.json",
-    )
+    The data set is that of the ticket's run, or any other.
+    """
+    from graphprune.runs.tickets import prune_data
+
+    name, out, trained, options = _ticket_and_data(argv, "prune-graphs", "new folder for the masks and summary.json")
     prune_data(trained.ticket, trained.any_data(options), out, name)
     return 0
 
 
 def compact(argv: Sequence[str]) -> int:
-    """Make a ticket's network small, and measure what that gains."""
+    """Make a ticket's network small, and measure what that gains.
+
+    Removes dead units and channels from the network, checks that it computes the same, and prints what both cost on the
+    test samples of the ticket's data set.
+    """
     from graphprune.runs.tickets import compact_ticket
 
-    _, out, trained, options = _ticket_and_data(
-        argv,
-        "compact",
-        "Removes dead units and channels from a ticket's network, checks that it computes the same, and prints what "
-        "both cost on the test samples of the ticket's data set.",
-        "new folder for weights, costs.json and program.pt2",
-    )
+    _, out, trained, options = _ticket_and_data(argv, "compact", "new folder for weights, costs.json and program.pt2")
     compact_ticket(trained, out, options)
     return 0
 
 
-def _ticket_and_data(
-    argv: Sequence[str], command: str, about: str, into: str
-) -> tuple[str, Path, Trained, dict[str, Any]]:
+def _ticket_and_data(argv: Sequence[str], command: str, into: str) -> tuple[str, Path, Trained, dict[str, Any]]:
     """What the commands that take a ticket read: its name, --out, the ticket, and the data options that are given."""
     from jsonargparse import ArgumentParser
 
     from graphprune import data
-    from graphprune.runs.options import canonical
     from graphprune.runs.trained import Trained
+    from graphprune.runs.typed import parse
 
-    parser = ArgumentParser(prog=f"graphprune {command}", description=about, exit_on_error=False)
+    parser = _parser(command, ArgumentParser)
     parser.add_argument("ticket", type=str, help="folder of a finished round, or of a run, whose last round it is then")
     parser.add_argument("--data.name", type=str, help="the data set (default: that of the run)")
     parser.add_function_arguments(data.load, "data", skip={"name"})
     parser.add_argument("--out", type=str, required=True, help=into)
-    words = canonical(argv, [action.dest for action in parser._actions])
-    given = _parse(parser, words, defaults=False)
-    options = given.get("data")
-    return given.ticket, Path(given.out), Trained.at(given.ticket), {} if options is None else options.as_dict()
+    given = parse(parser, argv, defaults=False)
+    options: dict[str, Any] = {} if given.get("data") is None else given.data.as_dict()
+    trained = Trained.at(given.ticket)
+    own = {} if trained.config is None else trained.config.data
+    if options and options.get("name", own.get("name")) == own.get("name"):
+        usual = parser.get_defaults().data.as_dict()
+        kept = [f"{key}={value}" for key, value in own.items() if key not in ("name", *options) and usual[key] != value]
+        if kept:
+            print(f"of the run's data options these hold: {', '.join(kept)}", file=sys.stderr)
+    return given.ticket, Path(given.out), trained, options
 
 
 def report(argv: Sequence[str]) -> int:
@@ -183,19 +180,20 @@ def list_(argv: Sequence[str]) -> int:
     """List methods, models, data sets and convolutions, and what each supports."""
     from graphprune.runs.listing import listing
 
-    argparse.ArgumentParser(prog="graphprune list", exit_on_error=False).parse_args(argv)
+    _parser("list").parse_args(argv)
     print(listing())
     return 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "run": run,
-    "bench": bench,
-    "demo": demo,
-    "report": report,
-    "prune-graphs": prune_graphs,
-    "compact": compact,
-    "list": list_,
+# Each with what it takes.
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "run": (run, "METHOD --data NAME --out FOLDER"),
+    "bench": (bench, "GRID.yaml --out FOLDER"),
+    "demo": (demo, "[--out FOLDER]"),
+    "report": (report, "FOLDER ... [--out FOLDER]"),
+    "prune-graphs": (prune_graphs, "TICKET [--data NAME] --out FOLDER"),
+    "compact": (compact, "TICKET --out FOLDER"),
+    "list": (list_, ""),
 }
 
 
@@ -219,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
             raise ValueError(f"unknown command {name!r}: {hint}")
-        return COMMANDS[name](words[1:])
+        return COMMANDS[name][0](words[1:])
     except (*BAD_INPUT, *BROKEN) as error:
         if debug:
             raise
@@ -227,47 +225,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{where}: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, BAD_INPUT) else 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on behind the last finished round", file=sys.stderr)
+        print("interrupted; the same command goes on after the last finished round", file=sys.stderr)
         return 130
 
 
-def _parse(parser: ArgumentParser, argv: list[str], *, defaults: bool = True):  # type: ignore[no-untyped-def]
-    """Parse; an unknown option's error names the nearest ones."""
-    from graphprune.runs.options import explained, option_names
-
-    try:
-        return parser.parse_args(argv, defaults=defaults)
-    except argparse.ArgumentError as error:
-        unknown = [word.partition("=")[0] for word in argv if word.startswith("--")]
-        unknown = [word for word in unknown if f"unrecognized arguments: {word}" in str(error)]
-        dotted = bool(unknown) and "." in unknown[0]
-        names = [name if dotted else name.rpartition(".")[2] for name in option_names(parser)]
-        near = (
-            difflib.get_close_matches(unknown[0], dict.fromkeys(f"--{name}" for name in names), n=2) if unknown else ()
-        )
-        guess = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(explained(error) + guess) from error
-
-
-def _bracketed(words: Sequence[str], lists: Collection[str]) -> list[str]:
-    """Values of options that are lists, with the brackets and quotes that ``0.5,0.25`` and ``head.*`` lack."""
-    out, awaited = list[str](), False
-    for word in words:
-        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        listed = awaited if not flag else flag[2:] in lists
-        if listed and (equals or not flag) and not value.lstrip().startswith("["):
-            value = "[" + ", ".join(map(_quoted, value.split(","))) + "]"
-        out.append(flag + equals + value)
-        awaited = listed and bool(flag) and not equals
-    return out
-
-
-def _quoted(text: str) -> str:
-    try:
-        float(text)
-    except ValueError:
-        return json.dumps(text.strip())
-    return text
+def _parser(command: str, kind: Any = argparse.ArgumentParser) -> Any:
+    """A parser of what a command takes, described as the command is."""
+    about = inspect.getdoc(COMMANDS[command][0])
+    return kind(prog=f"graphprune {command}", description=about, exit_on_error=False, allow_abbrev=False)
 
 
 def _one_line(error: Exception) -> str:
@@ -281,17 +246,13 @@ def _first_line(thing: object) -> str:
 
 
 def _usage() -> str:
-    lines = [f"  {name:13} {_first_line(command)}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: graphprune COMMAND ...",
-            "",
-            "Finds sparse graph neural networks: fewer edges in the graphs, fewer weights in the network.",
-            "",
-            *lines,
-            "",
-            "graphprune COMMAND --help says more; --debug shows the traceback of an error.",
-        ]
+    commands = "".join(
+        f"  {name} {takes}".rstrip() + f"\n      {_first_line(each)}\n" for name, (each, takes) in COMMANDS.items()
+    )
+    return (
+        "usage: graphprune COMMAND ...\n\n"
+        "Finds sparse graph neural networks: fewer edges in the graphs, fewer weights in the network.\n\n"
+        f"{commands}\ngraphprune COMMAND --help says more; --debug shows the traceback of an error."
     )
 
 

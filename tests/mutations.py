@@ -121,7 +121,7 @@ FAULTS = {
         "test_untouched.py",
     ),
     "norms that are not counted anew": Fault(
-        "methods/gicp/method.py",
+        "methods/gicp.py",
         "        recalibrate_(",
         "        len([]) or (lambda *_, **__: None)(",
         "tests/methods/test_gicp.py",
@@ -141,8 +141,8 @@ FAULTS = {
         "test_resume.py",
     ),
     "the best epoch on the test split": Fault(
-        "methods/core/state.py",
-        'if select == "test":',
+        "methods/core/method.py",
+        'if self.protocol.select == "test":',
         "if True:",
         "tests/contract/test_counts.py",
         "test_counts.py",
@@ -198,9 +198,9 @@ FAULTS = {
     ),
     "settings that hold an address": Fault(
         "methods/core/method.py",
-        "else described(value)",
+        "else stable_repr(value)",
         "else repr(value)",
-        "tests/methods/core/test_described.py",
+        "tests/methods/core/test_stable_repr.py",
     ),
     "arcs that must stay": Fault(
         "graphs/pairs.py", "no_loop = no_loop & ~kept[leader]", "pass", "tests/graphs/test_protected.py"

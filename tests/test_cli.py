@@ -61,6 +61,9 @@ def test_from_a_run_to_a_report_and_pruned_graphs(root: Path, tmp_path: Path, ca
     assert "edge sparsity" in capsys.readouterr().out
     assert (tmp_path / "pruned/train.npy").exists()
 
+    assert main(["prune-graphs", str(out), "--data-root", str(root), "--out", str(tmp_path / "again")]) == 0
+    assert capsys.readouterr().err == "of the run's data options these hold: features=deg+odeg10\n"
+
     assert main(["report", str(out)]) == 0
     assert "report.html" in capsys.readouterr().out
     assert (out / "report.html").exists()
@@ -114,6 +117,12 @@ def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Pa
         (["run", "icpg", "--data", "MUTAG", "--rounds", "x"], "method.rounds"),
         (["run", "icpg", "--data", "MUTAG", "--roundz", "3"], "did you mean --rounds"),
         (["run", "icpg", "--data", "MUTAG", "--predictor.hiden", "3"], "did you mean --predictor.hidden"),
+        (
+            ["run", "imp", "--data", "MUTAG", "--edge-rate", "0.1"],
+            "imp has no option --edge-rate; did you mean --weight-",
+        ),
+        (["run", "imp", "--data", "MUTAG", "--edge_rate=0.1"], "imp has no option --edge_rate; did you mean --weight_"),
+        (["run", "imp", "--data", "MUTAG", "--data-fodl", "3"], "no option --data-fodl; did you mean --data-fold"),
         (["run", "icpg", "--data", "MUTAG", "--protocol", "papr"], "got 'papr'; did you mean paper?"),
         (["run", "icpg", "--data", "MUTAG", "--edge-rate", "1"], "edge_rate must lie in [0, 1), got 1.0"),
         (["run", "icpg", "--data", "MUTAG", "--fold", "11"], "fold"),
@@ -185,7 +194,7 @@ def test_the_list_is_that_of_the_registries(capsys: Capture) -> None:
 def test_help_names_every_command(words: list[str], capsys: Capture) -> None:
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert all(command in text for command in COMMANDS)
+    assert all(f"  {command} {takes}".rstrip() in text.splitlines() for command, (_, takes) in COMMANDS.items())
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))

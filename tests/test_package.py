@@ -67,10 +67,9 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_type_checkers_see_the_public_names() -> None:
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert seen | {"__version__"} == set(graphprune.__all__)
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    seen = {alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == set(graphprune.__all__)
 
 
 def test_ogb_is_imported_only_where_it_is_used() -> None:
@@ -95,7 +94,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
-    modules = {str(file.relative_to(ROOT)) for kind in ("*.py", "*.j2") for file in PACKAGE.rglob(kind)}
+    modules = {str(file.relative_to(ROOT)) for kind in ("*.py", "*.j2", "*.yaml") for file in PACKAGE.rglob(kind)}
     assert any(name.endswith(".j2") for name in modules)
     data = {f"graphprune/data/embedded/{file.name}" for file in DATASETS.iterdir() if file.is_file()}
     assert data

@@ -37,10 +37,11 @@ from typing import get_args
 
 import numpy as np
 import skimage
+from cifar_pictures import read_cifar10_pictures
 from scipy.spatial.distance import cdist
 from skimage.segmentation import slic
 
-from graphprune.data.files.image_files import AGAIN, Part, Reader, read_cifar10, read_cifar10_pictures, read_mnist
+from graphprune.data.files.image_files import AGAIN, Part, Reader, read_cifar10, read_mnist
 from graphprune.data.splits import by_class
 
 NEIGHBOURS = 8

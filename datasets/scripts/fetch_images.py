@@ -26,11 +26,12 @@ from pathlib import Path, PurePosixPath
 from typing import get_args
 
 import numpy as np
+from cifar_pictures import read_cifar10_pictures
 
 from graphprune.data.files.download import cache_folder
-from graphprune.data.files.image_files import AGAIN, CIFAR_BATCHES, IDX_FILES, Part, read_cifar10_pictures
+from graphprune.data.files.image_files import AGAIN, CIFAR_BATCHES, FILES, IDX_FILES, Part
 from graphprune.data.images import WHITE
-from graphprune.data.sets.images import FILES, SETS
+from graphprune.data.sets.images import SETS
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.open import open_stored
 from graphprune.data.disk.write import store, store_graphs
 from graphprune.data.images import Augment, ImageBatch, ImageData, Images
-from graphprune.data.registry import cards, load, names
-from graphprune.data.sets.bundled import Card
-from graphprune.data.sets.ogbl import LinkData, Links, load_links
+from graphprune.data.metrics import METRICS, MetricInfo
+from graphprune.data.registry import PLUGINS, cards, load, names
+from graphprune.data.sets.shared import Card
 from graphprune.data.users import from_graphs, from_nodes
 
 __all__ = [
+    "METRICS",
+    "PLUGINS",
     "Augment",
     "Card",
     "DegreeColumns",
@@ -18,13 +20,11 @@ __all__ = [
     "ImageBatch",
     "ImageData",
     "Images",
-    "LinkData",
-    "Links",
+    "MetricInfo",
     "cards",
     "from_graphs",
     "from_nodes",
     "load",
-    "load_links",
     "names",
     "open_stored",
     "store",

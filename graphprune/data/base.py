@@ -13,26 +13,18 @@ from torch import Tensor, nn
 
 from graphprune.data import metrics
 from graphprune.data.degrees import DegreeColumns
-from graphprune.data.metrics import Metric
+from graphprune.data.metrics import METRICS, Task
 from graphprune.data.splits import together
-from graphprune.graphs.encoders import ATOM_FEATURES, BondEncoder, FeatureEncoder, Features, node_encoder
+from graphprune.graphs.encoders import ATOM_FEATURES, Features, node_encoder
 from graphprune.graphs.packed import PackedGraphs
 
-Task = Literal["multiclass", "binary", "regression"]
 Split = Literal["train", "val", "test"]
 Level = Literal["graph", "node"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 # The label of a node that belongs to another split, in a multiclass task (torch's ``ignore_index``); else it is NaN.
-HIDDEN = -100
-
-# The first metric of a task is its default.
-METRICS: dict[Task, tuple[Metric, ...]] = {
-    "multiclass": ("accuracy",),
-    "binary": ("rocauc", "ap", "f1"),
-    "regression": ("rmse",),
-}
+IGNORE_INDEX = -100
 
 
 class Samples(Protocol):
@@ -84,7 +76,7 @@ class LabelledData(ABC, Generic[S]):
     val: S
     test: S
     task: Task
-    metric: Metric
+    metric: str
     num_classes: int = 0
     num_tasks: int = 1
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +89,7 @@ class LabelledData(ABC, Generic[S]):
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger metric is the better one."""
-        return self.metric != "rmse"
+        return METRICS[self.metric].higher_is_better
 
     @property
     def splits(self) -> dict[Split, S]:
@@ -164,7 +156,7 @@ class GraphData(LabelledData[PackedGraphs]):
         test: graphs that are only reported.
         task: kind of labels.
         metric: what :meth:`evaluate` computes; accuracy for multiclass, rocauc, ap or (micro) f1 for binary, rmse for
-            regression.
+            regression, or a plug-in of the entry-point group ``graphprune.metrics``.
         features: columns of ``x``, or ``"ogb-mol"`` for OGB's nine categorical atom features.
         num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
         num_tasks: labels a graph, or a node, carries (1 for multiclass).
@@ -193,12 +185,7 @@ class GraphData(LabelledData[PackedGraphs]):
     held_out: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        if self.task not in METRICS:
-            raise ValueError(f"task must be one of {', '.join(METRICS)}, got {self.task!r}")
-        if self.metric not in METRICS[self.task]:
-            raise ValueError(
-                f"metric of a {self.task} task must be {' or '.join(METRICS[self.task])}, got {self.metric!r}"
-            )
+        metrics.check_metric(self.metric, self.task)
         if self.level not in get_args(Level):
             raise ValueError(f"level must be one of {', '.join(get_args(Level))}, got {self.level!r}")
         for split, graphs in self.splits.items():
@@ -248,7 +235,7 @@ class GraphData(LabelledData[PackedGraphs]):
 
     def _score(self, y_true: Tensor, y_pred: Tensor, where: str) -> float:
         if self.level == "node":
-            seen = y_true != HIDDEN if self.task == "multiclass" else ~y_true.isnan().all(1)
+            seen = y_true != IGNORE_INDEX if self.task == "multiclass" else ~y_true.isnan().all(1)
             y_true, y_pred = y_true[seen], y_pred[seen]
         return metrics.evaluate(self.metric, y_true, y_pred, where=where, ogb_name=self.ogb_name)
 
@@ -256,16 +243,8 @@ class GraphData(LabelledData[PackedGraphs]):
         """A fresh encoder of ``x``: ``(N, num_features)`` to ``(N, dim)``."""
         return node_encoder(self.features, dim)
 
-    def edge_encoder(self, dim: int) -> nn.Module | None:
-        """A fresh encoder of ``edge_attr`` to ``(E, dim)``, or None for a set without edge features."""
-        if self.edge_features is None:
-            return None
-        if self.edge_features == "ogb-mol":
-            return BondEncoder(dim)
-        return FeatureEncoder(int(self.edge_features), dim)
-
     def recompute_degrees(self, graphs: PackedGraphs) -> PackedGraphs:
-        """These graphs of this set with their degree features counted anew, as a control after pruning.
+        """These graphs of this set with their degree features counted again, as a control after pruning.
 
         The features ``deg | onehot(deg)`` are made on the full graphs and so still tell a pruned graph's
         model about removed edges.

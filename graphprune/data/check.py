@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.data.base import HIDDEN, Level, Task
+from graphprune.data.base import IGNORE_INDEX, Level
+from graphprune.data.metrics import Task
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
 from graphprune.graphs.flatten import check_edge_weight
 from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected
@@ -118,12 +119,7 @@ class Check:
                 limit = f" to {self.num_classes - 1}" if self.num_classes else ""
                 raise ValueError(f"{where}: y is {values.tolist()}, expected one class number from 0{limit}")
             return values.reshape(1)
-        values = values.reshape(1, -1).float()
-        if self.task == "binary" and not bool(((values == 0) | (values == 1) | values.isnan()).all()):
-            raise ValueError(f"{where}: y is {values.tolist()}, a binary label must be 0, 1 or NaN (missing)")
-        if bool(values.isinf().any()) or values.numel() == 0:
-            raise ValueError(f"{where}: y is {values.tolist()}, expected finite numbers or NaN (missing)")
-        return values
+        return self._numbers(values.reshape(1, -1), where)
 
     def _labels(self, graph: Data, where: str) -> Tensor:
         """The labels of the nodes, ``(N,)`` or ``(N, T)``."""
@@ -132,17 +128,22 @@ class Check:
             shape = tuple(y.shape) if isinstance(y, Tensor) else None
             raise ValueError(f"{where}: y must have a row for each of {nodes} nodes, got shape {shape}")
         if self.task != "multiclass":
-            values = (y if y.dim() == 2 else y[:, None]).float()
-            if self.task == "binary" and not bool(((values == 0) | (values == 1) | values.isnan()).all()):
-                raise ValueError(f"{where}: y of a binary task must hold 0, 1 or NaN (missing) only")
-            if bool(values.isinf().any()):
-                raise ValueError(f"{where}: y must hold finite numbers or NaN (missing)")
-            return values
+            return self._numbers(y if y.dim() == 2 else y[:, None], where)
         if y.dtype != torch.int64 or y.dim() != 1:
             raise TypeError(f"{where}: y of a multiclass task must be int64 of shape (N,), got {y.dtype} {y.dim()}-D")
-        seen = y[y != HIDDEN]
+        seen = y[y != IGNORE_INDEX]
         if seen.numel() and not 0 <= int(seen.min()) <= int(seen.max()) < (self.num_classes or int(seen.max()) + 1):
             raise ValueError(f"{where}: y has class numbers from {int(seen.min())} to {int(seen.max())}")
+        return y
+
+    def _numbers(self, y: Tensor, where: str) -> Tensor:
+        """Labels ``(rows, T)`` of a task that is not multiclass, float32."""
+        y = y.float()
+        wrong = ~((y == 0) | (y == 1) | y.isnan()) if self.task == "binary" else y.isinf()
+        if bool(wrong.any()) or y.size(1) == 0:
+            has = float(y[wrong][0]) if y.size(1) else "no number"
+            kind = "a binary label must be 0, 1 or NaN" if self.task == "binary" else "expected finite numbers or NaN"
+            raise ValueError(f"{where}: y has {has}, {kind} (missing)")
         return y
 
 

@@ -1,4 +1,4 @@
-"""Node degrees as input features, and the control that counts them anew after pruning."""
+"""Node degrees as input features, and the control that counts them again after pruning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DegreeColumns:
         return columns.scatter_(1, 1 + degree.clamp(max=self.cap)[:, None], 1)
 
     def append(self, graphs: PackedGraphs) -> PackedGraphs:
-        """These graphs with the columns behind their ``x``, which must have ``first`` columns."""
+        """These graphs with the columns after their ``x``, which must have ``first`` columns."""
         return graphs.with_node(x=torch.cat([graphs.node["x"], self.columns(graphs)], dim=1))
 
     def recompute(self, graphs: PackedGraphs) -> PackedGraphs:

@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 
 from graphprune.data.base import LabelledData, Samples
 from graphprune.data.images import ImageBatch
+from graphprune.graphs.attributes import check_data
 from graphprune.masks.copies import without_caches
 
 S = TypeVar("S", bound=Samples)
@@ -62,4 +63,5 @@ def evaluate(
     Raises:
         ValueError: the outputs do not fit the task, or the metric is not defined on these labels.
     """
+    check_data(data)
     return data.evaluate(data.labels(samples), predict(model, samples, batch_size), split=split)

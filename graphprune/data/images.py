@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graphprune.data.base import LabelledData, Split, Task
-from graphprune.data.metrics import Metric
+from graphprune.data.base import LabelledData, Split
+from graphprune.data.metrics import Task
 from graphprune.graphs.loading import PackedLoader
 
 WHITE = 255.0  # the brightest byte; means and deviations of pixels are in units of it
@@ -192,7 +192,7 @@ class ImageData(LabelledData[Images]):
     """
 
     task: Task = field(default="multiclass", init=False)
-    metric: Metric = field(default="accuracy", init=False)
+    metric: str = field(default="accuracy", init=False)
     level: ClassVar[Literal["image"]] = "image"
     # What only sets of graphs have.
     degrees: ClassVar[None] = None

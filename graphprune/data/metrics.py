@@ -1,32 +1,140 @@
-"""The metrics of graph- and node-level tasks: OGB's official Evaluator for OGB sets, torchmetrics for all others."""
+"""The metrics, in one table: what each is called, which way is better, and what computes it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-Metric = Literal["rocauc", "ap", "f1", "accuracy", "rmse"]
+from graphprune.registry import Registry
+
+Task = Literal["multiclass", "binary", "regression"]
 
 NEEDS_OGB = "needs the package ogb: pip install 'graphprune[ogb]'"
 
 
-def evaluate(metric: Metric, y_true: Tensor, y_pred: Tensor, *, where: str, ogb_name: str = "") -> float:
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric of one kind of task.
+
+    Args:
+        name: in data sets, options and results.
+        label: in reports.
+        task: kind of labels that it takes.
+        compute: from labels and a model's raw outputs, finite and float32, on the CPU: ``(n,)`` classes and ``(n, C)``
+            for multiclass, else ``(n, T)`` and ``(n, T)`` with NaN where a label is missing (but not everywhere).
+        higher_is_better: whether a larger value is the better one.
+        both_classes: it is undefined, and an error, unless one of the tasks has labels of both classes.
+        ogb: OGB's name of it; OGB's official Evaluator then computes it for sets of OGB.
+    """
+
+    name: str
+    label: str
+    task: Task
+    compute: Callable[[Tensor, Tensor], float]
+    higher_is_better: bool = True
+    both_classes: bool = False
+    ogb: str | None = None
+
+
+def _accuracy(y_true: Tensor, y_pred: Tensor) -> float:
+    """The largest output counts."""
+    return float((y_true == y_pred.argmax(1)).double().mean())
+
+
+def _f1(y_true: Tensor, y_pred: Tensor) -> float:
+    """Over all labels of all tasks together; a logit above 0 says yes."""
+    from torchmetrics.functional.classification import binary_f1_score  # slow to import, and not needed for OGB sets
+
+    known = ~y_true.isnan()
+    return float(binary_f1_score((y_pred[known] > 0).long(), y_true[known].long()))
+
+
+def _rocauc(truth: Tensor, prediction: Tensor) -> Tensor:
+    from torchmetrics.functional.classification import binary_auroc
+
+    return binary_auroc(_ranks(prediction), truth.long())
+
+
+def _ap(truth: Tensor, prediction: Tensor) -> Tensor:
+    from torchmetrics.functional.classification import binary_average_precision
+
+    return binary_average_precision(_ranks(prediction), truth.long())
+
+
+def _rmse(truth: Tensor, prediction: Tensor) -> Tensor:
+    return (prediction.double() - truth.double()).square().mean().sqrt()
+
+
+def _mean(of_task: Callable[[Tensor, Tensor], Tensor], classes: int, y_true: Tensor, y_pred: Tensor) -> float:
+    """The mean over tasks, as OGB takes it: without missing labels, and tasks that have fewer classes than these."""
+    values = []
+    for truth, prediction in zip(y_true.unbind(1), y_pred.unbind(1), strict=True):
+        known = ~truth.isnan()
+        if len(truth[known].unique()) >= classes:
+            values.append(of_task(truth[known], prediction[known]))
+    return float(torch.stack(values).double().mean())
+
+
+def _ranks(prediction: Tensor) -> Tensor:
+    """Order and ties of the predictions, in [0, 1]: torchmetrics' sigmoid would tie large logits."""
+    distinct = prediction.unique()
+    return torch.searchsorted(distinct, prediction).double() / max(len(distinct) - 1, 1)
+
+
+# The first metric of a task is its default.
+_OWN = (
+    MetricInfo("accuracy", "accuracy", "multiclass", _accuracy, ogb="acc"),
+    MetricInfo("rocauc", "ROC-AUC", "binary", partial(_mean, _rocauc, 2), both_classes=True, ogb="rocauc"),
+    MetricInfo("ap", "average precision", "binary", partial(_mean, _ap, 2), both_classes=True, ogb="ap"),
+    MetricInfo("f1", "micro-F1", "binary", _f1),
+    MetricInfo("rmse", "RMSE", "regression", partial(_mean, _rmse, 1), higher_is_better=False, ogb="rmse"),
+)
+
+# Plug-ins are such objects, too.
+METRICS = Registry(
+    "graphprune.metrics",
+    {metric.name: metric for metric in _OWN},
+    lambda name, thing: isinstance(thing, MetricInfo) and thing.name == name,
+    "a MetricInfo with name = {name!r}",
+)
+
+
+def default_metric(task: str) -> str:
+    """The metric of a task where none is asked for.
+
+    Raises:
+        ValueError: no such task.
+    """
+    for metric in _OWN:
+        if metric.task == task:
+            return metric.name
+    raise ValueError(f"task must be one of {', '.join(dict.fromkeys(metric.task for metric in _OWN))}, got {task!r}")
+
+
+def check_metric(name: str, task: str) -> None:
+    """Raise ValueError unless this is a task and a metric of it; ImportError for a plug-in that is broken."""
+    default_metric(task)
+    if name not in METRICS or METRICS[name].task != task:
+        known = [metric.name for metric in METRICS.working().values() if metric.task == task]
+        raise ValueError(f"metric of a {task} task must be {' or '.join(known)}, got {name!r}")
+
+
+def evaluate(metric: str, y_true: Tensor, y_pred: Tensor, *, where: str, ogb_name: str = "") -> float:
     """A metric over all graphs or nodes; tasks are averaged and missing (NaN) labels left out, as OGB does.
 
     Args:
-        metric: rocauc, ap, f1 and rmse take ``(n, T)`` labels and predictions (f1 over all labels of all tasks
-            together, a logit above 0 says yes); accuracy takes ``(n,)`` labels and ``(n, C)`` predictions, of which the
-            largest counts.
-        y_true: labels.
-        y_pred: raw outputs of a model.
+        metric: a name in :data:`METRICS`.
+        y_true: labels, ``(n,)`` for multiclass, else ``(n, T)``.
+        y_pred: raw outputs of a model, ``(n, C)`` or ``(n, T)``.
         where: data set and split, named in errors.
-        ogb_name: name of the set for OGB's evaluator; empty: torchmetrics.
+        ogb_name: name of the set for OGB's evaluator, which computes its own metric; empty: a set of no OGB.
 
     Returns:
         The metric; NaN if a prediction is not finite.
@@ -35,56 +143,23 @@ def evaluate(metric: Metric, y_true: Tensor, y_pred: Tensor, *, where: str, ogb_
         ValueError: no graphs, no labels, or rocauc/ap where no task has labels of both classes.
         ImportError: an OGB set without ogb.
     """
+    info = METRICS[metric]
     if y_true.numel() == 0 or bool(y_true.isnan().all()):
         raise ValueError(f"{where}: nothing to evaluate, it has no labels")
     y_true, y_pred = y_true.detach().cpu(), y_pred.detach().cpu().float()
-    both = ((y_true == 0).any(0) & (y_true == 1).any(0)).any()
-    if metric in ("rocauc", "ap") and not both:
+    if info.both_classes and not bool(((y_true == 0).any(0) & (y_true == 1).any(0)).any()):
         raise ValueError(
             f"{where}: {metric} is undefined, its {len(y_true)} rows have labels of one class only; "
             "it needs a positive and a negative label in at least one task"
         )
     if not bool(torch.isfinite(y_pred).all()):
         return float("nan")
-    if metric == "accuracy":
-        y_pred = y_pred.argmax(1)
-    return _with_ogb(ogb_name, y_true, y_pred) if ogb_name else _with_torchmetrics(metric, y_true, y_pred)
-
-
-def _with_ogb(ogb_name: str, y_true: Tensor, y_pred: Tensor) -> float:
-    rows = len(y_true)
-    pair = {"y_true": y_true.reshape(rows, -1).numpy(), "y_pred": y_pred.reshape(rows, -1).numpy()}
-    [value] = ogb_evaluator(ogb_name).eval(pair).values()
-    return float(value)
-
-
-def _with_torchmetrics(metric: Metric, y_true: Tensor, y_pred: Tensor) -> float:
-    # Slow to import, and not needed for OGB sets.
-    from torchmetrics.functional import mean_squared_error
-    from torchmetrics.functional.classification import binary_auroc, binary_average_precision, binary_f1_score
-
-    if metric == "accuracy":
-        return float((y_true == y_pred).double().mean())
-    if metric == "f1":
-        known = ~y_true.isnan()
-        return float(binary_f1_score((y_pred[known] > 0).long(), y_true[known].long()))
-    values = []
-    for truth, prediction in zip(y_true.unbind(1), y_pred.unbind(1), strict=True):
-        known = ~truth.isnan()
-        truth, prediction = truth[known], prediction[known]
-        if metric == "rmse":
-            if len(truth):
-                values.append(mean_squared_error(prediction.double(), truth.double(), squared=False))
-        elif bool((truth == 0).any() & (truth == 1).any()):
-            pair = _ranks(prediction), truth.long()
-            values.append(binary_auroc(*pair) if metric == "rocauc" else binary_average_precision(*pair))
-    return float(torch.stack(values).double().mean()) if values else float("nan")
-
-
-def _ranks(prediction: Tensor) -> Tensor:
-    """Order and ties of the predictions, in [0, 1]: torchmetrics' sigmoid would tie large logits."""
-    distinct = prediction.unique()
-    return torch.searchsorted(distinct, prediction).double() / max(len(distinct) - 1, 1)
+    if ogb_name and info.ogb == ogb_evaluator(ogb_name).eval_metric:
+        rows, answers = len(y_true), y_pred.argmax(1) if info.task == "multiclass" else y_pred
+        pair = {"y_true": y_true.reshape(rows, -1).numpy(), "y_pred": answers.reshape(rows, -1).numpy()}
+        [value] = ogb_evaluator(ogb_name).eval(pair).values()
+        return float(value)
+    return float(info.compute(y_true, y_pred))
 
 
 @contextmanager
@@ -104,15 +179,14 @@ def _no_update_check() -> Iterator[None]:
 
 @cache
 def ogb_evaluator(name: str) -> Any:
-    """OGB's ``Evaluator`` of a graph, node or link property set, imported without OGB's update check.
+    """OGB's ``Evaluator`` of a graph or node property set, imported without OGB's update check.
 
     Raises:
         ImportError: ogb is not installed.
     """
     try:
         with _no_update_check():
-            from ogb import graphproppred, linkproppred, nodeproppred
+            from ogb import graphproppred, nodeproppred
     except ImportError as error:
         raise ImportError(f"the metric of {name} {NEEDS_OGB}") from error
-    kinds = {"ogbg": graphproppred, "ogbn": nodeproppred, "ogbl": linkproppred}
-    return kinds[name.partition("-")[0]].Evaluator(name)
+    return (nodeproppred if name.startswith("ogbn") else graphproppred).Evaluator(name)

@@ -1,8 +1,10 @@
-"""Data sets by name: embedded, or from the network, or from a folder of raw files."""
+"""Data sets by name: embedded, from the network, a folder of raw files or a stored set, or a plug-in's."""
 
 from __future__ import annotations
 
 import difflib
+import inspect
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from graphprune.data.base import GraphData
-from graphprune.data.files import ogb_files
+from graphprune.data.disk.open import DOCUMENT, open_stored
+from graphprune.data.files import image_files, ogb_files
 from graphprune.data.images import ImageData
 from graphprune.data.sets import bundled, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.sets import images as image_sets
+from graphprune.data.sets.shared import Card
 from graphprune.data.splits import SEED
+from graphprune.registry import Registry
+
+# Functions that other packages register, called with their set's name and those options of load() that they name.
+PLUGINS: Registry[Callable[..., GraphData | ImageData]] = Registry(
+    "graphprune.data", {}, lambda _, thing: callable(thing), "a function that loads {name!r}"
+)
 
 # The sets of https://chrsmrrs.github.io/datasets/docs/datasets, to tell a typing error from a download.
 TU_NAMES = frozenset(
@@ -34,13 +44,18 @@ TU_NAMES = frozenset(
 
 
 def names() -> tuple[str, ...]:
-    """The embedded data sets, which need no network."""
-    return tuple(bundled.CARDS)
+    """The embedded data sets, which need no network, and those of plug-ins."""
+    return tuple(dict.fromkeys((*bundled.CARDS, *PLUGINS)))
 
 
-def cards() -> tuple[bundled.Card, ...]:
-    """What is known of each embedded data set."""
-    return tuple(bundled.CARDS.values())
+def cards() -> tuple[Card, ...]:
+    """What is known of each embedded data set, and of those of plug-ins that can be imported."""
+    plugins = (
+        Card(name, (inspect.getdoc(load) or "").partition("\n")[0], f"plug-in {load.__module__}", "?", "?")
+        for name, load in PLUGINS.working().items()
+        if name not in bundled.CARDS
+    )
+    return (*bundled.CARDS.values(), *plugins)
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,26 @@ def _embedded_mutag(name: str, **options: Any) -> GraphData:
     return tu.graph_data(name, bundled.mutag(), bundled.CARDS[name].provenance, **options)
 
 
+def _stored(name: str, root: str | Path) -> GraphData:
+    data = open_stored(Path(root).expanduser())
+    if data.name != name:
+        raise ValueError(f"{root} holds the stored set {data.name!r}, not {name!r}")
+    return data
+
+
+def _is_stored(place: str | Path) -> bool:
+    return os.path.isfile(os.path.join(os.path.expanduser(place), DOCUMENT))  # which takes any name
+
+
+def _plugin(name: str, **options: Any) -> GraphData | ImageData:
+    data = PLUGINS[name](name=name, **options)
+    if not isinstance(data, GraphData | ImageData):
+        raise TypeError(f"plug-in {name!r} gives a {type(data).__name__}, not a GraphData or ImageData")
+    return data
+
+
+# Options of load() and their defaults; families take some of them.
+_DEFAULTS: dict[str, Any] = {"fold": 0, "split_seed": SEED, "features": None, "limit": None, "augment": None}
 _FOLDS = ("fold", "split_seed", "features")
 _IMAGES = ("split_seed", "limit", "augment")
 _TU = Family(lambda _: TU_NAMES, tu.load, _FOLDS)
@@ -78,7 +113,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(lambda _: ppi.NAMES, ppi.load),
     Family(lambda _: superpixels.SETS, superpixels.load, ("features",)),
     Family(lambda _: ("digits",), image_sets.load_digits, _IMAGES, files=False),
-    Family(lambda _: image_sets.FILES, image_sets.load, _IMAGES),
+    Family(lambda _: image_files.FILES, image_sets.load, _IMAGES),
     Family(spmotif.names, spmotif.load, ("split_seed",), files=False),
     _TU,
 )
@@ -99,12 +134,12 @@ def load(
     Args:
         name: an embedded set (:func:`names`), a set of OGB (``ogbg-...``, ``ogbn-arxiv``), a Planetoid set (``Cora``,
             ``CiteSeer``, ``PubMed``), ``PPI``, ``mnist-superpixels``, ``cifar10-superpixels``, ``spmotif-0.9`` (of any
-            bias), a TU set (``NCI1``, ...) or a set of images (``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``).
-            Spurious motifs are generated, superpixels come from a file that has to be built (docs/datasets.md), digits
-            from scikit-learn. What else is not embedded is downloaded once into ``$GRAPHPRUNE_DATA``, else
-            ``~/.cache/graphprune``.
+            bias), a TU set (``NCI1``, ...), a set of images (``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``), or
+            one of the entry-point group ``graphprune.data``. Spurious motifs are generated, superpixels come from a
+            file that has to be built (docs/datasets.md), digits from scikit-learn. What else is not embedded is
+            downloaded once into ``$GRAPHPRUNE_DATA``, else ``~/.cache/graphprune``.
         root: a folder (or zip archive) that holds the set's raw files; nothing is downloaded then, and TU sets of any
-            name can be read.
+            name can be read. Or the folder of a stored set of that name (:func:`open_stored`).
         fold: which of a TU set's ten folds is the test split, 0 to 9.
         split_seed: seed of the folds (12345 gives the ICPG authors' ones), of generated graphs, or of the images that
             validate.
@@ -124,20 +159,22 @@ def load(
             contradicting raw files.
         FileNotFoundError: ``root`` does not hold the set.
         ConnectionError: the download failed; the text names the file.
-        ImportError: a set of OGB that is not embedded, without the ``ogb`` extra; digits without scikit-learn.
+        ImportError: a set of OGB that is not embedded, without the ``ogb`` extra; digits without scikit-learn; a
+            plug-in that fails to import.
     """
     family = _family(name, root)
-    defaults: dict[str, Any] = {"fold": 0, "split_seed": SEED, "features": None, "limit": None, "augment": None}
     given = {"fold": fold, "split_seed": split_seed, "features": features, "limit": limit, "augment": augment}
-    foreign = [key for key, value in given.items() if value != defaults[key] and key not in family.options]
+    foreign = [key for key, value in given.items() if value != _DEFAULTS[key] and key not in family.options]
     if foreign:
         raise ValueError(_foreign(name, family, foreign))
     options = {option: given[option] for option in family.options}
-    return family.load(name, **options, **({"root": root} if family.files else {}))
+    return family.load(name=name, **options, **({"root": root} if family.files else {}))
 
 
 def _foreign(name: str, family: Family, given: Sequence[str]) -> str:
     """What to say of options that a set does not have: which others it lacks too, and why."""
+    if family.load is _plugin:
+        return f"plug-in {name} takes no {' and no '.join(given)}: leave it out"
     group = _FOLDS if given[0] in _FOLDS else _IMAGES
     if group == _IMAGES or family.options == _IMAGES:
         what = "graphs, no images" if group == _IMAGES else "images, no graphs"
@@ -147,10 +184,17 @@ def _foreign(name: str, family: Family, given: Sequence[str]) -> str:
 
 
 def _family(name: str, root: str | Path | None) -> Family:
+    if root is not None and _is_stored(root):
+        return Family(lambda _: (name,), _stored)
     families = [family for family in FAMILIES if root is None or family.files]
     for family in families:
         if name in family.names(name):
             return family
+    if name in PLUGINS:
+        taken = inspect.signature(PLUGINS[name]).parameters
+        if root is not None and "root" not in taken:
+            raise ValueError(f"plug-in {name} reads no files: leave out root")
+        return Family(lambda _: (name,), _plugin, tuple(key for key in _DEFAULTS if key in taken), "root" in taken)
     others = {other.lower() for family in families if family is not _TU for other in family.names(name)}
     if root is not None and name.lower() not in others and not name.startswith("ogb"):
         return _TU
@@ -158,9 +202,10 @@ def _family(name: str, root: str | Path | None) -> Family:
 
 
 def _unknown(name: str) -> str:
-    if name in ogb_files.names("link", name):
-        return f"{name} has links to predict, not labels of graphs or nodes: load_links({name!r})"
+    if _is_stored(name):
+        return f"{name} is the folder of a stored set: load its name with root={name!r}, or open_stored({name!r})"
     by_lower = {other.lower(): other for family in FAMILIES for other in family.names(name)}
+    by_lower |= {other.lower(): other for other in PLUGINS}
     near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"embedded are {', '.join(names())};"
     return f"unknown data set {name!r}: {hint} TU files of any name can be read from a folder with root=FOLDER"

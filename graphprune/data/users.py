@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from graphprune.data.base import HIDDEN, METRICS, SPLITS, GraphData, Level, Split, Task
+from graphprune.data.base import IGNORE_INDEX, SPLITS, GraphData, Level, Split
 from graphprune.data.check import Check
-from graphprune.data.metrics import Metric
+from graphprune.data.metrics import Task, default_metric
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_PROTECTED
 
@@ -27,7 +27,7 @@ def from_graphs(
     *,
     name: str,
     task: Task,
-    metric: Metric | None = None,
+    metric: str | None = None,
     num_classes: int | None = None,
     features: Literal["ogb-mol"] | None = None,
     provenance: Mapping[str, str] | None = None,
@@ -61,8 +61,8 @@ def from_graphs(
             task that no training graph has a label of, a class (where ``num_classes`` is not given) without any.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
-    check_task(task)
-    parts = {split: list(_items(graphs)) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
+    metric = metric or default_metric(task)
+    parts = {split: _items(graphs, split, name) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
     for split, graphs in parts.items():
         if not graphs:
             raise ValueError(f"{name}: the {split} split has no graphs")
@@ -78,17 +78,11 @@ def from_graphs(
     return described(splits, check, name, metric, provenance)
 
 
-def check_task(task: str) -> None:
-    """Raise ValueError unless this is a task."""
-    if task not in METRICS:
-        raise ValueError(f"task must be one of {', '.join(METRICS)}, got {task!r}")
-
-
 def described(
     splits: Mapping[Split, PackedGraphs],
     check: Check,
     name: str,
-    metric: Metric | None,
+    metric: str,
     provenance: Mapping[str, str] | None,
 ) -> GraphData:
     """The data set of splits whose graphs have passed the check one by one; see :func:`from_graphs`.
@@ -101,7 +95,7 @@ def described(
     if len({label.shape[1:] for label in labels}) > 1:
         raise ValueError(f"{name}: the splits have different numbers of labels a {level}")
     for split, label in zip(SPLITS, labels, strict=True):
-        if not bool(((label != HIDDEN) if task == "multiclass" else ~label.isnan()).any()):
+        if not bool(((label != IGNORE_INDEX) if task == "multiclass" else ~label.isnan()).any()):
             raise ValueError(f"{name}, {split} split: no {level} has a label, so nothing could be trained or measured")
     if task != "multiclass":
         _check_tasks(name, labels[0])
@@ -113,7 +107,7 @@ def described(
         val=splits["val"],
         test=splits["test"],
         task=task,
-        metric=metric or METRICS[task][0],
+        metric=metric,
         features=check.features or check.width or 0,
         num_classes=_classes(task, check.num_classes, labels),
         num_tasks=1 if task == "multiclass" else labels[0].size(1),
@@ -128,7 +122,7 @@ def from_nodes(
     *,
     name: str,
     task: Task = "multiclass",
-    metric: Metric | None = None,
+    metric: str | None = None,
     num_classes: int | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> GraphData:
@@ -166,7 +160,7 @@ def from_nodes(
         y = torch.as_tensor(graph.y)
         if y.shape[:1] != (nodes,):
             raise ValueError(f"{name}: y has shape {tuple(y.shape)}, expected a row for each of {nodes} nodes")
-        hidden = float("nan") if task != "multiclass" else HIDDEN
+        hidden = float("nan") if task != "multiclass" else IGNORE_INDEX
         view = Data(x=graph.x, edge_index=graph.edge_index)
         for attribute in ("edge_attr", "edge_weight", EDGE_PROTECTED):
             if graph.get(attribute) is not None:
@@ -180,8 +174,10 @@ def from_nodes(
     return replace(data, transductive=True)
 
 
-def _items(graphs: Graphs) -> Iterator[Data]:
-    return (graphs[number] for number in range(len(graphs)))  # type: ignore[arg-type]
+def _items(graphs: Graphs, split: Split, name: str) -> list[Data]:
+    if isinstance(graphs, Data) or not hasattr(graphs, "__len__"):
+        raise TypeError(f"{name}: the {split} split is a {type(graphs).__name__}, expected a list of graphs")
+    return [graphs[number] for number in range(len(graphs))]
 
 
 def _check_tasks(name: str, train: Tensor) -> None:
@@ -196,7 +192,7 @@ def _check_tasks(name: str, train: Tensor) -> None:
 
 def _check_classes(name: str, level: Level, labels: Mapping[Split, Tensor]) -> None:
     """Raise ValueError for a class between 0 and the largest label that training does not have."""
-    seen = {split: set(label[label != HIDDEN].unique().tolist()) for split, label in labels.items()}
+    seen = {split: set(label[label != IGNORE_INDEX].unique().tolist()) for split, label in labels.items()}
     classes = max(max(found) for found in seen.values()) + 1
     if len(seen["train"]) < classes:
         missing = next(label for label in range(classes) if label not in seen["train"])

@@ -25,6 +25,15 @@ def check_graph(graph: object, where: str = "") -> None:
         raise TypeError(f"{where}{what}, expected a torch_geometric.data.Data")
 
 
+def check_data(data: object) -> None:
+    """Raise TypeError for graphs, or batches of them, in place of a data set; the text says how to make one."""
+    if hasattr(data, "__iter__") or hasattr(data, "__getitem__"):
+        raise TypeError(
+            f"data is a {type(data).__name__}, not a data set: make one of your own graphs with "
+            "graphprune.data.from_graphs(train, val, test, name=..., task=...)"
+        )
+
+
 def of_edges(name: str) -> bool:
     """Whether PyG takes an attribute for one of the edges wherever its name has to decide."""
     return "edge" in name or name == "e_id"

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency, Degree
+from graphprune.graphs.attributes import check_data
 from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINLayer
 from graphprune.graphs.encoders import CategoricalEncoder, FeatureEncoder, Features, node_encoder, node_inputs
 from graphprune.graphs.walks import MOST_STEPS, walks_of
@@ -101,6 +102,7 @@ class EdgePredictor(nn.Module):
         walks: int = 0,
     ) -> Self:
         """A predictor for the features of this data set."""
+        check_data(data)
         return cls(data.features, hidden, score, encoder, layers, degree, walks)
 
     def config(self) -> dict[str, Any]:

@@ -1,47 +1,98 @@
-"""``graphprune bench``: a grid of runs, one folder a cell, and what became of each."""
+"""A whole grid of runs, by ``graphprune bench`` or from Python: one folder a cell, and what became of each."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
+from graphprune.files import below, write_json, write_text, writing
 from graphprune.grids.board import shown
+from graphprune.grids.executors import processes
 from graphprune.grids.file import read_grid
 from graphprune.grids.grid import Job, Outcome, run_grid, standing
 from graphprune.report.records import CELLS
 from graphprune.report.report import write_report
-from graphprune.runs.files import below, write_json, write_text, writing
 from graphprune.runs.folder import CONFIG, RESULTS
 
 GRID = "grid.yaml"
 
 
-def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) -> int:
+def run(
+    grid: Mapping[str, Any] | Path | str,
+    out: Path | str,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+) -> list[Outcome]:
     """Run every cell of a grid that is not finished, and write the report on all of them.
 
+    A script that calls this needs the guard ``if __name__ == "__main__":``, as worker processes import it again.
+
     Args:
-        file: the grid, see docs/bench.md.
-        out: gets a folder a cell, ``grid.yaml`` (a copy of the file), ``cells.json`` (the state of every cell) and the
-            report. The same call goes on where an earlier one stopped.
-        workers: gives the executor; see :mod:`graphprune.grids.executors`.
+        grid: what a grid file holds, or such a file. Entries of ``data``, ``models`` and ``methods`` may also be
+            objects, or mappings with one as ``object``, a ``name`` and options for it, and so may ``fit`` wherever it
+            stands; see docs/grids-from-python.md and :data:`graphprune.runs.objects.KINDS`.
+        out: gets a folder a cell, ``grid.yaml`` (the grid), ``cells.json`` (the state of every cell) and the report.
+            The same call goes on where an earlier one stopped.
+        workers: processes side by side; None: one a CPU.
+        executor: runs the cells in place of such processes, as that of :func:`graphprune.grids.dask`; it stays open.
 
     Returns:
-        0, or 1 if a cell failed.
+        What became of each cell, in the order in which they run; where one fails the others go on.
 
     Raises:
-        ValueError: a mistake in the file, before anything runs; the text names the line.
+        ValueError: a mistake in the grid, or an object that no other process would recognise, before anything runs; the
+            text has its place.
         FileNotFoundError: there is no such file.
         FileExistsError: ``out`` is a file, or the folder of a single run, or cells hold something else than the grid
-            asks for.
+            asks for, such as results of a function that has changed since.
+        RuntimeError: the guard is missing.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError("a worker came here as it imported the script: call this under if __name__ == '__main__':")
+    source = grid if isinstance(grid, Mapping) else Path(grid)
+    if executor is None:
+        _check_main(source)
+    elif workers is not None:
+        raise ValueError("give workers or an executor, which has workers of its own")
+    number = (os.cpu_count() or 1) if workers is None else workers
+    return run_cells(source, Path(out), processes(number) if executor is None else nullcontext(executor))
+
+
+def _check_main(source: Path | Mapping[str, Any]) -> None:
+    """Processes import the script again; what was typed into a prompt or a notebook they cannot."""
+    if Path(getattr(sys.modules["__main__"], "__file__", None) or "").is_file():
+        return
+    for cell in read_grid(source).cells:
+        if "__main__:" in (text := str(cell.config.plain())):
+            name = re.findall(r"__main__:([\w.]+)", text)[0]
+            raise ValueError(
+                f"{name} was typed into this session, where worker processes do not find it: move it to a module, or "
+                "give executor=concurrent.futures.ThreadPoolExecutor(1)"
+            )
+
+
+def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) -> int:
+    """What ``graphprune bench`` does: see :func:`run_cells`; returns 0, or 1 if a cell failed."""
+    return int(any(outcome.error is not None for outcome in run_cells(file, out, workers)))
+
+
+def run_cells(source: Path | Mapping[str, Any], out: Path, workers: AbstractContextManager[Executor]) -> list[Outcome]:
+    """What :func:`run` does, with an executor that ``workers`` gives: see :mod:`graphprune.grids.executors`.
+
+    Raises:
         ConnectionError: the executor cannot be reached.
     """
     started = time.monotonic()
-    grid = read_grid(file)
+    grid = read_grid(source)
     if (out / CONFIG).exists() or (out.exists() and not out.is_dir()):
         raise FileExistsError(f"{out} is a file or holds a single run; choose another --out")
     jobs = [Job(cell.config, out.absolute() / cell.name, cell.name) for cell in grid.cells]
@@ -53,7 +104,7 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
     with workers as executor:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
-        write_text(out / GRID, grid.source.text)
+        write_text(out / GRID, grid.text)
         print(f"{len(jobs)} cells in {out}, {len(before)} finished; Ctrl-C stops, the same command goes on", flush=True)
         states: list[dict[str, str]] = []
 
@@ -74,7 +125,8 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
         print(f"failed: {outcome.job.name}: {outcome.error}", file=sys.stderr)
     if failed:
         print(f"{len(failed)} of {len(jobs)} cells failed; {out / CELLS} says where", file=sys.stderr)
-    return 1 if failed else 0
+    by_name = {outcome.job.name: outcome for outcome in (*before, *outcomes)}
+    return [by_name[job.name] for job in jobs]
 
 
 def _refuse_changed(before: Sequence[Outcome]) -> None:

@@ -2,170 +2,116 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from queue import SimpleQueue
 from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
 
 RESTARTS = 3  # as a Dask scheduler does by default
 
 
 class Processes(Executor):
-    """So many processes, each fed by a thread; a call whose process dies runs again in a new one.
+    """So many processes; a call whose process dies runs again in a new one, up to ``RESTARTS`` times.
 
-    ``ProcessPoolExecutor`` would end all of its processes with the first that dies.
+    Each process is a pool of its own, fed by a thread: processes of one pool share pipes and locks, with which one that
+    is killed could take the others along.
 
     Args:
         number: of processes; they start when they are needed.
     """
 
     def __init__(self, number: int) -> None:
-        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._own = threading.local()
+        self._threads = ThreadPoolExecutor(number)
         self._lock = threading.Lock()
-        self._running: set[_Worker] = set()
+        self._idle = [_one_process() for _ in range(number)]
+        self._running: dict[ProcessPool, Future[Any]] = {}
         self._closed = False
-        # Daemons and a last resort: a second Ctrl-C in the middle of a shutdown must leave nobody waiting.
-        atexit.register(self.shutdown, wait=False)
-        self._threads = [threading.Thread(target=self._feed, daemon=True) for _ in range(number)]
-        for thread in self._threads:
-            thread.start()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in one of the processes; it and all it takes and returns must pickle.
 
         The future raises ``BrokenExecutor`` where the call killed its process again and again.
         """
-        future: Future[Any] = Future()
-        with self._lock:
-            self._check_open()
-            self._calls.put((future, partial(fn, *args, **kwargs)))
-        return future
+        return self._threads.submit(self._call, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes: behind the last call, or now if nobody waits."""
+        """End the processes: after the last call, or now if nobody waits."""
+        self._threads.shutdown(wait, cancel_futures=cancel_futures or not wait)
         with self._lock:
             self._closed = True
-            while (cancel_futures or not wait) and not self._calls.empty():
-                if (waiting := self._calls.get()) is not None:
-                    waiting[0].cancel()
-            for _ in self._threads:
-                self._calls.put(None)
-        for thread in self._threads if wait else ():
-            thread.join()
-        with self._lock:
-            for worker in self._running:
-                worker.end()
-        atexit.unregister(self.shutdown)
+            pools = [*self._idle, *self._running]
+            for pool in pools:
+                pool.stop()  # type: ignore[no-untyped-call]
+            for call in self._running.values():
+                call.cancel()
+        for pool in pools:
+            pool.join()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BrokenExecutor("the executor was shut down")
-
-    def _feed(self) -> None:
-        """What a thread does: hand calls to its process, and answers to those who asked."""
-        _deaf()
-        while (waiting := self._calls.get()) is not None:
-            future, call = waiting
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(self._call(call))
-                except Exception as error:
-                    future.set_exception(error)
-
-    def _call(self, call: Callable[[], Any]) -> Any:
+    def _call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        how = "something that left no trace"
         for _ in range(1 + RESTARTS):
-            worker = self._worker()
-            try:
-                answer, error = worker.ask(call)
-            except (EOFError, OSError):
-                how = self._bury(worker)
-                continue
-            if error is not None:
-                raise error
-            return answer
-        raise BrokenExecutor(f"its process died {1 + RESTARTS} times, the last time by {how}")
-
-    def _worker(self) -> _Worker:
-        """This thread's process."""
-        worker: _Worker | None = getattr(self._own, "worker", None)
-        if worker is None:
             with self._lock:
-                self._check_open()
-                self._own.worker = worker = _Worker()
-                self._running.add(worker)
-        return worker
-
-    def _bury(self, worker: _Worker) -> str:
-        """Forget a process that died; how it did."""
-        self._own.worker = None
-        with self._lock:
-            self._running.discard(worker)
-            return worker.end()
-
-
-class _Worker:
-    """A process that answers calls."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in any state
-        self._pipe, there = context.Pipe()
-        self._process = context.Process(target=_answer, args=(there,))
-        self._process.start()
-        there.close()  # so that the pipe ends with the process
-
-    def ask(self, call: Callable[[], Any]) -> tuple[Any, Exception | None]:
-        self._pipe.send(call)
-        answer: tuple[Any, Exception | None] = self._pipe.recv()
-        return answer
-
-    def end(self) -> str:
-        """End the process at once; how it died."""
-        self._process.terminate()
-        self._process.join()
-        code = self._process.exitcode or 0
-        return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+                if self._closed:
+                    raise BrokenExecutor("the executor was shut down")
+                pool = self._idle.pop()
+                if not pool.active:  # its process died while it had nothing to do
+                    pool = _one_process()
+                self._running[pool] = call = pool.schedule(fn, args, kwargs)
+            try:
+                return call.result()
+            except CancelledError:
+                raise BrokenExecutor("the executor was shut down") from None
+            except ProcessExpired as error:
+                how = _how(error.exitcode)
+            except BrokenProcessPool:  # before pebble knew what it was at; the next death will tell
+                continue
+            finally:
+                with self._lock:
+                    del self._running[pool]
+                    self._idle.append(pool)
+        raise BrokenExecutor(f"its process died {1 + RESTARTS} times, by {how}")
 
 
-def _answer(pipe: Connection) -> None:
-    """Answer calls until the other end is gone. A parent that is killed takes its processes along in mid-run."""
+def _one_process() -> ProcessPool:
+    # A fork would inherit torch's threads in any state.
+    return ProcessPool(1, initializer=_die_at_once, context=multiprocessing.get_context("spawn"))
+
+
+def _die_at_once() -> None:
+    """End when told to, and with a parent that is killed, in the middle of a run."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler would wait for the end of an operation
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    while True:
-        try:
-            call = pipe.recv()
-        except EOFError:
-            return
-        answer, failure = None, None
-        try:
-            answer = call()
-        except Exception as error:
-            failure = error
-        pipe.send((answer, failure))
 
 
 def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)
 
 
-def _deaf() -> None:
-    """Keep a terminal's Ctrl-C from the processes that this thread starts: the parent ends them."""
-    if sys.platform != "win32":
-        resource_tracker.ensure_running()  # the first process would start it, which unblocks the signal
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _how(code: int) -> str:
+    return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Another Ctrl-C changes nothing; threads but the main one never get any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -219,7 +165,8 @@ def dask(scheduler: str, timeout: float = 10.0) -> Iterator[Executor]:
 def _ended_at_once(executor: Executor) -> Iterator[Executor]:
     try:
         yield executor
+        executor.shutdown()
     except BaseException:
-        executor.shutdown(wait=False)
+        with _undisturbed():
+            executor.shutdown(wait=False)
         raise
-    executor.shutdown()

@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -105,6 +105,7 @@ def run_job(job: Job) -> Outcome:
     Where another process runs in its folder, such as the worker of a grid that was killed, it waits: what that one
     finishes need not be computed again.
     """
+    bare = replace(job, config=replace(job.config, objects={}))  # a user's data need not travel back
     with _TURN:
         try:
             if job.version != graphprune.__version__:
@@ -116,11 +117,11 @@ def run_job(job: Job) -> Outcome:
             while True:
                 RunFolder(job.out).wait()
                 try:
-                    return Outcome(job, run_one(job.config, job.out))
+                    return Outcome(bare, run_one(job.config, job.out))
                 except BlockingIOError:
                     continue
         except Exception as error:
-            return _failed(job, error)
+            return _failed(bare, error)
 
 
 def _outcome(job: Job, future: Future[Outcome]) -> Outcome:

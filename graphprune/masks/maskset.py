@@ -207,8 +207,7 @@ class MaskSet(Mapping[str, Tensor]):
         """Zero the pruned entries now, even where they are NaN or inf.
 
         Raises:
-            ValueError: a masked parameter that the model lacks or has in another shape; nothing is changed
-            then.
+            ValueError: a masked parameter that the model lacks or has in another shape; nothing is changed then.
         """
         zero_(model, self)
 

@@ -28,7 +28,7 @@ class Rule(Protocol):
         """Whether `update` needs them."""
 
     @property
-    def grain(self) -> Unit:
+    def pruned_unit(self) -> Unit:
         """What falls together, and is counted as one."""
 
     @property
@@ -87,9 +87,9 @@ class Pruning:
         check_trainable(self._parameters)
         if rule.reads_gradients:
             _check_dense(model, masks)
-        if not fits(masks, rule.left(step, masks), rule.grain):
+        if not fits(masks, rule.left(step, masks), rule.pruned_unit):
             raise ValueError(
-                f"{_kept(masks, rule.grain)} are kept, but behind step {step:,} it would be "
+                f"{_kept(masks, rule.pruned_unit)} are kept, but behind step {step:,} it would be "
                 f"{_told(rule.left(step, masks))}: take step and masks from the same state"
             )
         self._rule, self._stepping, self.step = rule, stepping_optimizers(optimizer, self._parameters), step
@@ -114,7 +114,7 @@ class Pruning:
     @property
     def finished(self) -> bool:
         """Whether the final density is reached."""
-        return fits(self.masks, self._rule.left(max(self.step, self._rule.stop), self.masks), self._rule.grain)
+        return fits(self.masks, self._rule.left(max(self.step, self._rule.stop), self.masks), self._rule.pruned_unit)
 
     def state(self) -> dict[str, Any]:
         """What a training needs to go on: ``step`` and ``masks``, tensors and numbers only, for your checkpoint."""
@@ -144,7 +144,7 @@ class Pruning:
         """What to say of a training that ends too early."""
         return (
             f"the training ended behind step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
-            f"{_kept(self.masks, self._rule.grain)} are left instead of "
+            f"{_kept(self.masks, self._rule.pruned_unit)} are left instead of "
             f"{_told(self._rule.left(self._rule.stop, self.masks))}. Lower stop or train longer; to go on later, "
             "call detach() and keep state()"
         )

@@ -4,11 +4,11 @@ from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtIni
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.clad import CLAD
 from graphprune.methods.core.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
-from graphprune.methods.core.in_training import InTraining
-from graphprune.methods.core.iterative import Found, IterativeMethod, Position
+from graphprune.methods.core.in_training import InTraining, OneTraining
+from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.method import Method
-from graphprune.methods.core.one_training import OneTraining
 from graphprune.methods.core.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
+from graphprune.methods.core.state import Found, Position
 from graphprune.methods.gicp import GICP
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
 from graphprune.methods.gumbel import Gumbel

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import attrs
 import torch
 from torch import nn
 
 from graphprune.graphs import RandomEdges
-from graphprune.masks import MaskSet, magnitude, random
+from graphprune.masks import MaskSet, random
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
-from graphprune.methods.core.iterative import Found, IterativeMethod, Position, weights
-from graphprune.methods.core.one_training import share
-from graphprune.methods.core.state import proper
+from graphprune.methods.core.iterative import IterativeMethod
+from graphprune.methods.core.state import Found, Position, count_prunable_arcs, weights
 from graphprune.ticket import Ticket
 
 
@@ -27,25 +26,11 @@ class IMP(IterativeMethod):
 
     edge_rate: float = attrs.field(default=0.0, init=False)
     name = "imp"
-
-    @property
-    def by_ticket(self) -> bool:
-        """It does."""
-        return True
+    by_ticket = True
 
     def search(self, here: Position, fit: Fit) -> Found:
-        """Magnitudes behind the last training."""
-        return trained_magnitudes(here, fit, self.protocol.select)
-
-
-def trained_magnitudes(here: Position, fit: Fit, select: str) -> Found:
-    """Weights by their magnitudes behind the last training; before the first, the network is trained for them."""
-    history: tuple[Mapping[str, Any], ...] = ()
-    last = here.last
-    if last is None:
-        dense = here.job(here.rewound(), here.masks, "search", select).run(fit)
-        last, history = dense.last, dense.history
-    return Found(None, magnitude(weights(last, here.masks), {}, here.masks), history)
+        """Magnitudes after the last training."""
+        return self.trained_magnitudes(here, fit)
 
 
 @attrs.frozen(kw_only=True)
@@ -92,7 +77,7 @@ class NoEdges(Dense):
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise where there are no edges to do without."""
-        if not proper(data.train):
+        if not count_prunable_arcs(data.train):
             raise ValueError(f"{data.name} has no edges: dense and no-edges are the same there")
         super().supports(model, data)
 
@@ -117,7 +102,7 @@ class SmallDense(Dense):
     """
 
     params: int | None = None
-    density: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
+    density: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
     name = "small-dense"
 
     def __attrs_post_init__(self) -> None:

@@ -9,11 +9,8 @@ import attrs
 from torch import Tensor
 
 from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude, random
-from graphprune.methods.core.in_training import steps
-from graphprune.methods.core.one_training import open_density, share
-from graphprune.methods.core.stepwise import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
-
-SCOPES = ("global", "layer")
+from graphprune.methods.core import validators
+from graphprune.methods.core.in_training import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
 
 # Cosine annealing ends here (GraNet's and FGGP's authors).
 LAST_RATIO = 0.005
@@ -34,9 +31,9 @@ class Gradual(Stepwise):
         ValueError: (on attaching) fewer weights to be left than there are layers that keep one.
     """
 
-    start_density: float = attrs.field(default=1.0, validator=open_density)
-    scope: Literal["global", "layer"] = attrs.field(default="global", validator=attrs.validators.in_(SCOPES))
-    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(share))
+    start_density: float = attrs.field(default=1.0, validator=validators.density)
+    scope: Literal["global", "layer"] = attrs.field(default="global", validator=validators.scope)
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -59,34 +56,37 @@ class Gradual(Stepwise):
         """The masks before the first step, of dense ones."""
         if self.scope == "global":
             return super().first(masks)
-        return masks.keep(self.drawn(masks), self.left(0, masks), unit=self.grain)
+        return masks.keep(self.random_scores(masks), self.left(0, masks), unit=self.pruned_unit)
 
     def due(self, step: int) -> bool:
-        """Every ``every`` steps behind ``start``, and at ``stop``."""
+        """Every ``every`` steps after ``start``, and at ``stop``."""
         return step > self.start and self.schedule.due(step)
 
     def left(self, step: int, masks: MaskSet) -> Counts:
         """Exactly ``round(density * units)``, of all layers together or of each."""
         schedule = self.schedule
         density = schedule.density(schedule.latest(step))
-        units = masks.sizes(self.grain)
+        units = masks.sizes(self.pruned_unit)
         if self.scope == "global":
             return round(density * sum(units.values()))
         return {name: round(density * total) for name, total in units.items()}
 
     def floor_at(self, step: int) -> float:
-        """Share of each layer that is kept behind a step."""
+        """Share of each layer that is kept after a step."""
         return self.floor(self.layer_floor, self.schedule.density(self.schedule.latest(step)))
 
     def check(self, masks: MaskSet) -> None:
         """Raise ValueError where the final density cannot be had."""
         masks.keep(
-            random(0)({}, {}, masks), self.left(self.stop, masks), unit=self.grain, layer_floor=self.floor_at(self.stop)
+            random(0)({}, {}, masks),
+            self.left(self.stop, masks),
+            unit=self.pruned_unit,
+            layer_floor=self.floor_at(self.stop),
         )
 
     def kept(self, masks: MaskSet) -> Counts:
         """Units that are kept now, of all layers together or of each."""
-        kept = kept_in_layers(masks, self.grain)
+        kept = kept_in_layers(masks, self.pruned_unit)
         return sum(kept.values()) if self.scope == "global" else kept
 
 
@@ -100,7 +100,7 @@ class GMP(Gradual):
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """The largest weights stay."""
         size, floor = magnitude(weights, {}, masks), self.floor_at(step)
-        return masks.keep(size, self.left(step, masks), unit=self.grain, layer_floor=floor)
+        return masks.keep(size, self.left(step, masks), unit=self.pruned_unit, layer_floor=floor)
 
 
 @attrs.frozen(kw_only=True)
@@ -119,7 +119,7 @@ class FGGP(Gradual):
         ValueError: (on attaching) an update that would have to remove more weights than there are candidates.
     """
 
-    candidate_ratio: float = attrs.field(default=0.5, validator=open_density)
+    candidate_ratio: float = attrs.field(default=0.5, validator=validators.density)
 
     name: ClassVar[str] = "fggp"
 
@@ -128,7 +128,7 @@ class FGGP(Gradual):
         spared = counted(self._spared, self.kept(masks))
         least, size = gradient({}, grads, masks), magnitude(weights, {}, masks)
         left, floor = self.left(step, masks), self.floor_at(step)
-        return masks.refill(least, spared, size, left, unit=self.grain, layer_floor=floor)
+        return masks.refill(least, spared, size, left, unit=self.pruned_unit, layer_floor=floor)
 
     def check(self, masks: MaskSet) -> None:
         """Raise ValueError unless there are candidates enough for every update to come."""
@@ -157,7 +157,7 @@ class Annealed(Gradual):
         end: optimiser steps of the whole training, over which that share falls along a cosine; None: ``stop``.
     """
 
-    end: int | None = attrs.field(default=None, validator=steps)
+    end: int | None = attrs.field(default=None, validator=attrs.validators.optional(validators.step))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -186,7 +186,7 @@ class AnnealedGMP(Annealed):
             0.005 along a cosine (authors: 0.5).
     """
 
-    restore_ratio: float = attrs.field(default=0.5, validator=share)
+    restore_ratio: float = attrs.field(default=0.5, validator=validators.share)
 
     name: ClassVar[str] = "annealed"
 
@@ -196,7 +196,7 @@ class AnnealedGMP(Annealed):
         left = self.left(step, masks)
         sure = counted(lambda count: count - rounded_down(ratio * count), left)
         size, slope, floor = magnitude(weights, {}, masks), gradient({}, grads, masks), self.floor_at(step)
-        return masks.refill(size, sure, slope, left, unit=self.grain, layer_floor=floor)
+        return masks.refill(size, sure, slope, left, unit=self.pruned_unit, layer_floor=floor)
 
 
 @attrs.frozen(kw_only=True)
@@ -205,22 +205,22 @@ class GraNet(Annealed):
 
     At each update the smallest weights of all layers go until the schedule's density is met; then each layer drops a
     share of its smallest weights and grows as many where the gradient is largest, at any entry that is pruned. Growing
-    goes on behind ``stop``.
+    goes on after ``stop``.
 
     Args:
         regrow_ratio: share of a layer's weights that is dropped and regrown, at first; it falls to 0.005 along a cosine
             (authors: 0.5).
-        end: see :class:`Annealed`; without it nothing is regrown behind ``stop``.
+        end: see :class:`Annealed`; without it nothing is regrown after ``stop``.
     """
 
     scope: Literal["global"] = attrs.field(default="global", init=False)
     unit: Literal["weight"] = attrs.field(default="weight", init=False)
-    regrow_ratio: float = attrs.field(default=0.5, validator=share)
+    regrow_ratio: float = attrs.field(default=0.5, validator=validators.share)
 
     name: ClassVar[str] = "granet"
 
     def due(self, step: int) -> bool:
-        """As the schedule says, and every ``every`` steps behind ``stop`` up to ``end``."""
+        """As the schedule says, and every ``every`` steps after ``stop`` up to ``end``."""
         growing = self.stop < step <= self.horizon and (step - self.start) % self.every == 0
         return super().due(step) or growing
 
@@ -229,6 +229,6 @@ class GraNet(Annealed):
         size = magnitude(weights, {}, masks)
         masks = masks.keep(size, self.left(step, masks), layer_floor=self.floor_at(step))
         ratio = self.ratio(self.regrow_ratio, step)
-        kept = kept_in_layers(masks, self.grain)
+        kept = kept_in_layers(masks, self.pruned_unit)
         sure = {name: count - rounded_up(ratio * count) for name, count in kept.items()}
         return masks.refill(size, sure, gradient({}, grads, masks), kept, regrow=True)

@@ -16,10 +16,9 @@ from graphprune.masks import Counts, MaskSet, Pruning, Unit
 from graphprune.masks.gates import DensityControl, GumbelGates
 from graphprune.masks.parameters import world_size
 from graphprune.masks.units import name_of
-from graphprune.methods.core.fit import derive_seed
-from graphprune.methods.core.in_training import InTraining, resumed, steps
-from graphprune.methods.core.one_training import whole
-from graphprune.methods.sensitivity import random_state_kept
+from graphprune.methods.core import validators
+from graphprune.methods.core.fit import derive_seed, random_state_kept
+from graphprune.methods.core.in_training import InTraining, resumed
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +26,7 @@ class Gumbel(InTraining):
     """Learned gates on weights or channels: :class:`graphprune.GumbelGates` in one training (Jang et al., ICLR 2017).
 
     Up to ``stop`` every forward pass in training samples gates, and an optimiser of the gates' own steps with yours,
-    on your loss and on a penalty that is steered to the density. Behind that step the ``round(density * units)`` units
+    on your loss and on a penalty that is steered to the density. After that step the ``round(density * units)`` units
     of highest logits stay; what is left of the training tunes their weights with fixed masks. All that is pruned is
     still there up to ``stop``, but evaluation sees what would be kept.
 
@@ -35,10 +34,10 @@ class Gumbel(InTraining):
     gates' gradients are averaged. Gradient scalers do not know the gates: float16 autocast is refused, bfloat16 is not.
 
     Args:
-        stop: optimiser step behind which the gates harden.
+        stop: optimiser step after which the gates harden.
         fall: optimiser steps over which the wanted density falls from 1; None: 80 % of ``stop``, so that the gates
             settle in the rest.
-        cycles: how often the wanted density swells to its fourfold behind half of ``fall``, so that weights that went
+        cycles: how often the wanted density swells to its fourfold after half of ``fall``, so that weights that went
             early get another chance; see :class:`graphprune.masks.DensityControl`.
         gate_lr: learning rate of the gates' Adam.
         temperature: of the gates' gradients, above 0 (3: github.com/3riccc/neural_pruning).
@@ -50,13 +49,11 @@ class Gumbel(InTraining):
             not finite, or gates that no gradient reached.
     """
 
-    fall: int | None = attrs.field(default=None, validator=steps)
-    cycles: int = attrs.field(default=0, validator=whole)
-    gate_lr: float = attrs.field(default=0.05, validator=attrs.validators.gt(0))
-    temperature: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
-    empty: Literal["raise", "keep-one"] = attrs.field(
-        default="raise", validator=attrs.validators.in_(("raise", "keep-one"))
-    )
+    fall: int | None = attrs.field(default=None, validator=attrs.validators.optional(validators.step))
+    cycles: int = attrs.field(default=0, validator=validators.whole(0))
+    gate_lr: float = attrs.field(default=0.05, validator=validators.positive)
+    temperature: float = attrs.field(default=3.0, validator=validators.positive)
+    empty: Literal["raise", "keep-one"] = attrs.field(default="raise", validator=validators.one_of("raise", "keep-one"))
 
     name: ClassVar[str] = "gumbel"
 
@@ -75,7 +72,7 @@ class Gumbel(InTraining):
                 density=self.density,
                 temperature=self.temperature,
                 select=self.selector,
-                unit=self.grain,
+                unit=self.pruned_unit,
                 empty=self.empty,
                 control=DensityControl(
                     steps=self.stop * 4 // 5 if self.fall is None else self.fall, cycles=self.cycles
@@ -85,11 +82,7 @@ class Gumbel(InTraining):
 
 
 class GatedPruning(Pruning):
-    """A run of :class:`Gumbel`: gates at work on a model, up to the step behind which their masks are.
-
-    Attributes:
-        gates: `GumbelGates`, with an optimiser of their own.
-    """
+    """A run of :class:`Gumbel`: gates at work on a model, up to the step after which their masks are."""
 
     def __init__(
         self,
@@ -141,7 +134,7 @@ class GatedPruning(Pruning):
         except ValueError as error:
             wanted = round(density * self.gates.total)
             raise ValueError(
-                f"{error}. Behind step {self.step:,} the gates kept {self.gates.kept:,} of {self.gates.total:,} "
+                f"{error}. After step {self.step:,} the gates kept {self.gates.kept:,} of {self.gates.total:,} "
                 f"{name_of(self.gates.unit)}, wanted are {wanted:,}: if these are far apart, a later stop or a higher "
                 "gate_lr helps"
             ) from error
@@ -175,7 +168,7 @@ class GatedPruning(Pruning):
         if not self.gates.model.training:
             raise RuntimeError(
                 f"the model is in eval() mode at step {self.step:,}, where its gates learn nothing: call model.train() "
-                "behind each evaluation"
+                "after each evaluation"
             )
         grads = {name: self.gates.logit(name).grad for name in self.masks.sizes(self.gates.unit)}
         wrong = [name for name, grad in grads.items() if grad is not None and not bool(grad.sum().isfinite())]
@@ -201,8 +194,8 @@ class _Hardening:
     reads_gradients: ClassVar[bool] = False
 
     @property
-    def grain(self) -> Unit:
-        return self.method.grain
+    def pruned_unit(self) -> Unit:
+        return self.method.pruned_unit
 
     @property
     def stop(self) -> int:
@@ -212,7 +205,7 @@ class _Hardening:
         return step == self.stop
 
     def left(self, step: int, masks: MaskSet) -> Counts:
-        units = sum(masks.sizes(self.grain).values())
+        units = sum(masks.sizes(self.pruned_unit).values())
         return units if step < self.stop else round(self.method.density * units)
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:

@@ -12,12 +12,13 @@ from torch import nn
 
 from graphprune.graphs import EdgePredictor, RandomEdges, Stage, check_removal
 from graphprune.masks import magnitude, random
-from graphprune.methods.core.described import described
-from graphprune.methods.core.edge_gates import REMOVING, above_zero, soft_gates
+from graphprune.methods.core import validators
+from graphprune.methods.core.edge_gates import REMOVING, UnitGates, soft_gates
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
-from graphprune.methods.core.iterative import Found, IterativeMethod, Position, weights
+from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
-from graphprune.methods.core.one_training import one_of
+from graphprune.methods.core.stable_repr import predictor_settings
+from graphprune.methods.core.state import Found, Position, weights
 
 EdgeGates = Literal["soft", "gumbel", "top"]
 
@@ -30,7 +31,7 @@ class ICPG(IterativeMethod):
     take the predictor of the best validation epoch and the model of the last; remove the lowest-scoring edges of every
     graph and the smallest weights over all layers; rewind and train the sparse ticket. Rates and rounds are the
     authors'. Ablations: ``edge_rate=0`` or ``weight_rate=0`` leave a part dense, ``rounds=1`` with larger rates is
-    one-shot.
+    one-shot. Arguments that are not named here: see :class:`IterativeMethod`.
 
     Args:
         rounds: of search and ticket training (authors: 20).
@@ -42,7 +43,7 @@ class ICPG(IterativeMethod):
             ``"fresh"`` random ones (authors, Cora).
         edge_gates: how the predictor's scores act in the search's training. ``"soft"`` (authors): every edge is weighed
             by its score; removed edges, which validation and deployment meet, are never seen. ``"gumbel"``: training
-            removes edges too, at random and anew in each forward pass; both arcs of a pair share one draw. An edge
+            removes edges too, at random and afresh in each forward pass; both arcs of a pair share one draw. An edge
             stays with probability ``sigmoid(logit - c)``, where c is the one number of its graph (under a global
             budget: of the batch) that removes as large a share on average as the round will, ``edge_rate``. Left as
             they are, logits around 0 would take half of all edges at any rate, and train the network for graphs that no
@@ -54,15 +55,6 @@ class ICPG(IterativeMethod):
             single weights), lower ones teach undecided edges only.
         edge_scores: ``"predictor"``, or ``"random"`` as an ablation.
         weight_scores: ``"magnitude"``, or ``"random"`` as an ablation.
-        protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
-        scope: weights compete over all layers or within each.
-        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
-        unit: single weights, channels, or channels of coupled layers.
-        ticket_every: rounds from one trained ticket to the next.
-        degree_features: counted on full or on pruned graphs.
-        select: which weights can be pruned.
-        protect: patterns of parameters that are not pruned after all.
-        seed: of the ablations' random choices.
 
     Raises:
         ValueError: a rate outside [0, 1), fewer than one round, no predictor where one is needed, unknown gates, or a
@@ -70,10 +62,10 @@ class ICPG(IterativeMethod):
     """
 
     predictor: nn.Module | None = None
-    predictor_lr: float | None = attrs.field(default=None, validator=above_zero)
+    predictor_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
     predictor_start: Literal["rewound", "fresh"] = "rewound"
-    edge_gates: EdgeGates = attrs.field(default="soft", validator=one_of(*get_args(EdgeGates)))
-    temperature: float = attrs.field(default=1.0, validator=above_zero)
+    edge_gates: EdgeGates = attrs.field(default="soft", validator=validators.one_of(*get_args(EdgeGates)))
+    temperature: float = attrs.field(default=1.0, validator=validators.positive)
     edge_scores: Literal["predictor", "random"] = "predictor"
     weight_scores: Literal["magnitude", "random"] = "magnitude"
 
@@ -102,12 +94,13 @@ class ICPG(IterativeMethod):
         if self._learns_edges:
             scorer, prefix = self._initial_predictor(number), "model."
             stage = Stage(scorer, self.edge_rate, self.edge_density(number))
-            removing = REMOVING.get(self.edge_gates)
-            gates = soft_gates if removing is None else removing(1 - self.edge_rate, self.temperature)
+            gates: UnitGates = soft_gates
+            if self.edge_gates != "soft":
+                gates = REMOVING[self.edge_gates](1 - self.edge_rate, self.temperature)
             here = replace(here, data=with_walks(here.graph_data, scorer))
             rule, train = self.protocol.rule, here.graph_data.train
             model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
-        result = here.job(model, here.masks.prefixed(prefix), "search", self.protocol.select).run(fit)
+        result = self.job(here, model, here.masks.prefixed(prefix), "search").run(fit)
         if isinstance(model, JointNetwork):
             scorer = model.trained_predictor(result.best)
         elif self.edge_rate:
@@ -128,8 +121,7 @@ class ICPG(IterativeMethod):
 
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
-        config = getattr(self.predictor, "config", None)
-        settings = super().settings() | {"predictor": config() if callable(config) else described(self.predictor)}
-        # Tickets from before there was a choice have soft gates and do not say so; runs can go on behind them.
+        settings = super().settings() | {"predictor": predictor_settings(self.predictor)}
+        # Tickets from before there was a choice have soft gates and do not say so; runs can go on after them.
         unsaid = ("edge_gates", "temperature") if self.edge_gates == "soft" else ()
         return {name: value for name, value in settings.items() if name not in unsaid}

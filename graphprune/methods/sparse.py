@@ -11,10 +11,9 @@ from torch import Tensor
 
 from graphprune.masks import Counts, MaskSet, gradient, magnitude, random
 from graphprune.masks.distribution import counts as layer_counts
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import derive_seed
-from graphprune.methods.core.in_training import steps
-from graphprune.methods.core.one_training import share
-from graphprune.methods.core.stepwise import Stepwise, cosine, kept_in_layers, rounded_down
+from graphprune.methods.core.in_training import Stepwise, cosine, kept_in_layers, rounded_down
 
 
 @attrs.frozen(kw_only=True)
@@ -33,8 +32,8 @@ class SparseTraining(Stepwise):
             authors: 0.3).
     """
 
-    every: int = attrs.field(default=100, validator=steps)
-    drop_ratio: float = attrs.field(default=0.3, validator=share)
+    every: int = attrs.field(default=100, validator=validators.step)
+    drop_ratio: float = attrs.field(default=0.3, validator=validators.share)
     unit: Literal["weight"] = attrs.field(default="weight", init=False)
 
     @property
@@ -43,7 +42,7 @@ class SparseTraining(Stepwise):
         return self.density
 
     def due(self, step: int) -> bool:
-        """Every ``every`` steps behind ``start``, up to ``stop``."""
+        """Every ``every`` steps after ``start``, up to ``stop``."""
         return self.start < step <= self.stop and (step - self.start) % self.every == 0
 
     def left(self, step: int, masks: MaskSet) -> Counts:
@@ -53,7 +52,7 @@ class SparseTraining(Stepwise):
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """Drop the smallest weights of each layer and grow as many."""
         ratio = cosine(self.drop_ratio, 0.0, step, self.stop)
-        left = kept_in_layers(masks, self.grain)
+        left = kept_in_layers(masks, self.pruned_unit)
         sure = {name: count - rounded_down(ratio * count) for name, count in left.items()}
         return masks.refill(magnitude(weights, {}, masks), sure, self.growth(step, masks, grads), left, regrow=True)
 

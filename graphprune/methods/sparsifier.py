@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import attrs
-from torch import nn
 
-from graphprune.graphs.sparsifiers import SCORERS, EdgeScore, scorer_of
-from graphprune.methods.baselines import trained_magnitudes
+from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import Fit, derive_seed
-from graphprune.methods.core.iterative import Found, IterativeMethod, Position
-
-
-def edge_score(instance: Any, attribute: attrs.Attribute[Any], value: EdgeScore) -> None:
-    """Validates an edge scorer, or the name of one."""
-    if isinstance(value, str):
-        SCORERS.find(value, attribute.alias or attribute.name)
-        scorer_of(value)
-    elif not isinstance(value, nn.Module):
-        raise ValueError(f"{attribute.alias} must be one of {', '.join(SCORERS)}, or a module, got {value!r}")
+from graphprune.methods.core.iterative import IterativeMethod
+from graphprune.methods.core.state import Found, Position
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +33,7 @@ class Sparsifier(IterativeMethod):
         ImportError, TypeError: a plug-in that cannot be used.
     """
 
-    edges: EdgeScore = attrs.field(validator=edge_score)
+    edges: EdgeScore = attrs.field(validator=validators.edge_score)
     name = "sparsifier"
 
     @property
@@ -53,7 +43,7 @@ class Sparsifier(IterativeMethod):
 
     def search(self, here: Position, fit: Fit) -> Found:
         """Score what is left; train only where weights are to be pruned and none have been trained yet."""
-        found = trained_magnitudes(here, fit, self.protocol.select) if self.weight_rate else Found(None, None)
+        found = self.trained_magnitudes(here, fit) if self.weight_rate else Found(None, None)
         if not self.edge_rate:
             return found
         seed = derive_seed(self.seed, here.round + 1, "edges")

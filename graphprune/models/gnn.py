@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency, adjacency_of
+from graphprune.graphs.attributes import check_data
 from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
 from graphprune.graphs.encoders import BOND_FEATURES, BondEncoder, Features, Kinds, node_encoder, node_inputs
 from graphprune.graphs.segments import graph_of_nodes
@@ -34,11 +35,13 @@ class HasTask(Protocol):
 
 
 def check_graphs(model: type[nn.Module], data: HasTask | HasImages) -> None:
-    """Make sure that a network over graphs is not given a set of images.
+    """Make sure that a network over graphs is given a data set, and none of images.
 
     Raises:
-        ValueError: it is.
+        TypeError: a list of graphs.
+        ValueError: images.
     """
+    check_data(data)
     if data.level == "image":
         raise ValueError(
             f"{model.__name__} reads graphs, this data has labels of an image: take LeNet300, LeNet5, VGG19 or a ResNet"

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor, nn
 
+from graphprune.graphs.attributes import check_data
+
 Shape = tuple[int, int, int]
 
 
@@ -54,6 +56,7 @@ class ImageClassifier(nn.Module, ABC):
         Raises:
             ValueError: labels of graphs or nodes, or images that are too small.
         """
+        check_data(data)
         if data.level != "image":
             raise ValueError(
                 f"{cls.__name__} classifies images, this data has labels of a {data.level}: take a graph network, "

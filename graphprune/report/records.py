@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphprune.runs.files import below, read_json
+from graphprune.files import below, read_json
 from graphprune.runs.folder import CONFIG, PROVENANCE, RESULTS
 from graphprune.runs.options import flat, read_yaml
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphprune.files import write_text, writing
 from graphprune.report.compare import findings
 from graphprune.report.origins import origins
 from graphprune.report.overview import overview
 from graphprune.report.records import mixtures, read_cells
 from graphprune.report.results import SINGLE, collect, leaking
-from graphprune.runs.files import write_text, writing
 from graphprune.runs.text import text_table
 
 # Of so many groups tickets and graphs are drawn: reading them takes most of a report's time.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,15 @@ from torch import nn
 from graphprune.data import GraphData, ImageData, load
 from graphprune.graphs import EdgePredictor, EdgeRule
 from graphprune.methods import METHODS, Method, Protocol
-from graphprune.methods.core.fit import derive_seed
+from graphprune.methods.core.fit import Fit as FitFunction
+from graphprune.methods.core.fit import FitJob, FitResult, derive_seed
 from graphprune.models import MODELS
 from graphprune.runs.config import RunConfig
+from graphprune.runs.identity import OBJECT
+from graphprune.runs.objects import LAST_ROUND, made
 from graphprune.runs.options import FROM_DATA, has_predictor, named
 from graphprune.train import Fit
-from graphprune.train.loop import OnEpoch
+from graphprune.train.loop import OnEpoch, seeded_by
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Built:
     method: Method
     model: nn.Module
     data: GraphData | ImageData
-    fit: Fit
+    fit: FitFunction
 
 
 def build(config: RunConfig, on_epoch: OnEpoch | None = None) -> Built:
@@ -46,45 +50,63 @@ def build(config: RunConfig, on_epoch: OnEpoch | None = None) -> Built:
 
     Args:
         config: of the run.
-        on_epoch: called behind each epoch, see :class:`graphprune.train.Fit`.
+        on_epoch: called after each epoch, see :class:`graphprune.train.Fit`.
 
     Raises:
         ValueError: options that contradict each other or the data.
         TypeError: a model that the method does not support.
         FileNotFoundError: no such data.
     """
-    data = load(**config.data)
+    data = load_data(config)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(config.seed, "model"))
-        model_class = named("model", config.model["name"], MODELS)
-        model = model_class.for_data(data, **_without_name(config.model))  # type: ignore[attr-defined]
+        model = _model(config, data)
         torch.default_generator.manual_seed(derive_seed(config.seed, "predictor"))
-        method = _method(config, partial(_predictor, data))
+        method = _method(config, data)
     method.supports(model, data)
-    return Built(method, model, data, Fit(**config.fit, seed=config.seed, on_epoch=on_epoch))
+    return Built(method, model, data, _fit(config, on_epoch))
+
+
+def load_data(config: RunConfig) -> GraphData | ImageData:
+    """The data of a run.
+
+    Raises:
+        ValueError: unknown or damaged data.
+        FileNotFoundError: no such data.
+    """
+    own: GraphData | ImageData | None = _own(config, "data", None)
+    return load(**config.data) if own is None else own
 
 
 def check(config: RunConfig) -> None:
-    """Make sure that the options are such as their constructors take; no data are loaded.
+    """Make sure that the options are such as their constructors take; no data are loaded, no objects called.
 
     Raises:
         ValueError: a value out of range, or options that contradict each other.
     """
     with torch.random.fork_rng(devices=[]):
-        trial(named("model", config.model["name"], MODELS), **_without_name(config.model))
-        _method(config, partial(EdgePredictor, 1))
-    Fit(**config.fit, seed=config.seed)
+        if OBJECT not in config.model:
+            trial(named("model", config.model["name"], MODELS), **_given(config, "model"))
+        if OBJECT not in config.method:
+            _named_method(config, partial(EdgePredictor, 1))
+    if OBJECT not in config.fit:
+        Fit(**config.fit, seed=config.seed)
 
 
-def last_round(config: RunConfig) -> int:
+def last_round(config: RunConfig) -> int | None:
     """The number of the last round of a run, which its method knows; no data are loaded.
+
+    None: the method is what a user's function makes of the data, and this configuration was not built yet.
 
     Raises:
         ValueError: options that the method does not take, or a method without any round.
     """
-    with torch.random.fork_rng(devices=[]):
-        last = _method(config, partial(EdgePredictor, 1)).last_round
-    if last < 1:
+    if OBJECT in config.method:
+        last = config.method.get(LAST_ROUND)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            last = _named_method(config, partial(EdgePredictor, 1)).last_round
+    if last is not None and last < 1:
         raise ValueError(f"{config.method['name']} has nothing to run: its last_round is {last}")
     return last
 
@@ -100,13 +122,59 @@ def trial(model_class: type[nn.Module], **options: Any) -> nn.Module:
         return model_class(**{name: value for name, value in FROM_DATA.items() if name in taken}, **options)
 
 
-def _method(config: RunConfig, predictor: Callable[..., EdgePredictor]) -> Method:
+def _own(config: RunConfig, kind: str, data: GraphData | ImageData | None) -> Any:
+    """What a user's object gives the run, None where there is none.
+
+    Raises:
+        ValueError: the configuration tells of an object that is not there.
+    """
+    if kind in config.objects:
+        return made(kind, config.objects[kind], data, config.options(kind), config.seed)
+    if OBJECT in (section := getattr(config, kind)):
+        raise ValueError(
+            f"the {kind} {section['name']} is an object from Python ({section[OBJECT]}): run the program that has it"
+        )
+    return None
+
+
+def _model(config: RunConfig, data: GraphData | ImageData) -> nn.Module:
+    if (own := _own(config, "model", data)) is not None:
+        return own  # type: ignore[no-any-return]
+    model_class: Any = named("model", config.model["name"], MODELS)
+    return model_class.for_data(data, **_given(config, "model"))  # type: ignore[no-any-return]
+
+
+def _method(config: RunConfig, data: GraphData | ImageData) -> Method:
+    own: Method | None = _own(config, "method", data)
+    return _named_method(config, partial(_predictor, data)) if own is None else own
+
+
+def _named_method(config: RunConfig, predictor: Callable[..., EdgePredictor]) -> Method:
     method_class = named("method", config.method["name"], METHODS)
-    options = _without_name(config.method)
+    options = _given(config, "method")
     if has_predictor(method_class):
         options["predictor"] = predictor(**config.predictor)
     options["protocol"] = _protocol(options.get("protocol", "clean"))
     return method_class(**options, seed=config.seed)
+
+
+def _fit(config: RunConfig, on_epoch: OnEpoch | None) -> FitFunction:
+    own = _own(config, "fit", None)
+    if own is None:
+        return Fit(**config.fit, seed=config.seed, on_epoch=on_epoch)
+    if isinstance(own, Fit):
+        return replace(own, on_epoch=on_epoch)
+
+    log = on_epoch or (lambda job, row: None)
+
+    def logged(job: FitJob) -> FitResult:
+        with seeded_by(job.seed(config.seed), next(job.model.parameters()).device):
+            result = own(job)
+        for number, row in enumerate(getattr(result, "history", ()), start=1):
+            log(job, {"epoch": number, "val_metric": math.nan, **row})
+        return result  # type: ignore[no-any-return]
+
+    return logged
 
 
 def _predictor(data: GraphData | ImageData, **options: Any) -> EdgePredictor:
@@ -115,8 +183,8 @@ def _predictor(data: GraphData | ImageData, **options: Any) -> EdgePredictor:
     return EdgePredictor.for_data(data, **options)
 
 
-def _without_name(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in section.items() if name != "name" and value is not None}
+def _given(config: RunConfig, section: str) -> dict[str, Any]:
+    return {name: value for name, value in config.options(section).items() if value is not None}
 
 
 def _protocol(value: str | Mapping[str, Any]) -> str | Protocol:

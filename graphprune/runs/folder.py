@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
-import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from graphprune.files import finite, read_json, write_json, write_text, writing
 from graphprune.runs.build import last_round
-from graphprune.runs.config import GROWING, MOVABLE, RunConfig
-from graphprune.runs.files import finite, read_json, write_json, write_text, writing
+from graphprune.runs.config import GROWING, SAME, RunConfig
+from graphprune.runs.objects import LAST_ROUND
 from graphprune.runs.options import flat, read_yaml
 from graphprune.ticket import Ticket, plain
 from graphprune.ticket.folder import DOCUMENT
@@ -41,7 +43,7 @@ class RunFolder:
     def claimed(self, config: RunConfig) -> Iterator[None]:
         """Make the folder, or go on in that of an earlier, perhaps interrupted, run of this configuration.
 
-        Inside the block no other process can claim it. What the earlier run wrote behind its last finished round is
+        Inside the block no other process can claim it. What the earlier run wrote after its last finished round is
         cut off. A new run that is refused before its first epoch leaves the folder to any other.
 
         Raises:
@@ -72,8 +74,9 @@ class RunFolder:
         """The configuration with the most rounds that this folder was asked for."""
         if not (self.path / CONFIG).exists():
             return config
-        there = RunConfig.load(self.path / CONFIG)
-        return config if last_round(there) <= last_round(config) else replace(config, method=there.method)
+        there = read_yaml(self.path / CONFIG)["method"]
+        _, _, rounds = GROWING.partition(".")
+        return config if there.get(rounds, 0) <= config.method.get(rounds, 0) else replace(config, method=there)
 
     def check(self, config: RunConfig) -> None:
         """Make sure that a run of this configuration can begin or go on here.
@@ -125,9 +128,21 @@ class RunFolder:
         if missing:
             raise ValueError(
                 f"{self.round(min(missing))} is missing although round {last} is there; put it back, or delete "
-                "the rounds behind it to compute them again"
+                "the rounds after it to compute them again"
             )
         return sorted(found)
+
+    def last_round(self, config: RunConfig) -> int | None:
+        """The number of the last round of a run of this configuration; None: to be told once its method was made.
+
+        Raises:
+            ValueError: see :func:`graphprune.runs.build.last_round`.
+        """
+        last, file = last_round(config), self.path / CONFIG
+        if last is None and file.exists():  # one that was made for this folder
+            there, (_, _, rounds) = read_yaml(file)["method"], GROWING.partition(".")
+            last = there.get(LAST_ROUND) if there.get(rounds) == config.method.get(rounds) else None
+        return last
 
     def finished_rows(self, config: RunConfig) -> list[Row] | None:
         """The results of a finished run of this configuration; None where there is something left to do.
@@ -139,8 +154,8 @@ class RunFolder:
             ValueError: a finished round is missing, or the results are damaged.
         """
         self.check(config)
-        file, saved = self.path / RESULTS, self._saved()
-        if not saved or not file.exists() or saved[-1] < last_round(config):
+        file, saved, last = self.path / RESULTS, self._saved(), self.last_round(config)
+        if last is None or not saved or not file.exists() or saved[-1] < last:
             return None
         rows: list[Row] = read_json(file)
         return [_numbers(row) for row in rows] if [row["round"] for row in rows] == saved else None
@@ -174,7 +189,7 @@ class RunFolder:
             ValueError: a ticket's document is damaged.
         """
         config = flat(read_yaml(self.path / CONFIG)) if (self.path / CONFIG).exists() else {}
-        told = (name for name, value in config.items() if value is not None and name not in (GROWING, MOVABLE, "seed"))
+        told = (name for name, value in config.items() if value is not None and name not in (*SAME, "seed"))
         options = {name: config[name] for name in told}
         rows = []
         for number in self._saved():
@@ -183,7 +198,7 @@ class RunFolder:
                 rows.append({**plain.loads(file.read_bytes())["ticket"]["row"], **options})
             except (ValueError, KeyError, TypeError, OSError) as error:
                 raise ValueError(
-                    f"{file} is damaged ({error!r}); delete {self.round(number)} and all rounds behind it to compute "
+                    f"{file} is damaged ({error!r}); delete {self.round(number)} and all rounds after it to compute "
                     "them again"
                 ) from error
         return rows
@@ -235,16 +250,12 @@ def _numbers(row: Row) -> Row:
 @contextmanager
 def _locked(file: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock that the system drops with the process."""
-    if sys.platform == "win32":  # pragma: no cover
-        yield
-        return
-    import fcntl
-
-    handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o644)
+    lock = FileLock(file)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.acquire(blocking=wait)
+    except Timeout as error:
+        raise BlockingIOError(errno.EAGAIN, f"another process is running in {file.parent}") from error
+    try:
         yield
-    except BlockingIOError as error:
-        raise BlockingIOError(error.errno, f"another process is running in {file.parent}") from error
     finally:
-        os.close(handle)
+        lock.release()

@@ -43,6 +43,11 @@ def listing() -> str:
             f"Edge scorers of sparsifier (--edges) and hamp (--edge-score): {', '.join(SCORERS.working())}.",
             f"Convolutions of torch_geometric with soft edges: {convolutions}.",
             "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
+            *(
+                fault
+                for plugins in (METHODS, MODELS, data.PLUGINS, data.METRICS)
+                for fault in plugins.faults().values()
+            ),
         ]
     )
 

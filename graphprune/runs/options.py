@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_origin, get_type_hints
 
 import attrs
 import docstring_parser
-from jsonargparse import ArgumentParser, get_loader
+import yaml
+from jsonargparse import ArgumentParser
 
 from graphprune import data
 from graphprune.graphs import EdgePredictor
@@ -175,11 +176,7 @@ def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
 
 
 def check_sections(values: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Make sure that a configuration has no other sections than these.
-
-    Raises:
-        ValueError: an unknown one; the text has the nearest ones.
-    """
+    """Raise ValueError where a configuration has other sections than these; the text has the nearest ones."""
     for section in values:
         if section not in known:
             raise ValueError(f"unknown section {section!r}: {hint(section, known)}")
@@ -248,12 +245,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ValueError: it is no mapping with a mapping in each section.
     """
     try:
-        content = get_loader("yaml")(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {file}") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
-    except Exception as error:  # whatever the YAML reader raises
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} must hold a mapping with the sections {', '.join(SECTIONS)}")

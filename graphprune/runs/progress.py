@@ -22,7 +22,7 @@ class Lines(Unwatched):
     """One line a round on stdout; notices on stderr."""
 
     def started(self, config: RunConfig, finished: int) -> None:
-        """Say what goes on behind finished rounds."""
+        """Say what goes on after finished rounds."""
         if finished:
             self.notice(f"{config.title}: {finished} finished rounds found")
 
@@ -46,11 +46,11 @@ class Bars(Lines):
     def started(self, config: RunConfig, finished: int) -> None:
         """Set the lengths of the bars."""
         self._progress.update(self._rounds, total=last_round(config), completed=finished, text=config.title)
-        self._progress.update(self._epochs, total=config.fit["epochs"])
+        self._progress.update(self._epochs, total=config.fit.get("epochs"))
 
     def epoch(self, entry: Mapping[str, Any]) -> None:
         """Move the bar of the running training."""
-        text = f"round {entry['round']}, {entry['phase']}: {validation(entry)}loss {entry['loss']:.4f}"
+        text = f"round {entry['round']}, {entry['phase']}: {validation(entry)}loss {entry.get('loss', math.nan):.4f}"
         self._progress.update(self._epochs, completed=entry["epoch"], text=text)
 
     def ticket(self, ticket: Ticket) -> None:

@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,10 @@ from graphprune.methods import FitJob
 from graphprune.runs.build import Built, build, last_round
 from graphprune.runs.config import RunConfig
 from graphprune.runs.folder import Row, RunFolder
+from graphprune.runs.identity import OBJECT
+from graphprune.runs.objects import LAST_ROUND
 from graphprune.ticket import Ticket
+from graphprune.train import Fit
 
 _VERSIONED = ("torch", "torch-geometric", "numpy", "ogb", "lightning-fabric", "torchmetrics")
 
@@ -33,7 +37,7 @@ class Watch(Protocol):
     """Follows a run."""
 
     def started(self, config: RunConfig, finished: int) -> None:
-        """The run begins, or goes on behind ``finished`` rounds."""
+        """The run begins, or goes on after ``finished`` rounds."""
 
     def epoch(self, entry: Mapping[str, Any]) -> None:
         """An epoch is over: round, phase, epoch, loss, val_metric, seconds."""
@@ -89,10 +93,13 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
         folder.log(entry)
         watch.epoch(entry)
 
-    last = last_round(config)
+    last = folder.last_round(config)
     folder.check(config)
-    complete = folder.finished >= last
+    complete = last is not None and folder.finished >= last
     built = None if complete else build(config, on_epoch)  # before anything is written: it finds most mistakes
+    if built is not None and OBJECT in config.method:
+        config = replace(config, method={**config.method, LAST_ROUND: built.method.last_round})
+        last_round(config)  # refuses a method without any
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0:
         # Under torchrun the first process keeps the folder, the others only compute.
         for _ in _rounds(built, folder):
@@ -119,9 +126,10 @@ def _warm_up(built: Built) -> None:
     """Import what the first training and evaluation import, so that it is not in their seconds.
 
     Raises:
-        ValueError: a metric that is undefined on the labels of a split, which otherwise came out behind a training.
+        ValueError: a metric that is undefined on the labels of a split, which otherwise came out after a training.
     """
-    built.fit.prepare()
+    if isinstance(built.fit, Fit):
+        built.fit.prepare()
     data: LabelledData[Any] = built.data
     for split in ("val", "test"):
         y = data.labels(data.splits[split])

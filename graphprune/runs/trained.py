@@ -11,6 +11,7 @@ from graphprune.data import GraphData, ImageData, load
 from graphprune.methods.core.protocol import PAPER
 from graphprune.runs.config import RunConfig
 from graphprune.runs.folder import CONFIG, RunFolder
+from graphprune.runs.identity import OBJECT
 from graphprune.ticket import Ticket
 
 
@@ -80,6 +81,11 @@ class Trained:
 
     def _loaded(self, given: Mapping[str, Any]) -> GraphData | ImageData:
         own = {} if self.config is None else self.config.data
+        if OBJECT in own and "name" not in given:
+            raise ValueError(
+                f"{self.folder} was trained on {own['name']}, an object from Python ({own[OBJECT]}): prune it there by "
+                "Ticket.edge_mask(graphs), or name another data set"
+            )
         name = given.get("name", own.get("name"))
         if name is None:
             raise ValueError(

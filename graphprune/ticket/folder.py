@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from graphprune import __version__
+from graphprune.files import write_synced, writing
 from graphprune.ticket import plain
 
 FORMAT = 1
@@ -72,22 +72,15 @@ def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor])
     if os.path.lexists(folder):
         raise FileExistsError(f"{folder} exists already; tickets are not overwritten: choose another folder")
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
+    what = f"the ticket in {folder}, which takes {len(blob) + len(text):,} bytes"
     try:
-        temporary.mkdir(parents=True)
-        for name, content in ((TENSORS, blob), (DOCUMENT, text)):
-            with open(temporary / name, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _sync(temporary)
-        temporary.rename(folder)
-        _sync(folder.parent)
-    except OSError as error:
-        raise OSError(
-            error.errno or errno.EIO,
-            f"cannot save the ticket in {folder}, which takes {len(blob) + len(text):,} bytes: "
-            f"{error.strerror or error}; rounds saved earlier are untouched",
-        ) from error
+        with writing(what, "rounds saved earlier are untouched"):
+            temporary.mkdir(parents=True)
+            for name, content in ((TENSORS, blob), (DOCUMENT, text)):
+                write_synced(temporary / name, content)
+            _sync(temporary)
+            temporary.rename(folder)
+            _sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # nothing is there if all went well
 

@@ -140,7 +140,7 @@ class Fit:
         home = next(job.model.parameters()).device
         seed = job.seed(self.seed)
         try:
-            with _seeded(derive_seed(seed, fabric.global_rank), fabric.device):
+            with seeded_by(derive_seed(seed, fabric.global_rank), fabric.device):
                 return self._train(fabric, job, torch.Generator().manual_seed(seed))
         finally:
             job.model.to(home)
@@ -271,7 +271,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded_by(seed: int, device: torch.device) -> Iterator[None]:
     """Seed Python, NumPy and torch, and give the caller's random states back."""
     python, array = random.getstate(), np.random.get_state()
     on_gpu = device.type == "cuda"

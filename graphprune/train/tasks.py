@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graphprune.data.base import HIDDEN, Task
+from graphprune.data.base import IGNORE_INDEX
+from graphprune.data.metrics import Task
 
 Terms = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,7 +44,7 @@ def task_loss(task: Task, out: Tensor, y: Tensor, label_smoothing: float = 0.0) 
         raise ValueError(f"the model returned shape {tuple(out.shape)} for {len(y)} labels, expected {shape}")
     if task == "multiclass":
         terms = functional.cross_entropy(out, y, reduction="none", label_smoothing=label_smoothing)
-        return terms.sum(), (y != HIDDEN).sum()
+        return terms.sum(), (y != IGNORE_INDEX).sum()
     if label_smoothing:
         raise ValueError(f"label_smoothing={label_smoothing} is for classes, this is a {task} task")
     known = ~y.isnan()

@@ -23,12 +23,14 @@ LIMIT = ["--limit", "12", "4", "6"]
 
 @pytest.fixture(scope="module")
 def script():
+    sys.path.insert(0, str(SCRIPT.parent))
     spec = importlib.util.spec_from_file_location("build_superpixels", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules["build_superpixels"] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     yield module
     del sys.modules["build_superpixels"]
+    sys.path.remove(str(SCRIPT.parent))
 
 
 def run(*arguments):

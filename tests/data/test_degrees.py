@@ -1,4 +1,4 @@
-"""Degree features: counted by hand, and counted anew after pruning."""
+"""Degree features: counted by hand, and counted again after pruning."""
 
 import pytest
 import torch

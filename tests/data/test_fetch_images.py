@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphprune.data.files.image_files import read_cifar10, read_mnist
-from graphprune.data.sets.images import FILES, SETS
+from graphprune.data.files.image_files import FILES, read_cifar10, read_mnist
+from graphprune.data.sets.images import SETS
 from tests.data import pictures
 
 SCRIPT = Path(__file__).parents[2] / "datasets" / "scripts" / "fetch_images.py"
@@ -22,6 +22,7 @@ SCRIPT = Path(__file__).parents[2] / "datasets" / "scripts" / "fetch_images.py"
 @pytest.fixture
 def script(monkeypatch):
     """The script, with sets of 20 images to train and 10 to test, and with their means."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     spec = importlib.util.spec_from_file_location("fetch_images", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "fetch_images", module)  # dataclasses look themselves up there

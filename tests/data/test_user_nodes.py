@@ -7,7 +7,7 @@ import torch
 from torch_geometric.data import Data
 
 from graphprune.data import from_graphs, from_nodes
-from graphprune.data.base import HIDDEN
+from graphprune.data.base import IGNORE_INDEX
 
 
 def graph() -> Data:
@@ -25,8 +25,8 @@ def graph() -> Data:
 def test_each_split_sees_its_own_labels_of_the_one_graph() -> None:
     data = from_nodes(graph(), name="own")
     assert (data.level, data.transductive, data.num_classes, data.num_outputs) == ("node", True, 3, 3)
-    assert data.labels(data.train).tolist() == [0, 1, 2] + [HIDDEN] * 6
-    assert data.labels(data.val).tolist() == [HIDDEN] * 3 + [0, 1] + [HIDDEN] * 4
+    assert data.labels(data.train).tolist() == [0, 1, 2] + [IGNORE_INDEX] * 6
+    assert data.labels(data.val).tolist() == [IGNORE_INDEX] * 3 + [0, 1] + [IGNORE_INDEX] * 4
     logits = torch.nn.functional.one_hot(torch.tensor([0, 1, 0, 0, 1, 1, 0, 1, 2]), 3).float()
     assert data.evaluate(data.labels(data.train), logits) == pytest.approx(2 / 3)
     assert data.evaluate(data.labels(data.val), logits) == 1.0
@@ -67,7 +67,7 @@ def test_several_graphs_with_labels_at_the_nodes() -> None:
         ({"y": torch.full((9,), -3)}, "class numbers from -3"),
         ({"edge_index": torch.tensor([[0], [9]])}, "out of range"),
         ({"y": None}, "no labels y"),
-        ({"y": torch.full((9,), HIDDEN)}, "train split: no node has a label"),
+        ({"y": torch.full((9,), IGNORE_INDEX)}, "train split: no node has a label"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, object], named: str) -> None:
@@ -95,7 +95,7 @@ def test_a_graph_without_nodes_has_no_rows_of_labels() -> None:
         ("regression", torch.tensor(1.0), "row for each of 4"),
         ("regression", torch.tensor([0.0, 1.0, float("inf"), 2.0]), "finite"),
         ("binary", torch.full((4,), float("nan")), "train split: no node has a label"),
-        ("multiclass", torch.full((4,), HIDDEN), "train split: no node has a label"),
+        ("multiclass", torch.full((4,), IGNORE_INDEX), "train split: no node has a label"),
     ],
 )
 def test_labels_that_are_none_are_named(task: Any, y: torch.Tensor, named: str) -> None:

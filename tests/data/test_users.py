@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
+from graphprune import FGGP, Dense, EdgePredictor, NoEdges
 from graphprune.data import from_graphs
+from graphprune.data.evaluation import evaluate
+from graphprune.graphs import PackedGraphs
+from graphprune.models import GIN, LeNet5
+from graphprune.train import Fit
 
 
 def graph(label=0, nodes=3, **changes):
@@ -68,14 +73,14 @@ def test_several_tasks_with_missing_labels():
 def test_edge_attributes_are_used_where_all_graphs_have_them():
     with_edges = [graph(y=y, edge_attr=torch.ones(2, 4)) for y in (torch.tensor(0), torch.tensor(1))]
     loaded = build(with_edges, with_edges, with_edges)
-    assert loaded.edge_features == 4 and loaded.edge_encoder(6)(loaded.train[0].edge_attr).shape == (2, 6)
+    assert loaded.edge_features == 4 and loaded.train[0].edge_attr.shape == (2, 4)
 
 
 def test_ogb_features():
     x, bonds = torch.zeros(3, 9, dtype=torch.long), torch.zeros(2, 3, dtype=torch.long)
     molecules = [graph(x=x, edge_attr=bonds)]
     loaded = build(molecules, molecules, molecules, features="ogb-mol", num_classes=2)
-    assert loaded.encoder(8)(x).shape == (3, 8) and loaded.edge_encoder(8)(bonds).shape == (2, 8)
+    assert loaded.encoder(8)(x).shape == (3, 8) and loaded.edge_features == "ogb-mol"
     with pytest.raises(ValueError, match="mine, train graph 0: x has a value in row 1 that is outside its categories"):
         bad = x.clone()
         bad[1, 0] = 119
@@ -202,3 +207,30 @@ def test_a_task_without_a_label_to_train_on(task, level):
     with pytest.raises(ValueError, match=r"mine, train split: column 1 of y \(from 0\) has no label at all"):
         build([graph(y=labels)], [graph(y=full)], [graph(y=full)], task=task, level=level)
     assert build([graph(y=full)], [graph(y=labels)], [graph(y=labels)], task=task, level=level).num_tasks == 3
+
+
+GIVEN_A_LIST = {
+    "gin": lambda graphs, model: GIN.for_data(graphs),
+    "lenet": lambda graphs, model: LeNet5.for_data(graphs),
+    "predictor": lambda graphs, model: EdgePredictor.for_data(graphs),
+    "dense": lambda graphs, model: next(Dense().rounds(model, graphs, Fit(epochs=1))),
+    "no-edges": lambda graphs, model: next(NoEdges().rounds(model, graphs, Fit(epochs=1))),
+    "fggp": lambda graphs, model: FGGP(density=0.5, start=0, stop=4, every=2).supports(model, graphs),
+    "evaluate": lambda graphs, model: evaluate(model, build(graphs, graphs, graphs).test, graphs),
+}
+
+
+@pytest.mark.parametrize("kind", [list, PackedGraphs.of])
+@pytest.mark.parametrize("what", GIVEN_A_LIST)
+def test_graphs_in_place_of_a_data_set_are_told_how_to_become_one(what, kind):
+    graphs = [graph(), graph(1)]
+    model = GIN.for_data(build(graphs, graphs, graphs), hidden=4, layers=1)
+    with pytest.raises(TypeError, match=r"data is a \w+, not a data set: .* graphprune.data.from_graphs\(train, val"):
+        GIVEN_A_LIST[what](kind(graphs), model)
+
+
+@pytest.mark.parametrize("wrong", [lambda one: one, lambda one: iter([one]), lambda one: build([one], [one], [one])])
+def test_a_split_that_is_no_list_is_named(wrong):
+    one = graph(0)
+    with pytest.raises(TypeError, match=r"mine: the val split is a .*, expected a list of graphs"):
+        build([one], wrong(one), [one])

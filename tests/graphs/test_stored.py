@@ -12,8 +12,7 @@ from torch_geometric.data import Data
 
 from graphprune import EdgePredictor
 from graphprune.graphs import EdgeRule, PackedGraphs, PruneEdges, Stage, packed, stored
-from graphprune.graphs.mapped import mapped, room, write
-from graphprune.graphs.stored import StoredGraphs
+from graphprune.graphs.stored import StoredGraphs, mapped, room, write
 from tests.graphs.samples import random_graph, shake, to_index
 
 DTYPES = (torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16, torch.float32)

@@ -19,11 +19,11 @@ import pytest
 import yaml
 
 from graphprune.cli import main
+from graphprune.files import below
 from graphprune.grids.command import run_bench
 from graphprune.grids.file import read_grid
 from graphprune.report.report import Written
 from graphprune.runs import RunConfig, run_one
-from graphprune.runs.files import below
 from tests.runs.same import assert_same_run
 from tests.runs.samples import NAME, tiny_set
 
@@ -183,7 +183,7 @@ def test_a_hundred_finished_cells_are_looked_through_in_seconds(
         (["GRID", "--executor", "dask", "--scheduler", "x", "--workers", "2"], "--workers is for local processes"),
         (["GRID", "--workers", "0"], "--workers must be at least 1"),
         (["GRID", "--executor", "slurm"], "invalid choice: 'slurm'"),
-        (["BAD"], "bad.yaml, line 3: unknown method 'icgp': did you mean icpg"),
+        (["BAD"], "bad.yaml, line 3: methods[0].name: unknown method 'icgp': did you mean icpg"),
     ],
 )
 def test_mistakes_cost_one_clear_line(

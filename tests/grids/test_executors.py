@@ -60,6 +60,15 @@ def test_a_call_that_always_kills_its_process_is_given_up(tmp_path: Path) -> Non
         assert executor.submit(calls.add, 1, 2).result() == 3
 
 
+def test_a_process_that_dies_while_it_has_nothing_to_do_is_replaced() -> None:
+    with processes(1) as executor:
+        for wait in (0, 0.5):  # its death is noticed with the next call, or before
+            process = executor.submit(os.getpid).result()
+            os.kill(process, signal.SIGKILL)
+            time.sleep(wait)
+            assert executor.submit(calls.add, 1, 2).result() == 3
+
+
 def test_an_error_inside_the_block_ends_the_processes_at_once(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     with pytest.raises(RuntimeError, match="enough"), processes(1) as executor:

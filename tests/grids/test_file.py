@@ -3,12 +3,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphprune.grids.file import Grid, read_grid
+from graphprune.grids.file import Grid, cells_of, read_grid
 from graphprune.runs import RunConfig
 from tests.runs.samples import NAME, tiny_set
 
@@ -109,7 +110,7 @@ def test_a_run_without_the_ticket_of_a_shorter_one_does_not_stand_for_it(tmp_pat
     (cell,) = plan(tmp_path, text + "joint: {rounds: [4, 6]}\n").cells
     assert cell.config.method["rounds"] == 6
     message = refusal(tmp_path, text + "joint: {rounds: [5, 6]}\n")
-    assert "line 3: random is asked for 5 and for 6 rounds of one run" in message
+    assert "line 3: methods[0]: random is asked for 5 and for 6 rounds of one run" in message
 
 
 # Options of sparsities, and which of them each method has.
@@ -250,12 +251,12 @@ def test_folders_of_raw_data_do_not_depend_on_where_a_worker_runs(
         (
             "data: [MUTAG]\nmethods: [random]\nsparsity: [{rounds: 3}]\njoint: {edge_rate: [0.1]}\n",
             4,
-            "either joint or sparsity, and sparsity is in line 3",
+            "joint: a grid has either joint or sparsity: leave one out",
         ),
         (
             "data: [MUTAG]\nmethods:\n- {name: random, edge_rate: 0.1}\njoint:\n  edge_rate: [0.1, 0.2]\n",
             5,
-            "method.edge_rate is given here and in line 3",
+            "joint.edge_rate: method.edge_rate is given here and in methods[0].edge_rate: leave one out",
         ),
         ("data: [MUTAG]\nmethods: [random]\njoint:\n  edge_rate: []\n", 4, "edge_rate is an empty list"),
         (
@@ -286,6 +287,75 @@ def test_a_mistake_is_told_with_its_line(text: str, line: int, problem: str, tmp
     assert f"grid.yaml, line {line}: " in message
     assert problem in message
     assert "\n" not in message
+    with pytest.raises(ValueError) as error:  # the same from Python, where there are no lines
+        cells_of(yaml.safe_load(text))
+    assert str(error.value) == message.partition(f"grid.yaml, line {line}: ")[2]
+
+
+def test_a_mapping_is_a_grid_as_its_file_is(tmp_path: Path) -> None:
+    content = yaml.safe_load(FULL)
+    content["data"][1]["folds"] = tuple(np.array([0, 9]))
+    content["seeds"] = np.arange(2)
+    content["sparsity"][0] |= {"rounds": np.int64(3), "edge_rate": np.float64(0.1)}
+    grid = read_grid(content)
+    assert [(cell.name, cell.config) for cell in grid.cells] == [
+        (cell.name, cell.config) for cell in plan(tmp_path, FULL).cells
+    ]
+    assert grid.file is None
+    assert plan(tmp_path, grid.text).cells == grid.cells
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"data": ["MUTAG"], "methods": [{"name": "icpg", "edge_rat": 0.1}]}, r"^methods\[0\]\.edge_rat: icpg has no"),
+        (
+            {"data": ["MUTAG"], "methods": ["dense"], "common": {"model": {"hidden": len}}},
+            "<built-in function len> is no plain data",
+        ),
+        ({"data": ["MUTTAG"], "methods": ["dense"]}, r"^data\[0\]: unknown data set 'MUTTAG': did you mean MUTAG"),
+    ],
+)
+def test_a_mistake_in_a_mapping_is_told_with_its_place(content: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        (grid := read_grid(content)).check_data(grid.cells)
+
+
+def test_a_line_is_found_behind_comments_and_anchors(tmp_path: Path) -> None:
+    text = "# a comment\ncommon:\n  fit: &fit\n    lr: 0.1\ndata: [MUTAG]\nmethods:\n- <<: *fit\n  name: dense\n"
+    assert "grid.yaml, line 4: methods[0].lr: dense has no option lr" in refusal(tmp_path, text)
+    assert "grid.yaml, line 2: the grid has no data" in refusal(tmp_path, "# a comment\nmethods: [dense]\n")
+    assert "grid.yaml, line 1: a grid must be a mapping" in refusal(tmp_path, "")
+    merged = text.replace("*fit\n  name: dense", "*fit\n  lr: 0.2\n  name: dense")  # given here, and merged in
+    assert "grid.yaml, line 8: methods[0].lr" in refusal(tmp_path, merged)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "line 3: a stands here twice"),
+        ("a:\n  - [1, 2\nb: 3\n", "line 3: "),
+        ("a: *nobody\n", "line 1: found undefined alias"),
+        ("a: 1\n---\nb: 2\n", "line 2: but found another document"),
+        ("a: 1\nb: !!python/object:os.system x\n", "line 2: could not determine a constructor"),
+        ("a: 1\n[1, 2]: 3\n", "line 2: a key must be a word"),
+        ("1: 2\n", "line 1: 1: unknown key '1'"),
+        ("a: &a [*a]\n", "is not YAML"),
+        ("a: \x00", "is not YAML"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_line(text: str, problem: str, tmp_path: Path) -> None:
+    assert problem in refusal(tmp_path, text)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+        read_grid(tmp_path / "nowhere.yaml")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_grid(tmp_path)
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_grid(tmp_path / "bytes.yaml")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from torch.nn import functional
 import graphprune as gp
 from graphprune.measure import count_macs
 from graphprune.methods.clad.attention import Distillation, Taps, attention_map, attention_stages
-from graphprune.methods.clad.budget import _fewest, best_within, check_target, floors
 from graphprune.methods.clad.channels import Channels
 from graphprune.methods.clad.criteria import FIXED, Criterion, Learner, Mixture, standardised
 from graphprune.methods.clad.gated import Gated, open_gates
+from graphprune.methods.clad.target import _fewest, best_within, check_target, floors
 from tests.train.tiny import pictures, tiny
 
 

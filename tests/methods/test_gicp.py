@@ -13,9 +13,8 @@ from graphprune.graphs import edge_units, score_arcs
 from graphprune.graphs.segments import pointers
 from graphprune.masks import Cubic, keep_top
 from graphprune.methods import GICP, TrainingDiverged
-from graphprune.methods.core.edge_gates import TopGates
+from graphprune.methods.core.edge_gates import GradualGates, TopGates
 from graphprune.methods.core.norms import recalibrate_
-from graphprune.methods.gicp.training import GradualGates
 from graphprune.train import Fit
 from tests.methods.graphs import plain_fit
 from tests.train.tiny import tiny
@@ -226,7 +225,7 @@ def test_weights_can_keep_a_share_of_each_layer(data: gp.data.GraphData) -> None
         ({"edge_gates": "soft"}, "edge_gates must be one of gumbel, top, got 'soft'"),
         ({"scope": "block"}, "scope must be one of global, layer"),
         ({"predictor_lr": -1.0}, "predictor_lr must be above 0"),
-        ({"predictor_lr": "x"}, "predictor_lr must be above 0"),
+        ({"predictor_lr": "x"}, "predictor_lr must be a number"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(data: gp.data.GraphData, changes: Any, message: str) -> None:
@@ -255,7 +254,7 @@ def test_data_and_trainings_that_do_not_fit_are_refused_before_anything_is_train
 
 
 def test_a_loop_of_ones_own_that_is_too_short_is_told_so(data: gp.data.GraphData) -> None:
-    with pytest.raises(RuntimeError, match="ended behind optimiser step 3, but densities fall until stop=500: lower"):
+    with pytest.raises(RuntimeError, match="ended after optimiser step 3, but densities fall until stop=500: lower"):
         next(method(data, stop=500, weight_density=1.0).rounds(model(data), data, plain_fit(3)))
 
 

@@ -39,7 +39,7 @@ def test_it_does_what_gates_in_a_loop_of_ones_own_do(optimizer, unit):
 
     torch.manual_seed(derive_seed(5, "gates"))
     control = DensityControl(steps=12)
-    gates = gp.GumbelGates(by_hand, density=0.3, unit=plan.grain, select=plan.selector, control=control)
+    gates = gp.GumbelGates(by_hand, density=0.3, unit=plan.pruned_unit, select=plan.selector, control=control)
     own = OPTIMIZERS[optimizer](by_hand.parameters())
     of_gates = torch.optim.Adam(gates.parameters(), lr=0.05, fused=True)
     torch.manual_seed(1)

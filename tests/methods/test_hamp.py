@@ -26,10 +26,9 @@ from graphprune.methods import Protocol
 from graphprune.methods.core.fit import FitJob, FitResult
 from graphprune.methods.core.norms import recalibrate_
 from graphprune.methods.hamp import evaluation, journal, proxy
-from graphprune.methods.hamp.choice import spread
 from graphprune.methods.hamp.genes import Gene, Genes
 from graphprune.methods.hamp.proxy import Meter, compacted
-from graphprune.methods.hamp.searches import fewest, netadapt, uniform
+from graphprune.methods.hamp.searches import diverse, fewest, netadapt, uniform
 from graphprune.models import GIN, ResNet20
 from graphprune.search import FloatArray, IntArray, Space, non_dominated
 from tests.methods.graphs import plain_fit, random_graph, small_data
@@ -242,11 +241,11 @@ def test_a_ticket_starts_from_the_dense_weights(data: GraphData, tmp_path: Path)
 
 def test_members_spread_over_the_front_and_fall_back_behind_it() -> None:
     values = np.array([[0.1, 9.0], [0.2, 5.0], [0.5, 2.0], [0.52, 1.99], [0.9, 1.0], [0.3, 6.0], [0.95, 8.0]])
-    assert spread(values, 1) == [0]
-    chosen = spread(values, 3)
+    assert diverse(values, 1) == [0]
+    chosen = diverse(values, 3)
     assert chosen[0] == 0 and set(chosen) <= {0, 1, 2, 3, 4} and len({2, 3} & set(chosen)) <= 1
-    assert spread(values, 6) == [0, 5, 1, 2, 3, 4]
-    assert sorted(spread(values, 7)) == sorted(spread(values, 9)) == list(range(7))
+    assert diverse(values, 6) == [0, 5, 1, 2, 3, 4]
+    assert sorted(diverse(values, 7)) == sorted(diverse(values, 9)) == list(range(7))
 
 
 def test_rows_say_what_their_round_added(data: GraphData, tmp_path: Path) -> None:
@@ -264,7 +263,7 @@ def test_a_trained_ticket_that_cannot_be_compacted_is_kept(data: GraphData, monk
     def refuse(*_: Any) -> None:
         raise ValueError("the small network computes something else")
 
-    monkeypatch.setattr("graphprune.methods.hamp.method.compacted", refuse)
+    monkeypatch.setattr("graphprune.methods.hamp.evaluation.compacted", refuse)
     for ticket in hamp(members=2).rounds(network(data), data, FIT):
         assert ticket.row["costs"] is None and "something else" in ticket.row["costs_missing"]
         assert ticket.row["costs_in_search"].keys() == {"params"}
@@ -277,7 +276,7 @@ def test_every_search_keeps_the_budget_and_begins_with_the_dense_network(search:
     archive = searched.archive
     assert len(archive) == (4 if search == "uniform" else 14)
     assert tuple(archive.x[0]) == archive.space.upper
-    assert len(searched.members) == 3
+    assert len(searched.chosen) == 3
 
 
 # ---------------------------------------------------------------------- baselines
@@ -356,7 +355,7 @@ def test_a_killed_search_goes_on_to_the_same_front(
     assert not trained
     assert counted.judged == 14 - stop
     assert np.array_equal(whole.archive.x, again.archive.x) and np.array_equal(whole.archive.f, again.archive.f)
-    assert whole.members == again.members
+    assert whole.chosen == again.chosen
 
 
 def test_a_run_goes_on_behind_a_ticket_with_the_same_latencies(data: GraphData, tmp_path: Path) -> None:
@@ -542,7 +541,7 @@ def test_too_small_a_space_is_refused(data: GraphData) -> None:
         ({"members": 0}, "at least 1"),
         ({"objectives": 3}, "objectives must be"),
         ({"objectives": "latency,power"}, "objectives must be"),
-        ({"holdout": 1.0}, r"^holdout must be a share between 0 and 1, got 1\.0$"),
+        ({"holdout": 1.0}, r"^holdout must lie between 0 and 1, got 1\.0$"),
         ({"holdout": "0.1"}, "holdout must be .*'0.1'"),
         ({"journal": 3}, "journal must be a folder"),
         ({"executor": "x"}, "executor must be"),
@@ -586,7 +585,7 @@ def test_what_cannot_be_searched_is_refused(data: GraphData, monkeypatch: pytest
     model.head.register_forward_hook(lambda *_: None)
     with pytest.raises(ValueError, match="hooks"):
         hamp().supports(model, data)
-    monkeypatch.setattr("graphprune.methods.hamp.options.find_spec", lambda name: None)
+    monkeypatch.setattr("graphprune.methods.hamp.method.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"graphprune\[search\]"):
         hamp().supports(network(data), data)
     hamp(search="random").supports(network(data), data)

@@ -11,11 +11,11 @@ from graphprune.data import load
 from graphprune.models import MODELS, ImageClassifier
 from graphprune.report.report import write_report
 from graphprune.runs import RunConfig, run_one
-from graphprune.runs.apply import prune_data
 from graphprune.runs.build import build, check, trial
 from graphprune.runs.listing import listing
 from graphprune.runs.options import canonical, run_parser
 from graphprune.runs.run import weights
+from graphprune.runs.tickets import prune_data
 from graphprune.ticket import Ticket
 from tests.runs.same import assert_same_run
 

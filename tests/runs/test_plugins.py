@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from graphprune.cli import main
 from graphprune.grids import Job
+from graphprune.grids.file import read_grid
 from graphprune.grids.grid import standing
 from graphprune.methods import METHODS
 from graphprune.runs import RunConfig, run_one
@@ -101,3 +103,36 @@ def test_a_plugin_without_a_round_is_refused(plugin: Path, tmp_path: Path) -> No
     with pytest.raises(ValueError, match="halving has nothing to run: its last_round is 0"):
         run_one(RunConfig.of(values), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def broken(plugin: Path) -> None:
+    """Two more plug-ins: one whose code does not import, and one that is no model."""
+    with (plugin / "halving_plugin-1.0.dist-info/entry_points.txt").open("a") as file:
+        file.write("shattered = no_such_module:Shattered\n\n[graphprune.models]\nodd = halving_plugin:Path\n")
+
+
+@pytest.mark.usefixtures("broken")
+def test_broken_plugins_are_named_and_the_rest_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "Halves the edges as often as told." in listed
+    assert "plug-in 'shattered' (no_such_module:Shattered) fails to import: ModuleNotFoundError" in listed
+    assert "plug-in halving_plugin:Path: not a module class" in listed
+    assert main(["run", "--help"]) == 0
+    assert "halving " in (text := capsys.readouterr().out)
+    assert "shattered" not in text
+    with pytest.raises(SystemExit, match="0"):
+        main(["run", "halving", "--help"])
+    assert main(["run", "shattered", "--data", "MUTAG", "--out", str(tmp_path / "run")]) == 2
+    assert "plug-in 'shattered' (no_such_module:Shattered) fails to import" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_grid_runs_beside_a_broken_plugin_and_names_one_that_it_uses() -> None:
+    grid = {"data": ["MUTAG"], "methods": ["halving"], "sparsity": [{"halvings": 2}]}
+    assert [cell.config.method["halvings"] for cell in read_grid(grid).cells] == [2]
+    with pytest.raises(ValueError, match="nothing has an option halvigns"):
+        read_grid({**grid, "sparsity": [{"halvigns": 2}]})
+    with pytest.raises((ValueError, ImportError), match="plug-in 'shattered'"):
+        read_grid({**grid, "methods": ["halving", "shattered"]})

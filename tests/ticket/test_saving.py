@@ -95,7 +95,7 @@ def test_a_failure_at_any_step_leaves_nothing(
 
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match=r"cannot save the ticket in .*file/t"):
+    with pytest.raises(NotADirectoryError, match=r"cannot write the ticket in .*file/t"):
         ticket().save(tmp_path / "file" / "t")
 
 

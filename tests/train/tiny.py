@@ -7,8 +7,8 @@ from torch_geometric.data import Data
 
 import graphprune as gp
 from graphprune.data import GraphData
-from graphprune.data.base import Task
 from graphprune.data.images import Augment, ImageData, Images
+from graphprune.data.metrics import Task
 
 
 def ring(generator: torch.Generator, task: Task, dtype: torch.dtype = torch.float32) -> Data:

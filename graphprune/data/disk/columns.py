@@ -11,23 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.graphs.mapped import room, write
 from graphprune.graphs.packed import PackedGraphs
+from graphprune.graphs.stored import room, write
 
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        torch.bool,
-        torch.uint8,
-        torch.int8,
-        torch.int16,
-        torch.int32,
-        torch.int64,
-        torch.float16,
-        torch.bfloat16,
-        torch.float32,
-        torch.float64,
-    )
+DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, name)
+    for name in "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64".split()  # noqa: SIM905
 }
 
 ADVICE = "nothing was stored"

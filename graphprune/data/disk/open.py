@@ -16,8 +16,7 @@ from graphprune import __version__
 from graphprune.data.base import SPLITS, GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.columns import DTYPES
-from graphprune.graphs.mapped import mapped
-from graphprune.graphs.stored import StoredGraphs
+from graphprune.graphs.stored import StoredGraphs, mapped
 
 DOCUMENT = "stored.json"
 FORMAT, VERSION = "graphprune stored graphs", 1
@@ -68,6 +67,8 @@ def open_stored(
         fields = _fields(document["data"])
         reader = Reader(folder, verify, folder if scratch is None else Path(scratch))
         train, val, test = (reader.split(document["splits"][split]) for split in SPLITS)
+        if len(fields["held_out"]) not in (0, len(val)):
+            raise TypeError(f"held_out has {len(fields['held_out'])} places for {len(val)} graphs")
     except (LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{folder / DOCUMENT} does not describe a stored set: {error!r}") from error
     return GraphData(train=train, val=val, test=test, **fields)
@@ -99,7 +100,10 @@ def _fields(found: dict[str, Any]) -> dict[str, Any]:
     fields = {name: found[name] for name in FIELDS}
     if fields["degrees"] is not None:
         fields["degrees"] = DegreeColumns(int(fields["degrees"]["first"]), int(fields["degrees"]["cap"]))
-    return fields
+    held_out = found.get("held_out", [])  # older files have none
+    if any(type(place) is not int or place < 0 for place in held_out):
+        raise TypeError(f"held_out is {held_out!r}")
+    return fields | {"held_out": held_out}
 
 
 class Reader:

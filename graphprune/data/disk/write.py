@@ -17,14 +17,14 @@ import torch
 from torch_geometric.data import Data
 
 from graphprune import __version__
-from graphprune.data.base import SPLITS, GraphData, Level, Split, Task
+from graphprune.data.base import SPLITS, GraphData, Level, Split
 from graphprune.data.check import Check
 from graphprune.data.disk.columns import ADVICE, SplitFiles
 from graphprune.data.disk.open import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
-from graphprune.data.metrics import Metric
-from graphprune.data.users import check_task, described
-from graphprune.graphs.mapped import room
+from graphprune.data.metrics import Task, default_metric
+from graphprune.data.users import described
 from graphprune.graphs.packed import PackedGraphs
+from graphprune.graphs.stored import room
 
 PIECE = 1 << 20  # nodes and arcs of a stream that are in memory at once
 
@@ -57,7 +57,7 @@ def store_graphs(
     *,
     name: str,
     task: Task,
-    metric: Metric | None = None,
+    metric: str | None = None,
     num_classes: int | None = None,
     features: Literal["ogb-mol"] | None = None,
     provenance: Mapping[str, str] | None = None,
@@ -65,25 +65,14 @@ def store_graphs(
 ) -> None:
     """As :func:`store`, from iterators, of which about a million nodes and arcs are in memory at once.
 
-    Args:
-        folder: must not exist; its parents are made.
-        train: graphs to train on; see :func:`graphprune.data.from_graphs` for them and all that follows.
-        val: graphs that select epochs.
-        test: graphs that are only reported.
-        name: of the data set.
-        task: multiclass, binary or regression.
-        metric: None: the task's default.
-        num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
-        features: ``"ogb-mol"`` for OGB's categorical features.
-        provenance: anything worth keeping about where the graphs come from.
-        level: what carries a label.
+    ``folder`` must not exist; its parents are made. All else is as in :func:`graphprune.data.from_graphs`.
 
     Raises:
         FileExistsError: the folder exists.
         ValueError: as :func:`graphprune.data.from_graphs` and :func:`store`.
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
-    check_task(task)
+    metric = metric or default_metric(task)
     streams = {split: iter(graphs) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
     like = next(streams["train"], None)
     if like is None:
@@ -163,6 +152,7 @@ def _new(folder: Path) -> Iterator[Path]:
 def _described(data: GraphData) -> dict[str, Any]:
     fields = {name: getattr(data, name) for name in FIELDS}
     fields |= {"provenance": dict(data.provenance), "degrees": data.degrees and asdict(data.degrees)}
+    fields |= {"held_out": list(data.held_out)}
     if json.loads(json.dumps(fields)) != fields:
         raise ValueError(f"{data.name}: provenance must be plain JSON values to be stored, got {data.provenance}")
     return fields

@@ -1,1 +1,1 @@
-"""Reading files of other people: tables, archives, text formats and pickles, guarded."""
+"""Reading files of other people: tables, archives, text formats and Planetoid's pickles, guarded."""

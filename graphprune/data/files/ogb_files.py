@@ -17,19 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import Split, Task
+from graphprune.data.base import Split
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
-from graphprune.data.metrics import NEEDS_OGB, Metric
+from graphprune.data.metrics import METRICS, NEEDS_OGB, Task
 
-Kind = Literal["graph", "node", "link"]
+Kind = Literal["graph", "node"]
 
 TASKS: dict[str, Task] = {
     "binary classification": "binary",
     "multiclass classification": "multiclass",
     "regression": "regression",
 }
-METRICS: dict[str, Metric] = {"rocauc": "rocauc", "ap": "ap", "acc": "accuracy", "rmse": "rmse"}
 PARTS: dict[Split, str] = {"train": "train", "val": "valid", "test": "test"}
 EDGES = "raw/edge.csv.gz"
 
@@ -134,6 +133,11 @@ def split(files: RawFiles, recipe: str, count: int, what: str) -> dict[Split, Te
         owner[index] = part
         parts[part] = torch.from_numpy(index)
     return parts
+
+
+def metric(about: Mapping[str, str]) -> str:
+    """What a set is measured by."""
+    return next(name for name, metric in METRICS.working().items() if metric.ogb == about["eval metric"])
 
 
 def provenance(about: Mapping[str, str], kind: Kind) -> dict[str, str]:

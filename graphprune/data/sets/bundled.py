@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import METRICS, GraphData, Task
+from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.files.raw import archive_files
+from graphprune.data.metrics import Task, default_metric
 from graphprune.data.sets import tu
-from graphprune.data.sets.arcs import both_ways
+from graphprune.data.sets.shared import Card, both_ways
 from graphprune.graphs.packed import PackedGraphs
 
 Arrays = dict[str, NDArray[Any]]
 
 _MOLECULENET = "MoleculeNet (Wu et al., 2018), SMILES as in PyPI chemprop 1.6.1.dev0, features of ogb.utils.features"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What is known of an embedded data set.
-
-    Args:
-        name: to :func:`graphprune.data.load` it by.
-        about: one line on what it is.
-        source: where the file comes from.
-        licence: of the source.
-        split: recipe of the splits.
-    """
-
-    name: str
-    about: str
-    source: str
-    licence: str
-    split: str
-
-    @property
-    def provenance(self) -> dict[str, str]:
-        """Source, licence and split recipe."""
-        return {"source": self.source, "licence": self.licence, "split": self.split}
 
 
 def _molecules(name: str, about: str, split: str) -> Card:
@@ -122,7 +98,7 @@ def _molecule_set(name: str, arrays: Arrays) -> GraphData:
         val=val,
         test=test,
         task=task,
-        metric=METRICS[task][0],
+        metric=default_metric(task),
         features="ogb-mol",
         num_classes=2 if task == "binary" else 0,
         edge_features="ogb-mol",

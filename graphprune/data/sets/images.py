@@ -1,10 +1,9 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 from their files, and scikit-learn's digits."""
+"""MNIST, Fashion-MNIST and CIFAR-10, and scikit-learn's digits: splits, normalisation, provenance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -13,11 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.data.base import Split
-from graphprune.data.files import image_files
-from graphprune.data.files.download import cache_folder, check_md5, fetch
-from graphprune.data.files.image_files import AGAIN, CIFAR_ARCHIVE, IDX_FILES, Bytes, Part, Reader, pickled
+from graphprune.data.files.image_files import AGAIN, FILES, Bytes, Part, find
 from graphprune.data.images import WHITE, Augment, ImageData, Images
-from graphprune.data.sets.bundled import Card
+from graphprune.data.sets.shared import Card
 from graphprune.data.splits import SEED, by_class
 
 CLASSES = 10
@@ -78,77 +75,6 @@ class ImageSet:
             torch.from_numpy(x), torch.from_numpy(labels[rows].astype(np.int64)), mean=self.mean, std=self.std
         )
 
-
-@dataclass(frozen=True)
-class Files:
-    """What a set's files are.
-
-    Args:
-        read: reads one part of them.
-        url: folder of the downloads.
-        md5: of each file to download.
-        markers: a place that has one of these is the set's.
-        places: where that may be below a folder.
-        sizes: images to train and to test.
-    """
-
-    read: Reader
-    url: str
-    md5: Mapping[str, str]
-    markers: tuple[str, ...]
-    places: tuple[str, ...]
-    sizes: tuple[int, int]
-
-    def find(self, root: Path) -> Path | None:
-        """The folder or archive of the set in or below a folder, or the archive itself."""
-        if root.is_file():
-            return root
-        for path in (root / place / marker for place in self.places for marker in self.markers):
-            if path.is_file():
-                return path if path.name == CIFAR_ARCHIVE else path.parent
-        return None
-
-
-def _idx(url: str, name: str, folder: str, *md5: str) -> Files:
-    """Files in MNIST's format, in ``folder`` in torchvision's layout."""
-    return Files(
-        read=image_files.read_mnist,
-        url=url,
-        md5={f"{file}.gz": value for file, value in zip(IDX_FILES, md5, strict=True)},
-        markers=(IDX_FILES[0], f"{IDX_FILES[0]}.gz"),
-        places=(".", name, f"{folder}/raw", "raw"),
-        sizes=(60_000, 10_000),
-    )
-
-
-FILES = {
-    "mnist": _idx(
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "mnist",
-        "MNIST",
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "d53e105ee54ea40749a09fcbcd1e9432",
-        "9fb629c4189551a2d022fa330f9573f3",
-        "ec29112dd5afa0611ce80d1b7f02629c",
-    ),
-    "fashion-mnist": _idx(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        "fashion-mnist",
-        "FashionMNIST",
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "bef4ecab320f06d8554ea6380940ec79",
-        "bb300cfdad3c16e7a12a480ee83cd310",
-    ),
-    "cifar10": Files(
-        read=image_files.read_cifar10,
-        url="https://www.cs.toronto.edu/~kriz/",
-        md5={CIFAR_ARCHIVE: "c32a1d4ab5d03f1284b67883e8d87530"},
-        markers=("data_batch_1.bin", CIFAR_ARCHIVE),
-        places=(".", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
-        sizes=(50_000, 10_000),
-    ),
-}
 
 SETS = {
     known.card.name: known
@@ -225,13 +151,8 @@ def load(
         limit: images to train on, classes in proportion; those of a smaller limit are among those of a larger one.
             None: all.
         augment: whether images to train on are cropped (and, but for digits, reflected) at random; None: for CIFAR-10.
-
-    Raises:
-        FileNotFoundError: ``root`` lacks a file.
-        ConnectionError: the download failed.
-        ValueError: damaged files, or not as many images as the set has; a limit above the images there are.
     """
-    place, url = _place(name, root), FILES[name].url
+    place, url = find(name, root), FILES[name].url
     parts = {part: FILES[name].read(place, part) for part in get_args(Part)}
     for (part, (_, labels)), size in zip(parts.items(), FILES[name].sizes, strict=True):
         if len(labels) != size:
@@ -280,18 +201,3 @@ def load_digits(
         augment=augment,
         split_seed=str(split_seed),
     )
-
-
-def _place(name: str, root: str | Path | None) -> Path:
-    """Where the set's files are, downloaded if nobody says where."""
-    files, folder = FILES[name], cache_folder() / name if root is None else Path(root).expanduser()
-    if root is None and files.find(folder) is None:
-        for file, md5 in reversed([*files.md5.items()]):  # the marker last: what broke off is taken up again
-            fetch(name, files.url + file, folder / file, ", ".join(files.md5), check=partial(check_md5, expected=md5))
-    place = files.find(folder)
-    if place is None:
-        below = ", ".join(files.places[1:])
-        raise FileNotFoundError(
-            f"{name}: neither {' nor '.join(files.markers)} in {folder} or, below it, {below}{pickled(folder)}"
-        )
-    return place

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import GraphData, Task
+from graphprune.data.base import GraphData
 from graphprune.data.files import ogb_files
 from graphprune.data.files.raw import RawFiles
-from graphprune.data.sets.arcs import both_ways
+from graphprune.data.metrics import Task
+from graphprune.data.sets.shared import both_ways
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, Features
 from graphprune.graphs.packed import PackedGraphs
 
@@ -26,10 +27,7 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
         root: folder or archive of the files.
 
     Raises:
-        ImportError: ogb is not installed.
-        FileNotFoundError: ``root`` does not hold the files.
-        ConnectionError: the download failed.
-        ValueError: ogbg-code2, whose labels are sequences of words; damaged or contradicting files.
+        ValueError: ogbg-code2, whose labels are sequences of words.
     """
     about = ogb_files.catalogue("graph")[name]
     if about["task type"] not in ogb_files.TASKS:
@@ -68,7 +66,7 @@ def _read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:
         val=graphs.select(split["val"]),
         test=graphs.select(split["test"]),
         task=task,
-        metric=ogb_files.METRICS[about["eval metric"]],
+        metric=ogb_files.metric(about),
         features=features,
         num_classes=max(int(about["num classes"]), 0),
         num_tasks=tasks,

@@ -11,7 +11,7 @@ from torch import Tensor
 from graphprune.data.base import SPLITS, GraphData
 from graphprune.data.files import ogb_files
 from graphprune.data.files.raw import RawFiles
-from graphprune.data.sets.shared import one_graph, see, simple_pairs
+from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
 
 def load(name: str, *, root: str | Path | None) -> GraphData:
@@ -26,11 +26,8 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
         root: folder or archive of the files.
 
     Raises:
-        ImportError: ogb is not installed.
-        FileNotFoundError: ``root`` does not hold the files.
-        ConnectionError: the download failed.
         ValueError: a set that is not a graph with node features and a class a node in text files (ogbn-proteins,
-            ogbn-mag, ogbn-papers100M); damaged or contradicting files.
+            ogbn-mag, ogbn-papers100M).
     """
     about = ogb_files.catalogue("node")[name]
     task = ogb_files.TASKS[about["task type"]]
@@ -53,14 +50,14 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
     y = _classes(files, nodes, classes)
     split = ogb_files.split(files, about["split"], nodes, "node")
     pairs = simple_pairs(arcs, nodes)
-    train, val, test = see(one_graph(pairs, node), y, [split[part] for part in SPLITS])
+    train, val, test = split_views(one_graph(pairs, node), y, [split[part] for part in SPLITS])
     return GraphData(
         name=name,
         train=train,
         val=val,
         test=test,
         task=task,
-        metric=ogb_files.METRICS[about["eval metric"]],
+        metric=ogb_files.metric(about),
         features=node["x"].size(1),
         num_classes=classes,
         ogb_name=name,

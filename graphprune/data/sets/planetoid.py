@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from graphprune.data.base import GraphData
 from graphprune.data.files import pickles
 from graphprune.data.files.download import cache_folder, fetch
-from graphprune.data.files.inert import MAX_CELLS
+from graphprune.data.files.pickles import MAX_CELLS
 from graphprune.data.files.raw import RawFiles, find
-from graphprune.data.sets.shared import one_graph, see, simple_pairs
+from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
 NAMES = ("Cora", "CiteSeer", "PubMed")
 
 # The first is the default: Kipf & Welling's networks were trained on it.
 FEATURES = ("row-normalised", "raw")
 
-# How many nodes behind the training nodes validate.
+# How many nodes after the training nodes validate.
 VALIDATION = 500
 
 
@@ -44,11 +44,6 @@ def load(name: str, *, root: str | Path | None, features: str | None = None) -> 
             (PyG's layout), ``NAME/`` or ``NAME.zip``, NAME as above or in lower case.
         features: ``"row-normalised"`` (and None): the features of a node divided by their sum, as is usual for these
             sets; ``"raw"``: as the files have them.
-
-    Raises:
-        FileNotFoundError: ``root`` lacks a file.
-        ConnectionError: the download failed.
-        ValueError: unknown features; damaged or contradicting files, or pickles of anything else.
     """
     features = FEATURES[0] if features is None else features
     if features not in FEATURES:
@@ -66,7 +61,9 @@ def load(name: str, *, root: str | Path | None, features: str | None = None) -> 
     content = _Files(files, prefix).read()
     x = content.x if features == "raw" else _row_normalised(content.x)
     graph = one_graph(content.pairs, {"x": torch.from_numpy(x)})
-    train, val, test = see(graph, torch.from_numpy(content.y), [torch.from_numpy(part) for part in content.split])
+    train, val, test = split_views(
+        graph, torch.from_numpy(content.y), [torch.from_numpy(part) for part in content.split]
+    )
     return GraphData(
         name=name,
         train=train,
@@ -92,15 +89,17 @@ def _download(name: str, prefix: str, source: str) -> RawFiles:
     files = RawFiles(cache_folder() / "planetoid" / name)
     for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index"):
         target = files.place / f"{prefix}{part}"
-        fetch(name, f"{source}/{target.name}", target, f"{prefix}x, {prefix}graph, ...", check=_check_download)
+        check = _check_index if part == "test.index" else _check_pickle
+        fetch(name, f"{source}/{target.name}", target, f"{prefix}x, {prefix}graph, ...", check=check)
     return files
 
 
-def _check_download(path: Path) -> None:
-    if ".test.index." in path.name:
-        RawFiles(path.parent).column(path.name, np.int64)
-    else:
-        pickles.read(path.read_bytes(), "the answer")
+def _check_index(path: Path) -> None:
+    RawFiles(path.parent).column(path.name, np.int64)
+
+
+def _check_pickle(path: Path) -> None:
+    pickles.read(path.read_bytes(), "the answer")
 
 
 def _row_normalised(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -215,7 +214,7 @@ class _Files:
         wrong = np.flatnonzero((numbers < known) | (numbers >= nodes))
         if len(wrong):
             number = numbers[wrong[0]]
-            self.files.fail(name, wrong[0], f"node {number}, expected one from {known} (behind allx) to {nodes - 1}")
+            self.files.fail(name, wrong[0], f"node {number}, expected one from {known} (after allx) to {nodes - 1}")
         _, first = np.unique(numbers, return_index=True)
         if len(first) != len(numbers):
             again = np.setdiff1d(np.arange(len(numbers)), first)[0]

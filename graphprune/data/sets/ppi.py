@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from graphprune.data.base import SPLITS, GraphData, Split
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
-from graphprune.data.sets.arcs import both_ways
-from graphprune.data.sets.shared import simple_pairs
+from graphprune.data.sets.shared import both_ways, simple_pairs
 from graphprune.graphs.packed import PackedGraphs
 
 NAMES = ("PPI",)
@@ -36,11 +35,6 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
             ``train_graph.json`` (node-link data of networkx), ``train_feats.npy`` (N, D), ``train_labels.npy`` (N, T)
             and ``train_graph_id.npy`` (N,); or a folder that holds them as ``PPI/raw/``, ``PPI/``, ``ppi/`` or
             ``ppi.zip``.
-
-    Raises:
-        FileNotFoundError: ``root`` lacks a file.
-        ConnectionError: the download failed.
-        ValueError: damaged or contradicting files.
     """
     if root is None:
         from torch_geometric.datasets import PPI

@@ -1,8 +1,9 @@
-"""What the loaders of sets with node labels share: undirected edges, and one graph seen by three splits."""
+"""What loaders share: what is known of a set, undirected edges and their arcs, one graph seen by three splits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,38 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import HIDDEN
-from graphprune.data.sets.arcs import both_ways
+from graphprune.data.base import IGNORE_INDEX
 from graphprune.graphs.packed import PackedGraphs
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a data set.
+
+    Args:
+        name: to :func:`graphprune.data.load` it by.
+        about: one line on what it is.
+        source: where the file comes from.
+        licence: of the source.
+        split: recipe of the splits.
+    """
+
+    name: str
+    about: str
+    source: str
+    licence: str
+    split: str
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Source, licence and split recipe."""
+        return {"source": self.source, "licence": self.licence, "split": self.split}
+
+
+def both_ways(pairs: NDArray[Any]) -> Tensor:
+    """Undirected edges ``(P, 2)`` as arcs ``(2, 2 P)`` int64, (u, v) and (v, u) side by side as in OGB."""
+    arcs = np.stack([pairs, pairs[:, ::-1]], axis=1).reshape(-1, 2)
+    return torch.from_numpy(np.ascontiguousarray(arcs.T.astype(np.int64)))
 
 
 def simple_pairs(pairs: NDArray[Any], nodes: int) -> NDArray[np.int64]:
@@ -41,7 +71,7 @@ def one_graph(pairs: NDArray[Any], node: Mapping[str, Tensor]) -> PackedGraphs:
     return PackedGraphs(torch.tensor([len(node["x"])]), torch.tensor([arcs.size(1)]), arcs, node=node)
 
 
-def see(graph: PackedGraphs, y: Tensor, index: Sequence[Tensor]) -> list[PackedGraphs]:
+def split_views(graph: PackedGraphs, y: Tensor, index: Sequence[Tensor]) -> list[PackedGraphs]:
     """The same graph for each split, which sees the labels of its own nodes only.
 
     Args:
@@ -51,7 +81,7 @@ def see(graph: PackedGraphs, y: Tensor, index: Sequence[Tensor]) -> list[PackedG
     """
     splits = []
     for nodes in index:
-        seen = torch.full_like(y, float("nan") if y.is_floating_point() else HIDDEN)
+        seen = torch.full_like(y, float("nan") if y.is_floating_point() else IGNORE_INDEX)
         seen[nodes] = y[nodes]
         splits.append(graph.with_node(y=seen))
     return splits

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
-from graphprune.data.sets.arcs import both_ways
+from graphprune.data.sets.shared import both_ways
 from graphprune.data.splits import SEED
 from graphprune.graphs.packed import PackedGraphs
 
@@ -69,7 +69,7 @@ def names(name: str) -> tuple[str, ...]:
 
 
 def load(name: str, *, split_seed: int = SEED) -> GraphData:
-    """The set of the bias in its name, generated anew, which takes less than a second.
+    """The set of the bias in its name, generated again, which takes less than a second.
 
     Args:
         name: ``spmotif-BIAS``, with a bias from 0 to 1.
@@ -127,7 +127,7 @@ def generate(recipe: Recipe, *, name: str = "spmotif") -> GraphData:
 
 @dataclass(frozen=True)
 class _Shapes:
-    """Small graphs to build from: their edges one behind the other (P, 2), and how many edges and nodes each has."""
+    """Small graphs to build from: their edges one after the other (P, 2), and how many edges and nodes each has."""
 
     pairs: Ints
     edges: Ints
@@ -142,7 +142,7 @@ class _Shapes:
         return cls(pairs, np.array([len(edges) for edges in lists]), nodes)
 
     def take(self, index: Ints) -> tuple[Ints, Ints]:
-        """The edges of the graphs of these numbers, one behind the other, and the place in ``index`` they belong to."""
+        """The edges of the graphs of these numbers, one after the other, and the place in ``index`` they belong to."""
         count = self.edges[index]
         start = (np.cumsum(self.edges) - self.edges)[index] - (np.cumsum(count) - count)
         rows = np.repeat(start, count) + np.arange(count.sum())
@@ -204,7 +204,7 @@ def _graphs(count: int, bias: float, bases: _Bases, extra: float, rng: np.random
     along = rank < np.rint(bias * np.bincount(label)[label])
     base = np.where(along, label, (label + 1 + rank % (CLASSES - 1)) % CLASSES)
     shape = bases.draw(base, rng)
-    body = bases.shapes.nodes[shape]  # nodes of the base; they come first, the motif's behind them
+    body = bases.shapes.nodes[shape]  # nodes of the base; they come first, the motif's after them
     size = body + MOTIF_NODES
     first = np.cumsum(size) - size
     pairs, graph = bases.shapes.take(shape)

@@ -51,10 +51,6 @@ def load(name: str, *, root: str | Path | None, features: str | None = None) -> 
         root: the file, or the folder it lies in; None: ``superpixels`` in the folder of downloads.
         features: ``"raw"`` (and None): no edge features; ``"weight"``: the Gaussian weight of nearness as
             ``edge_attr``, ``(E, 1)`` in [0, 1].
-
-    Raises:
-        FileNotFoundError: there is no such file; the text has the command that builds it.
-        ValueError: unknown features, or a damaged or contradicting file.
     """
     if features not in (None, *FEATURES):
         raise ValueError(f"features of {name} must be one of {', '.join(FEATURES)}, got {features!r}")
@@ -106,7 +102,7 @@ def _read(path: Path, name: str) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _faults(arrays: Arrays, columns: int) -> Iterator[str]:
-    """What is wrong with the arrays; whoever goes on behind the first fault may meet an error."""
+    """What is wrong with the arrays; whoever goes on after the first fault may meet an error."""
     for key, (kind, dimensions) in _ARRAYS.items():
         if key not in arrays:
             yield f"it has no array {key}"

@@ -58,11 +58,6 @@ def load(name: str, *, root: str | Path | None, fold: int, split_seed: int, feat
         fold: which of the ten folds is the test split.
         split_seed: of the folds.
         features: see :func:`graph_data`.
-
-    Raises:
-        FileNotFoundError: ``root`` does not hold the files.
-        ConnectionError: the download failed.
-        ValueError: damaged or contradicting files.
     """
     marker = f"{name}_A.txt"
     if root is None:

@@ -105,14 +105,7 @@ class Taps:
 
 
 class Distillation:
-    """The attention loss of a network beside its teacher's.
-
-    Args:
-        student: any network; it is called as ever.
-        teacher: of the same architecture; held in ``eval()`` mode, on the student's device.
-        stages: modules that are compared, by name.
-        weight: of the loss.
-    """
+    """The attention loss of a network beside its teacher's, which is held in ``eval()`` mode, on its device."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, stages: Sequence[str], weight: float) -> None:
         self._teacher, self.weight = teacher.eval().requires_grad_(False), weight
@@ -120,11 +113,7 @@ class Distillation:
         self._mine, self._theirs = Taps(student, stages), Taps(teacher, stages)
 
     def loss(self, given: Any) -> Tensor:
-        """The weighed loss behind a forward pass of the student.
-
-        Args:
-            given: what the student was called with, as it was then: a network may work in place.
-        """
+        """The weighed loss after a forward pass of the student; ``given`` is what it had: it may work in place."""
         mine = self._mine.taken()
         device = next(iter(mine.values())).device
         with torch.no_grad():

@@ -34,7 +34,7 @@ class Entries:
     of: Tensor
     made: bool
 
-    def spread(self, values: Tensor, like: Tensor) -> Tensor:
+    def broadcast(self, values: Tensor, like: Tensor) -> Tensor:
         """Values of the channels, ``(count + 1,)``, in a shape that broadcasts to the parameter's."""
         shape = [1] * like.ndim
         shape[self.dim] = -1
@@ -105,11 +105,7 @@ class Channels:
         return ((name, entries) for name, entries in self.entries.items() if entries.made)
 
     def macs(self, gates: Tensor) -> Tensor:
-        """Multiply-accumulates as a share of the whole network's; differentiable.
-
-        Args:
-            gates: shape ``(count,)``, 1 for channels that are there and 0 for those that are not.
-        """
+        """Multiply-accumulates as a share of the whole network's; differentiable in the gates, shape ``(count,)``."""
         left = torch.cat([gates, gates.new_ones(1)])
         total = gates.new_zeros(())
         for cost in self.costs:
@@ -120,16 +116,11 @@ class Channels:
         return total / sum(cost.macs for cost in self.costs)
 
     def masks(self, model: nn.Module, keep: Tensor) -> MaskSet:
-        """Masks of all that channels consist of.
-
-        Args:
-            model: of which they are.
-            keep: bool, shape ``(count,)``.
-        """
+        """Masks of all that a model's channels consist of, of which some stay: bool, shape ``(count,)``."""
         left = torch.cat([keep, keep.new_ones(1)])
         own = dict(model.named_parameters(remove_duplicate=False))
         return MaskSet.of(
-            {name: entries.spread(left, own[name]).expand(own[name].shape) for name, entries in self.entries.items()}
+            {name: entries.broadcast(left, own[name]).expand(own[name].shape) for name, entries in self.entries.items()}
         )
 
     def kept(self, masks: Mapping[str, Tensor]) -> Tensor:
@@ -142,11 +133,7 @@ class Channels:
 
 
 class _Costs(Tape):
-    """A tape that also notes what each operation costs, and by which channels that grows.
-
-    Attributes:
-        costs: multiply-accumulates, and the variables of each dimension that they are proportional to.
-    """
+    """A tape that also notes what each operation costs: multiply-accumulates, and the channels that these grow by."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model, RULES)

@@ -17,12 +17,9 @@ OPEN = 1.0  # scores at which everything that learns starts, so that all gates a
 
 
 def distances(filters: Tensor) -> Tensor:
-    """How far each filter is from all others: the sum of the distances, which is least near the geometric median.
+    """How far each filter, ``(n, D)``, is from all others: the sum of the distances.
 
-    He et al. (CVPR 2019) remove the filters of the smallest sums: the others can stand for them.
-
-    Args:
-        filters: shape ``(n, D)``.
+    It is least near the geometric median. He et al. (CVPR 2019) remove these filters: the others can stand for them.
     """
     return torch.cdist(filters, filters).sum(1)
 
@@ -35,16 +32,9 @@ FIXED: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Criterion(nn.Module):
-    """Scores of all channels, the mean over the layers that give a channel.
+    """Scores of all channels, the mean over the layers that give a channel; for its kinds see :class:`graphprune.CLAD`.
 
-    Filters are read once and never get a gradient: what is learned is how to judge them, not the filters.
-
-    Args:
-        channels: of the model.
-        model: with the trained weights.
-        kind: see :class:`graphprune.CLAD`.
-        hidden: largest width of a learner.
-        norms: whether learners also see the fixed criteria.
+    Filters are read once, of the trained weights, and never get a gradient: what is learned is how to judge them.
     """
 
     of: Tensor
@@ -71,12 +61,9 @@ class Criterion(nn.Module):
 
 
 class Learner(nn.Module):
-    """A small network that judges the filters of one layer, each by itself: ``D -> h -> 1``.
+    """A small network that judges the filters of one layer, ``(n, D)``, each by itself: ``D -> min(D, hidden) -> 1``.
 
-    Args:
-        filters: shape ``(n, D)``.
-        hidden: largest width; it is at most D.
-        norms: whether it also sees the fixed criteria, standardised over the layer.
+    With ``norms`` it also sees the fixed criteria, standardised over the layer.
     """
 
     given: Tensor
@@ -98,11 +85,7 @@ class Learner(nn.Module):
 
 
 class Mixture(nn.Module):
-    """A softmax mixture of the fixed criteria, standardised over the layer, and a threshold; both are learned.
-
-    Args:
-        filters: shape ``(n, D)``.
-    """
+    """A learned softmax mixture of the fixed criteria of filters, ``(n, D)``, and a learned threshold."""
 
     given: Tensor
 
@@ -117,36 +100,17 @@ class Mixture(nn.Module):
         return self.given @ self.logits.softmax(0) + self.offset
 
 
-class Free(nn.Module):
-    """A score of its own for each filter, whatever its weights.
-
-    Args:
-        filters: shape ``(n, D)``.
-    """
-
-    def __init__(self, filters: Tensor) -> None:
-        super().__init__()
-        self.scores = nn.Parameter(filters.new_full((len(filters),), OPEN))
-
-    def forward(self) -> Tensor:
-        """Shape ``(n,)``."""
-        return self.scores
-
-
-class Fixed(nn.Module):
-    """A criterion as it is, divided by its mean over the layer: so layers of any size compare.
-
-    Args:
-        filters: shape ``(n, D)``.
-        measure: from these to ``(n,)``.
-    """
+class Scores(nn.Module):
+    """A score for each filter as it is: a fixed criterion's, or (``learned``) one of its own, whatever its weights."""
 
     scores: Tensor
 
-    def __init__(self, filters: Tensor, measure: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, scores: Tensor, *, learned: bool) -> None:
         super().__init__()
-        values = measure(filters)
-        self.register_buffer("scores", values / values.mean().clamp(min=torch.finfo(values.dtype).tiny))
+        if learned:
+            self.scores = nn.Parameter(scores)
+        else:
+            self.register_buffer("scores", scores)
 
     def forward(self) -> Tensor:
         """Shape ``(n,)``."""
@@ -154,23 +118,19 @@ class Fixed(nn.Module):
 
 
 def standardised(filters: Tensor) -> Tensor:
-    """The fixed criteria of a layer's filters, each with mean 0 and deviation 1 over the layer (0 where all agree).
-
-    Args:
-        filters: shape ``(n, D)``.
-
-    Returns:
-        Shape ``(n, 3)``.
-    """
+    """Fixed criteria, ``(n, 3)``, of filters, ``(n, D)``: of mean 0 and deviation 1, or 0 where all filters agree."""
     values = torch.stack([measure(filters) for measure in FIXED.values()], 1)
-    spread = values.std(0, correction=0)
+    deviation = values.std(0, correction=0)
     centred = values - values.mean(0)
-    return torch.where(spread > 1e-6 * values.mean(0).abs(), centred / spread.clamp(min=1e-30), 0.0)
+    return torch.where(deviation > 1e-6 * values.mean(0).abs(), centred / deviation.clamp(min=1e-30), 0.0)
 
 
 def _layer(kind: CriterionName, filters: Tensor, hidden: int, norms: bool) -> nn.Module:
     if kind == "learner":
         return Learner(filters, hidden, norms)
+    if kind == "mixture":
+        return Mixture(filters)
     if kind == "free":
-        return Free(filters)
-    return Mixture(filters) if kind == "mixture" else Fixed(filters, FIXED[kind])
+        return Scores(filters.new_full((len(filters),), OPEN), learned=True)
+    values = FIXED[kind](filters)  # divided by their mean over the layer: so layers of any size compare
+    return Scores(values / values.mean().clamp(min=torch.finfo(values.dtype).tiny), learned=False)

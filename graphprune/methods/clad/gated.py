@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,14 +14,14 @@ from torch.func import functional_call
 from torch.optim import Adam
 
 from graphprune.data.base import Samples
-from graphprune.data.images import ImageBatch
 from graphprune.masks import recompute
 from graphprune.methods.clad.attention import Distillation
-from graphprune.methods.clad.budget import floors
 from graphprune.methods.clad.channels import Channels
 from graphprune.methods.clad.criteria import Criterion
+from graphprune.methods.clad.target import floors
 from graphprune.methods.core.fit import TrainingDiverged
-from graphprune.methods.sensitivity import Loss
+from graphprune.methods.core.loss import Loss
+from graphprune.methods.core.prepare import inputs
 
 # What a closed gate lets through. With 0 itself a ReLU behind it would pass no gradient, and it would never open again.
 LEAK = 1e-6
@@ -34,13 +33,8 @@ class Gated(nn.Module):
     Norms are in ``train()`` mode: running statistics are those of the network with all its channels, and say nothing of
     a network without some. All else is in ``eval()`` mode.
 
-    Args:
-        model: with its trained weights; it is copied.
-        channels: of the model.
-        example: what it is called with.
-
     Attributes:
-        network: the copy.
+        network: a copy of the model, with its trained weights.
         names: of the parameters that are multiplied.
     """
 
@@ -62,7 +56,7 @@ def _through(model: nn.Module, channels: Channels, gates: Mapping[str, Tensor], 
     gated = {}
     for name, values in gates.items():
         weight = model.get_parameter(name)
-        gated[name] = weight * channels.entries[name].spread(torch.cat([values, values.new_ones(1)]), weight)
+        gated[name] = weight * channels.entries[name].broadcast(torch.cat([values, values.new_ones(1)]), weight)
     with recompute.once(model, recompute.owners(model, gates)):
         out: Tensor = functional_call(model, gated, (given,))
     return out
@@ -111,29 +105,6 @@ def _ends(model: nn.Module, channels: Channels, example: Any) -> tuple[str, ...]
     return (*sure, *(spare(unsure, []) if unsure else []))
 
 
-@dataclass(frozen=True)
-class Lessons:
-    """How a criterion is trained.
-
-    Attributes:
-        epochs: passes over the training examples.
-        lr: learning rate of Adam.
-        batch_size: examples a step.
-        target: wanted share of the multiply-accumulates.
-        weight: of the distance to it.
-        floor: share of each layer's gates that is open in any case.
-        device: where.
-    """
-
-    epochs: int
-    lr: float
-    batch_size: int
-    target: float
-    weight: float
-    floor: float
-    device: str
-
-
 def open_gates(channels: Channels, scores: Tensor, floor: float) -> Tensor:
     """Hard gates of 0 and 1, ``1[sigmoid(score) > 1/2]``, with the gradient of the sigmoid; ``(count,)``."""
     soft = scores.sigmoid()
@@ -147,28 +118,37 @@ def learn(
     train: Samples,
     loss: Loss,
     distillation: Distillation | None,
-    lessons: Lessons,
     generator: torch.Generator,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    target: float,
+    macs_weight: float,
+    floor: float,
+    device: str,
 ) -> list[Mapping[str, Any]]:
     """Train a criterion on the loss of the gated network; a row for each epoch.
+
+    The loss has also the distance to the target, by its weight; see :class:`graphprune.CLAD`.
 
     Raises:
         TrainingDiverged: the loss is not finite.
     """
-    device, channels = lessons.device, gated.channels
+    channels = gated.channels
     for module in (gated, criterion):
         module.to(device)
-    optimizer, rows = Adam(criterion.parameters(), lr=lessons.lr), list[Mapping[str, Any]]()
-    for epoch in range(1, lessons.epochs + 1):
+    optimizer, rows = Adam(criterion.parameters(), lr=lr), list[Mapping[str, Any]]()
+    for epoch in range(1, epochs + 1):
         started, total = time.perf_counter(), 0.0
-        steps = _steps(len(train), lessons.batch_size, generator)
+        steps = _steps(len(train), batch_size, generator)
         for step in steps:
             batch = train.batch(step).to(device)
-            gates = open_gates(channels, criterion(), lessons.floor)
+            gates = open_gates(channels, criterion(), floor)
             macs = channels.macs(gates)
-            given = None if distillation is None else _given(batch).clone()  # a network may work in place
+            given = None if distillation is None else inputs(batch).clone()  # a network may work in place
             gated.gates = gates * (1 - LEAK) + LEAK
-            cost = loss(gated, batch) + lessons.weight * (macs - lessons.target).abs()
+            cost = loss(gated, batch) + macs_weight * (macs - target).abs()
             if distillation is not None:
                 cost = cost + distillation.loss(given)
             optimizer.zero_grad()
@@ -176,7 +156,7 @@ def learn(
             optimizer.step()
             total += float(cost.detach()) / len(steps)
         if not math.isfinite(total):
-            raise TrainingDiverged(f"criterion, epoch {epoch}: loss is {total}; lower criterion_lr={lessons.lr}")
+            raise TrainingDiverged(f"criterion, epoch {epoch}: loss is {total}; lower criterion_lr={lr}")
         seconds = time.perf_counter() - started
         rows.append(
             {"phase": "criterion", "epoch": epoch, "loss": total, "macs": float(macs.detach()), "seconds": seconds}
@@ -190,8 +170,3 @@ def _steps(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
     order = torch.randperm(count, generator=generator)
     ends = [end for end in range(size, count, size) if size == 1 or count - end > 1]
     return list(order.tensor_split(ends))
-
-
-def _given(batch: Any) -> Any:
-    """What a network is called with: images without their labels, or graphs."""
-    return batch.x if isinstance(batch, ImageBatch) else batch

@@ -4,46 +4,59 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from graphprune.data import GraphData
 from graphprune.measure.machine import check_device
 from graphprune.methods.clad.attention import Distillation, attention_stages
-from graphprune.methods.clad.budget import best_within, check_target
 from graphprune.methods.clad.channels import Channels
-from graphprune.methods.clad.checks import check_compaction, check_teacher
 from graphprune.methods.clad.criteria import FIXED, Criterion, CriterionName
-from graphprune.methods.clad.gated import Gated, Lessons, learn
-from graphprune.methods.clad.options import (
-    above_zero,
-    between,
-    number,
-    stage_names,
-    state,
-    weight,
-    whole,
-    word,
-    yes_or_no,
+from graphprune.methods.clad.gated import Gated, learn
+from graphprune.methods.clad.target import best_within, check_compaction, check_target
+from graphprune.methods.core import validators
+from graphprune.methods.core.fit import (
+    AnyData,
+    Fit,
+    FitJob,
+    FitResult,
+    State,
+    derive_seed,
+    random_state_kept,
+    state_digest,
 )
-from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, State, derive_seed, state_digest
-from graphprune.methods.core.iterative import count, rate
-from graphprune.methods.core.method import Epochs, Method
+from graphprune.methods.core.loss import loss_for
+from graphprune.methods.core.method import Epochs, Method, patterns
+from graphprune.methods.core.prepare import example
 from graphprune.methods.core.state import Position
-from graphprune.methods.sensitivity import mean_loss, random_state_kept
 from graphprune.ticket import Ticket
+from graphprune.ticket.scorers import first, misfits
 
 # With so many the network runs to show its channels and their costs: images all cost the same, graphs do not.
 _IMAGES, _GRAPHS = 4, 64
 _TEACHER = "teacher"  # marks what the dense training ends with, beside the rows of its epochs
 _FAST = 0.05  # learning rate of scores that are parameters themselves, and so move by it in a step
+
+
+def _stage_names(value: str | Iterable[str]) -> tuple[str, ...]:
+    found = patterns(value) if isinstance(value, Iterable) else (value,)
+    if not all(isinstance(name, str) for name in found):
+        raise ValueError(f"stages must be names of modules, got {value!r}")
+    return found
+
+
+def _state(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validates the weights of a network."""
+    if not isinstance(value, Mapping) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+        raise ValueError(
+            f"{attribute.alias} must be a mapping of names to tensors, got {type(value).__name__}: "
+            "pass model.state_dict()"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -78,60 +91,46 @@ class CLAD(Method):
         learner_norms: whether learners see the fixed criteria beside the normalised filters.
         criterion_batch: examples a step of the criterion's training.
         device: of the criterion's training; ``fit`` has its own.
-        protocol: see :class:`~graphprune.methods.Protocol`, as all that follow.
-        select: which weights can be pruned.
-        protect: patterns of parameters that are not pruned after all.
-        seed: of the criterion's initial weights and of the order of its batches.
 
     Raises:
         ValueError: a number or word out of range.
     """
 
-    target: float = attrs.field(validator=between)
-    criterion: CriterionName = attrs.field(default="learner", validator=word)
-    distillation: float = attrs.field(default=1000.0, validator=weight)
-    stages: tuple[str, ...] = attrs.field(default=(), converter=stage_names)
-    teacher: Mapping[str, Tensor] | None = attrs.field(default=None, eq=False, repr=False, validator=state)
-    criterion_epochs: int = attrs.field(default=10, validator=count)
-    criterion_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(above_zero))
-    macs_weight: float = attrs.field(default=10.0, validator=weight)
-    layer_floor: float = attrs.field(default=0.1, validator=[number, rate])
-    learner_hidden: int = attrs.field(default=64, validator=count)
-    learner_norms: bool = attrs.field(default=True, validator=yes_or_no)
-    criterion_batch: int = attrs.field(default=128, validator=count)
+    target: float = attrs.field(validator=validators.part)
+    criterion: CriterionName = attrs.field(default="learner", validator=validators.one_of(*get_args(CriterionName)))
+    distillation: float = attrs.field(default=1000.0, validator=validators.penalty)
+    stages: tuple[str, ...] = attrs.field(default=(), converter=_stage_names)
+    teacher: Mapping[str, Tensor] | None = attrs.field(
+        default=None, eq=False, repr=False, validator=attrs.validators.optional(_state)
+    )
+    criterion_epochs: int = attrs.field(default=10, validator=validators.count)
+    criterion_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
+    macs_weight: float = attrs.field(default=10.0, validator=validators.penalty)
+    layer_floor: float = attrs.field(default=0.1, validator=validators.rate)
+    learner_hidden: int = attrs.field(default=64, validator=validators.count)
+    learner_norms: bool = attrs.field(default=True, validator=validators.switch)
+    criterion_batch: int = attrs.field(default=128, validator=validators.count)
     device: str = "cpu"
-    seed: int = attrs.field(default=0, validator=whole)
 
     name: ClassVar[str] = "clad"
 
-    @property
-    def last_round(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def prunes_weights(self) -> bool:
-        """Always."""
-        return True
-
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise, with the reason, where the method cannot prune this model.
+        """Raise ValueError where the method cannot prune this model.
 
-        Raises:
-            ValueError: no channel that can be removed, channels that compaction does not remove as they are counted, a
-                target that cannot be reached, stages that match nothing or have no maps, a teacher of another
-                architecture or with values that are not finite, or a device that is not there.
+        There may be no channel that can be removed, channels that compaction does not remove as they are counted, a
+        target that cannot be reached, stages that match nothing or have no maps, a teacher of another architecture or
+        with values that are not finite, or a device that is not there.
         """
         super().supports(model, data)
         check_device(self.device)
         if self.teacher is not None:
-            check_teacher(self.teacher, model)
-        example = _example(data)
-        channels = Channels.of(model, example, self.selector)
-        check_compaction(model, channels, example)
+            _check_teacher(self.teacher, model)
+        given = _example(data)
+        channels = Channels.of(model, given, self.selector)
+        check_compaction(model, channels, given)
         check_target(channels, self.target, self.layer_floor)
         if self.distillation:
-            attention_stages(model, example, self.stages)
+            attention_stages(model, given, self.stages)
 
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
         """Train the teacher and the criterion; the best channels that fit into the target stay."""
@@ -157,7 +156,7 @@ class CLAD(Method):
         """The teacher's weights: given, or trained."""
         if self.teacher is not None:
             return {name: value.clone() for name, value in self.teacher.items()}, ()
-        result = here.job(here.rewound(), here.masks, "dense", self.protocol.select).run(fit)
+        result = self.job(here, here.rewound(), here.masks, "dense").run(fit)
         rows = ({"phase": "dense", **row} for row in result.history)
         # A metric that the test split selected is no validation metric.
         val = result.val_metric if self.protocol.select == "val" else math.nan
@@ -171,27 +170,28 @@ class CLAD(Method):
                 return criterion().detach(), ()
             gated = Gated(here.model, channels, _example(here.data))
             distillation = self._distillation(here, gated.network) if self.distillation else None
-            loss = partial(mean_loss, real=functional.mse_loss) if here.data.task == "regression" else mean_loss
             order = torch.Generator().manual_seed(derive_seed(self.seed, "order"))
-            rows = learn(criterion, gated, here.data.train, loss, distillation, self._lessons, order)
+            usual = 1e-3 if self.criterion == "learner" else _FAST
+            rows = learn(
+                criterion,
+                gated,
+                here.data.train,
+                loss_for(here.data.task),
+                distillation,
+                order,
+                epochs=self.criterion_epochs,
+                lr=usual if self.criterion_lr is None else self.criterion_lr,
+                batch_size=self.criterion_batch,
+                target=self.target,
+                macs_weight=self.macs_weight,
+                floor=self.layer_floor,
+                device=self.device,
+            )
         return criterion().detach(), tuple(rows)
 
     def _distillation(self, here: Position, student: nn.Module) -> Distillation:
         stages = attention_stages(here.model, _example(here.data), self.stages)
         return Distillation(student, copy.deepcopy(here.model), stages, self.distillation / 2)
-
-    @property
-    def _lessons(self) -> Lessons:
-        usual = 1e-3 if self.criterion == "learner" else _FAST
-        return Lessons(
-            epochs=self.criterion_epochs,
-            lr=usual if self.criterion_lr is None else self.criterion_lr,
-            batch_size=self.criterion_batch,
-            target=self.target,
-            weight=self.macs_weight,
-            floor=self.layer_floor,
-            device=self.device,
-        )
 
     # ------------------------------------------------------------------ what a ticket says
 
@@ -215,7 +215,20 @@ class CLAD(Method):
 
 
 def _example(data: AnyData) -> Any:
-    """A batch as networks take it."""
-    graphs = isinstance(data, GraphData)
-    batch = data.train.batch(range(min(_GRAPHS if graphs else _IMAGES, len(data.train))))
-    return batch if graphs else batch.x
+    return example(data, _GRAPHS if isinstance(data, GraphData) else _IMAGES)
+
+
+def _check_teacher(teacher: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Make sure that a model can have a teacher's weights.
+
+    Raises:
+        ValueError: it is of another architecture, or there are NaN or infinities where the model has none.
+    """
+    own = model.state_dict()
+    if problems := misfits(teacher, own):
+        raise ValueError(
+            f"the teacher is of another architecture than this {type(model).__name__}, in which {problems}"
+        )
+    broken = [name for name, value in teacher.items() if (~value.cpu().isfinite() & own[name].cpu().isfinite()).any()]
+    if broken:
+        raise ValueError(f"teacher has values that are not finite in {first(map(repr, broken))}")

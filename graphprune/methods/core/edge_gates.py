@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-import attrs
 import torch
 from torch import Tensor
 
 from graphprune.graphs.segments import pointers
-from graphprune.masks import keep_top
+from graphprune.masks import Cubic, Pruning, keep_top
 from graphprune.masks.gates import straight_through
 
 _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
 
 # From logits of units, (U,), how many of them compete with each other, (S,) summing to U, and how many of these are to
-# stay behind the stage, (S,), for gates that ask, to gates, (U,).
+# stay after the stage, (S,), for gates that ask, to gates, (U,).
 UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
-
-
-def above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    """Validates a temperature, or a learning rate that may be left to the network's."""
-    if value is None and attribute.default is None:
-        return
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError(f"{attribute.alias} must be above 0 and finite, got {value!r}")
 
 
 def soft_gates(logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
@@ -78,8 +69,35 @@ class TopGates:
         return hard + (soft - soft.detach())  # in this order: exactly 0 and 1
 
 
+Removal = Literal["gumbel", "top"]
+
 # By the word for them: gates that leave a share of the edges, with a temperature.
-REMOVING: Mapping[str, Callable[[float, float], UnitGates]] = {"gumbel": SampledGates, "top": TopGates}
+REMOVING: Mapping[Removal, Callable[[float, float], UnitGates]] = {"gumbel": SampledGates, "top": TopGates}
+
+
+class GradualGates:
+    """Gates that remove ever more edges, at a density of each batch's own.
+
+    Args:
+        schedule: of the lowest density, over optimiser steps.
+        removal: see :data:`REMOVING`.
+        temperature: of the gradients.
+        over_range: draw each batch's density between the lowest one and 1.
+
+    Attributes:
+        run: the pruning of the weights, which counts the optimiser's steps; None: before the first.
+    """
+
+    def __init__(self, schedule: Cubic, removal: Removal, temperature: float, over_range: bool) -> None:
+        self.schedule, self.removal, self.temperature, self.over_range = schedule, removal, temperature, over_range
+        self.run: Pruning | None = None
+
+    def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
+        """Gates of 0 and 1, shape ``(U,)``; as many as the drawn density says, whatever the stage would keep."""
+        lowest = self.schedule.density(self.run.step if self.run else 0)
+        density = lowest + (1 - lowest) * float(torch.rand(())) if self.over_range else lowest
+        gates = REMOVING[self.removal](density, self.temperature)
+        return gates(logits, sizes, lambda: (sizes.double() * density).round().long())
 
 
 def to_share(logits: Tensor, sizes: Tensor, share: float) -> Tensor:
@@ -87,7 +105,7 @@ def to_share(logits: Tensor, sizes: Tensor, share: float) -> Tensor:
 
     Args:
         logits: finite, shape ``(U,)``.
-        sizes: of the segments, one behind the other; shape ``(S,)``, summing to U.
+        sizes: of the segments, one after the other; shape ``(S,)``, summing to U.
         share: the mean of each segment, between 0 and 1.
 
     Returns:
@@ -102,15 +120,15 @@ def to_share(logits: Tensor, sizes: Tensor, share: float) -> Tensor:
         low, high = ((end - odds).expand(len(sizes)) for end in wide.aminmax())
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            many = _sums((wide - _spread(middle, sizes, wide)).sigmoid(), sizes) > wanted
+            many = _sums((wide - _broadcast(middle, sizes, wide)).sigmoid(), sizes) > wanted
             low, high = torch.where(many, middle, low), torch.where(many, high, middle)
         shift = (low + high) / 2
-        open_ = (wide - _spread(shift, sizes, wide)).sigmoid()
+        open_ = (wide - _broadcast(shift, sizes, wide)).sigmoid()
         slope = open_ * (1 - open_)
         total = _sums(slope, sizes).clamp(min=torch.finfo(slope.dtype).tiny)
     # Adds 0, with the gradient of the solution: that of the logits' mean, weighted by the slopes.
     shift = shift + _sums(slope * (wide - wide.detach()), sizes) / total
-    return (wide - _spread(shift, sizes, wide)).to(logits.dtype)
+    return (wide - _broadcast(shift, sizes, wide)).to(logits.dtype)
 
 
 def _sums(values: Tensor, sizes: Tensor) -> Tensor:
@@ -118,6 +136,6 @@ def _sums(values: Tensor, sizes: Tensor) -> Tensor:
     return torch.segment_reduce(values, "sum", lengths=sizes, unsafe=True)
 
 
-def _spread(values: Tensor, sizes: Tensor, like: Tensor) -> Tensor:
+def _broadcast(values: Tensor, sizes: Tensor, like: Tensor) -> Tensor:
     """Each segment's value for all of its members."""
     return values.repeat_interleave(sizes, output_size=len(like))

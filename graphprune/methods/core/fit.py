@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -95,7 +96,7 @@ class FitJob:
 
         Raises:
             TypeError: the function returned something else than a :class:`FitResult`.
-            RuntimeError: states in which pruned weights are not zero.
+            RuntimeError: states in which pruned weights are not zero, or no masks of a training that prunes.
         """
         result = fit(self)
         if not isinstance(result, FitResult):
@@ -103,7 +104,9 @@ class FitJob:
         if self.pruner is None:
             _check_state("best", result.best, self.masks)
             _check_state("last", result.last, self.masks)
-        elif result.masks is not None:  # the last state may have other masks
+        elif result.masks is None:
+            raise RuntimeError("the training returned no masks: it has to return job.track().result()")
+        else:  # the last state may have other masks
             _check_state("best", result.best, result.masks)
         return result
 
@@ -147,7 +150,7 @@ Fit = Callable[[FitJob], FitResult]
 
 @dataclass
 class Track:
-    """Follows a training: call :meth:`epoch` behind each epoch and return :meth:`result`.
+    """Follows a training: call :meth:`epoch` after each epoch and return :meth:`result`.
 
     While the model is still being pruned no epoch is selected: an early one would be better, and denser.
     """
@@ -165,7 +168,7 @@ class Track:
         """Record an epoch; its state is kept where ``val`` is better than ever before (the first of equals).
 
         Args:
-            val: validation metric; None: not measured behind this epoch, which then is not selected.
+            val: validation metric; None: not measured after this epoch, which then is not selected.
             numbers: anything else worth a column, such as ``loss``.
 
         Returns:
@@ -206,7 +209,7 @@ class Track:
             ValueError: no epoch was recorded, or none after the last weight was pruned.
         """
         if not self.history:
-            raise ValueError("no epoch was recorded: call track.epoch(val=...) behind each epoch")
+            raise ValueError("no epoch was recorded: call track.epoch(val=...) after each epoch")
         if not self.best_epoch:
             raise ValueError(
                 f"in none of the {len(self.history)} epochs the final density was reached and a validation metric "
@@ -247,6 +250,13 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
         found.update(f"{name}\0{tuple(value.shape)}\0".encode())
         found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Gives back torch's random state, of the CPU and of all accelerators."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
 
 
 def derive_seed(base: int, *parts: int | str) -> int:

@@ -1,31 +1,59 @@
-"""What methods that prune while a network trains share: they attach to any optimiser, in any loop."""
+"""What methods of a single training share: they prune before it, or while it runs, on any optimiser in any loop."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from math import ceil, cos, floor, pi
+from typing import Any, ClassVar
 
 import attrs
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from graphprune.masks import MaskSet, Pruning, Unit, UnitName
-from graphprune.methods.core.fit import AnyData, Fit, FitJob
-from graphprune.methods.core.method import Epochs
-from graphprune.methods.core.one_training import OneTraining
+from graphprune.masks import Counts, MaskSet, Pruning, Unit, UnitName, Weight, random
+from graphprune.masks.distribution import Distribution
+from graphprune.masks.distribution import counts as layer_counts
+from graphprune.masks.units import name_of
+from graphprune.methods.core import validators
+from graphprune.methods.core.fit import Fit, FitJob, derive_seed
+from graphprune.methods.core.method import Epochs, Method
+from graphprune.methods.core.prepare import unit_of
 from graphprune.methods.core.state import Position
-from graphprune.methods.core.unit import known_unit, unit_in, unit_of
 
 
-def steps(instance: Any, attribute: attrs.Attribute[int], value: int | None) -> None:
-    """Validates a number of optimiser steps."""
-    if value is None and attribute.default is None:
-        return
-    if type(value) is not int or value < (0 if attribute.name == "start" else 1):
-        raise ValueError(f"{attribute.alias} must be a number of optimiser steps, a whole one, got {value!r}")
+@attrs.frozen(kw_only=True)
+class OneTraining(Method):
+    """A method that trains once and hands out one ticket; edges stay as they are.
+
+    A subclass that knows its masks before the training says so in :meth:`prune`, by ``replace(here, masks=...)``.
+
+    Args:
+        density: share of the prunable weights that is left in the end; of the channels where these are pruned.
+    """
+
+    density: float = attrs.field(validator=validators.density)
+
+    def dense(self, model: nn.Module) -> MaskSet:
+        """All weights that the method may prune.
+
+        Raises:
+            ValueError: there are none, or so few that the density keeps none of them.
+        """
+        dense = MaskSet.dense(model, self.selector, unit=self.pruned_unit)
+        units = sum(dense.sizes(self.pruned_unit).values())
+        if not round(self.density * units):
+            raise ValueError(
+                f"density={self.density} keeps none of the {units:,} {name_of(self.pruned_unit)}: raise it"
+            )
+        return dense
+
+    @property
+    def pruned_unit(self) -> Unit:
+        """What falls together: single weights."""
+        return Weight()
 
 
 @attrs.frozen(kw_only=True)
@@ -41,11 +69,11 @@ class InTraining(OneTraining):
             the rest is had by ``unit=graphprune.compaction.coupled_channels(model, example)``.
     """
 
-    stop: int = attrs.field(validator=steps)
-    unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
+    stop: int = attrs.field(validator=validators.step)
+    unit: UnitName | Unit = attrs.field(default="weight", validator=validators.unit)
 
     @property
-    def grain(self) -> Unit:
+    def pruned_unit(self) -> Unit:
         """What falls together."""
         return unit_of(self.unit)
 
@@ -84,7 +112,7 @@ class InTraining(OneTraining):
             model: any network. Inside a wrapper (compiled, data parallel, Fabric's) the module itself is pruned, and
                 the masks have its names.
             optimizer: owns the parameters that are pruned.
-            steps: how many steps the training takes, if that is known: a ``stop`` behind it is then refused at once,
+            steps: how many steps the training takes, if that is known: a ``stop`` after it is then refused at once,
                 and not when the training is over.
             resume: the ``state()`` of an earlier run of the same method; load weights and optimiser before.
 
@@ -115,9 +143,69 @@ class InTraining(OneTraining):
         unit = self.unit_in(here.model, here.data)
         return replace(super().training(here), pruner=self if self.unit == "weight" else self.replace(unit=unit))
 
-    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
-        """What falls together in this network."""
-        return unit_in(self.unit, model, data, self.selector)
+
+@attrs.frozen(kw_only=True)
+class Stepwise(InTraining):
+    """A method that changes the masks every few steps, by weights and gradients; it is the rule of its own runs.
+
+    Args:
+        start: optimiser steps before the first change of the masks may come.
+        every: optimiser steps between two changes.
+        distribution: how a sparse start is spread over the layers: Erdős-Rényi-kernel (``"erk"``) or ``"uniform"``.
+    """
+
+    start: int = attrs.field(default=0, validator=validators.first_step)
+    every: int = attrs.field(validator=validators.step)
+    distribution: Distribution = attrs.field(default="erk", validator=validators.one_of("erk", "uniform"))
+
+    reads_gradients: ClassVar[bool] = True
+
+    def __attrs_post_init__(self) -> None:
+        if self.start >= self.stop:
+            raise ValueError(f"start must lie before stop, got start={self.start} and stop={self.stop}")
+        if self.every > self.stop - self.start:
+            raise ValueError(
+                f"every={self.every} is longer than all the {self.stop - self.start} steps from start to stop"
+            )
+
+    @abstractmethod
+    def due(self, step: int) -> bool:
+        """Whether the masks change after an optimiser step."""
+
+    @abstractmethod
+    def left(self, step: int, masks: MaskSet) -> Counts:
+        """Units that are kept after a step: of all layers together, or of each."""
+
+    @abstractmethod
+    def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
+        """The masks that follow after a step that is due."""
+
+    @property
+    @abstractmethod
+    def initial_density(self) -> float:
+        """The density before the first step."""
+
+    def first(self, masks: MaskSet) -> MaskSet:
+        """The masks before the first step, of dense ones."""
+        density = self.initial_density
+        if density == 1:
+            return masks
+        return masks.keep(self.random_scores(masks), layer_counts(self.distribution, masks.shapes, density))
+
+    def random_scores(self, masks: MaskSet) -> dict[str, Tensor]:
+        """Random scores, which decide over a sparse start."""
+        return random(derive_seed(self.seed, "start"))({}, {}, masks)
+
+    def begin(
+        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
+    ) -> Pruning:
+        """Start a run of which this is the rule."""
+        if resume is None:
+            return Pruning(self, self.first(masks), model, optimizer)
+        masks, step = resumed(resume, masks)
+        if strange := sorted(resume.keys() - {"step", "masks"}):
+            raise ValueError(f"resume is of a run of another method, it has {strange} as well")
+        return Pruning(self, masks, model, optimizer, step)
 
 
 def inner(model: nn.Module) -> nn.Module:
@@ -139,3 +227,30 @@ def resumed(state: Mapping[str, Any], dense: MaskSet) -> tuple[MaskSet, int]:
     if not isinstance(step, int) or step < 0:
         raise ValueError(f"resume: step must be a number of optimiser steps, got {step!r}")
     return masks, step
+
+
+def counted(of: Callable[..., int], *counts: Counts) -> Counts:
+    """A function of counts, for all layers together or for each."""
+    if isinstance(counts[0], int):
+        return of(*counts)
+    return {name: of(*(count[name] for count in counts if not isinstance(count, int))) for name in counts[0]}
+
+
+def kept_in_layers(masks: MaskSet, unit: Unit) -> dict[str, int]:
+    """Units that each layer keeps."""
+    return {name: kept for name, (kept, _) in masks.units(unit).items()}
+
+
+def cosine(first: float, last: float, step: int, steps: int) -> float:
+    """From one value to another over so many steps, along half a cosine; the last one from there on."""
+    return last + (first - last) * (1 + cos(pi * min(step / steps, 1.0))) / 2
+
+
+def rounded_down(value: float) -> int:
+    """Round down, but not from what is a whole number but for the float: 0.29 * 100 is 28.999999999999996."""
+    return floor(round(value, 6))
+
+
+def rounded_up(value: float) -> int:
+    """Round up, but not from what is a whole number but for the float."""
+    return ceil(round(value, 6))

@@ -13,26 +13,12 @@ from torch import Tensor, nn
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import Stage
-from graphprune.masks import MaskSet, Unit, UnitName, random
+from graphprune.masks import MaskSet, Unit, UnitName, magnitude, random
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob
-from graphprune.methods.core.method import Epochs, Method, weights
-from graphprune.methods.core.state import Found, Position, proper, pruned
-from graphprune.methods.core.unit import known_unit, unit_in
+from graphprune.methods.core.method import Epochs, Method
+from graphprune.methods.core.state import Found, Position, count_prunable_arcs, pruned, weights
 from graphprune.ticket import Ticket
-
-__all__ = ["Found", "IterativeMethod", "Position", "count", "rate", "weights"]
-
-
-def rate(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates a share of what remains."""
-    if not 0 <= value < 1:
-        raise ValueError(f"{attribute.alias} must lie in [0, 1), got {value}")
-
-
-def count(instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
-    """Validates a number of rounds."""
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{attribute.alias} must be a whole number of at least 1, got {value}")
 
 
 @attrs.frozen(kw_only=True)
@@ -56,13 +42,13 @@ class IterativeMethod(Method):
             ``"recomputed"`` on the pruned ones: the control for what degrees still tell of removed edges.
     """
 
-    num_rounds: int = attrs.field(default=20, alias="rounds", validator=count)
-    edge_rate: float = attrs.field(default=0.05, validator=rate)
-    weight_rate: float = attrs.field(default=0.2, validator=rate)
+    num_rounds: int = attrs.field(default=20, alias="rounds", validator=validators.count)
+    edge_rate: float = attrs.field(default=0.05, validator=validators.rate)
+    weight_rate: float = attrs.field(default=0.2, validator=validators.rate)
     scope: Literal["global", "layer"] = "global"
-    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(rate))
-    unit: UnitName | Unit = attrs.field(default="weight", validator=known_unit)
-    ticket_every: int = attrs.field(default=1, validator=count)
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.rate))
+    unit: UnitName | Unit = attrs.field(default="weight", validator=validators.unit)
+    ticket_every: int = attrs.field(default=1, validator=validators.count)
     degree_features: Literal["full", "recomputed"] = "full"
 
     name = "iterative"
@@ -70,6 +56,15 @@ class IterativeMethod(Method):
     @abstractmethod
     def search(self, here: Position, fit: Fit) -> Found:
         """Decide what the coming round prunes."""
+
+    def trained_magnitudes(self, here: Position, fit: Fit) -> Found:
+        """Weights by their magnitudes after the last training; before the first, the network is trained for them."""
+        history: Epochs = ()
+        last = here.last
+        if last is None:
+            dense = self.job(here, here.rewound(), here.masks, "search").run(fit)
+            last, history = dense.last, dense.history
+        return Found(None, magnitude(weights(last, here.masks), {}, here.masks), history)
 
     @property
     def last_round(self) -> int:
@@ -87,14 +82,9 @@ class IterativeMethod(Method):
         return self.weight_rate > 0
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise, with the reason, where the method cannot prune this model or data set.
-
-        Raises:
-            ValueError: nothing prunable in the model, lazy parameters, no edge in the training graphs, or a protocol
-                that the method does not know.
-        """
+        """Raise ValueError where the method cannot prune this model or data set; also if it has no edges to prune."""
         super().supports(model, data)
-        if self.edge_rate and not proper(data.train):
+        if self.edge_rate and not count_prunable_arcs(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split; set edge_rate=0")
         if self.ticket_every > 1 and self.by_ticket:
             raise ValueError(f"{self.name} prunes by the weights of the ticket before: it needs ticket_every=1")
@@ -108,7 +98,7 @@ class IterativeMethod(Method):
         return here
 
     def _tightened(self, here: Position, scores: Mapping[str, Tensor], number: int) -> MaskSet:
-        """The weights that stay behind a round."""
+        """The weights that stay after a round."""
         density, unit = (1 - self.weight_rate) ** number, self.unit_in(here.model, here.data)
         floor = self.floor(self.layer_floor, density)
         try:
@@ -145,10 +135,6 @@ class IterativeMethod(Method):
         splits = {split: data.recompute_degrees(getattr(job.data, split)) for split in SPLITS}
         return replace(job, data=job.data.with_splits(**splits))
 
-    def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
-        """What falls together in this network."""
-        return unit_in(self.unit, model, data, self.selector)
-
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
         here = super()._resume(model, data, after)
         for stage in after.edges.stages:
@@ -158,7 +144,7 @@ class IterativeMethod(Method):
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data."""
         settings = super().settings()
-        # Tickets from before there was a choice do not say so; runs can go on behind them.
+        # Tickets from before there was a choice do not say so; runs can go on after them.
         unsaid = {"unit": "weight", "ticket_every": 1}
         if self.protocol.published and self.layer_floor is None:
             settings["layer_floor"] = 0.0
@@ -170,5 +156,5 @@ class IterativeMethod(Method):
         return super().label + (", degrees recomputed" if self.degree_features == "recomputed" else "")
 
     def edge_density(self, number: int) -> float:
-        """Share of the original edges left behind a round."""
+        """Share of the original edges left after a round."""
         return float((1 - self.edge_rate) ** number)

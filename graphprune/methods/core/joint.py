@@ -45,7 +45,7 @@ def check_predictor(predictor: nn.Module | None, data: AnyData) -> None:
 def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
     """Graphs that bring along what a predictor reads of their walks: counted once a training, not each epoch.
 
-    Behind the training nothing has it. Where an edge is gone, by a loop's own hand too, walks are counted anew.
+    After the training nothing has it. Where an edge is gone, by a loop's own hand too, walks are counted again.
     """
     steps = predictor.walks if isinstance(predictor, EdgePredictor) else 0
     if not steps or steps * sum(graphs.num_nodes for graphs in data.splits.values()) > _MOST_WALKED:

@@ -1,4 +1,4 @@
-"""What every method does around its decision: train, evaluate, hand out a ticket, and go on behind one."""
+"""What every method does around its decision: train, evaluate, hand out a ticket, and go on after one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import attrs
-from torch import Tensor, nn
+from torch import nn
 
 from graphprune import __version__
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
+from graphprune.graphs.attributes import check_data
 from graphprune.graphs.rule import original_units
-from graphprune.masks import MaskSet, Selector, Unit, Weight, prunable, sparing
-from graphprune.methods.core.described import described
+from graphprune.masks import MaskSet, Selector, Unit, prunable, sparing
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, snapshot
-from graphprune.methods.core.prepare import prepared
+from graphprune.methods.core.prepare import prepared, unit_in
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
-from graphprune.methods.core.state import ORIGINAL_UNITS, Position, proper
+from graphprune.methods.core.stable_repr import stable_repr
+from graphprune.methods.core.state import ORIGINAL_UNITS, Position, count_prunable_arcs
 from graphprune.ticket import Ticket
 
 Epochs = tuple[Mapping[str, Any], ...]
@@ -57,21 +59,21 @@ class Method(ABC):
     select: Selector = attrs.field(factory=prunable)
     protect: tuple[str, ...] = attrs.field(default=(), converter=patterns)
     prune_heads: bool | None = None
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=validators.whole())
 
     name: ClassVar[str] = "method"
     soft_edges: ClassVar[bool] = False  # whether it trains networks with gated edges, not every convolution can do that
     gates_pruned: ClassVar[bool] = False  # whether pruned edges can stay with a gate of 0, see Protocol.pruned
 
     @property
-    @abstractmethod
     def last_round(self) -> int:
         """The number of its last round, which has a ticket."""
+        return 1
 
     @property
-    @abstractmethod
     def prunes_weights(self) -> bool:
         """Whether any weight goes."""
+        return True
 
     @abstractmethod
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
@@ -83,15 +85,17 @@ class Method(ABC):
         Raises:
             ValueError: nothing prunable in the model, lazy parameters, what :meth:`prepared` raises, or a protocol that
                 the method does not know.
+            TypeError: graphs in place of a data set.
         """
-        self.selector(model)  # what is no weight at all is told before anything is copied or run
+        check_data(data)
+        self.selector(model)
         self.selector(self.prepared(model, data))
         if self.protocol.pruned == "gated" and not self.gates_pruned:
             raise ValueError(f"{self.name} removes the edges that it prunes: a protocol with pruned='gated' is for UGS")
 
     def unit_in(self, model: nn.Module, data: AnyData) -> Unit:
-        """What falls together in this network: single weights."""
-        return Weight()
+        """What falls together in this network: what the method's ``unit`` says, or single weights where it has none."""
+        return unit_in(getattr(self, "unit", "weight"), model, data, self.selector)
 
     def within(self, folder: Path) -> Self:
         """The same, keeping what an interrupted round goes on from in a run's folder; most methods have nothing to."""
@@ -109,7 +113,7 @@ class Method(ABC):
             model: any network over PyG batches; its present weights are the rewind weights. It is not changed.
             data: full graphs; see :func:`graphprune.data.from_graphs` for your own.
             fit: the training, for example :class:`graphprune.train.Fit`.
-            after: the last finished round, to go on behind it. With the same ``fit`` the result is the same as without
+            after: the last finished round, to go on after it. With the same ``fit`` the result is the same as without
                 the interruption; the rewind weights are the ticket's, whatever those of ``model`` are.
 
         Yields:
@@ -119,6 +123,9 @@ class Method(ABC):
             ValueError: what :meth:`supports` raises, or ``after`` comes from other data, settings or another model.
             TrainingDiverged: a training broke down; rounds yielded before stand.
         """
+        check_data(data)
+        self.selector(model)  # what is no weight at all is told before anything is copied or run
+        model = self.prepared(model, data)
         self.supports(model, data)
         here = self._start(model, data) if after is None else self._resume(model, data, after)
         while here.round < self.last_round:
@@ -146,7 +153,7 @@ class Method(ABC):
         data = self.protocol.splits(data)
         model = self.prepared(model, data)
         unit, digest = self.protocol.rule.unit, data.digest()
-        full = {split: proper(samples, unit) for split, samples in data.splits.items()}
+        full = {split: count_prunable_arcs(samples, unit) for split, samples in data.splits.items()}
         if isinstance(data, GraphData):
             units = {split: original_units(graphs, self.protocol.rule) for split, graphs in data.splits.items()}
             with_units = {split: data.splits[split].with_graph(**{ORIGINAL_UNITS: units[split]}) for split in SPLITS}
@@ -155,18 +162,17 @@ class Method(ABC):
         return Position(0, model, masks, PruneEdges((), self.protocol.rule), data, full, digest)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
-        here = self._start(after.rewound(model), data)
+        here = self._start(model, data)
+        made = after.rewound(here.model)
         after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
-        here.model.load_state_dict(after.rewind)
-        return replace(here, round=after.round, masks=after.masks, last=dict(after.last))
+        made.load_state_dict(after.rewind)
+        return replace(here, model=made, round=after.round, masks=after.masks, last=dict(after.last))
 
     def _round(self, here: Position, fit: Fit) -> tuple[Ticket, Position]:
         started = time.perf_counter()
         here, history = self.prune(here, fit)
         job = self.training(here)
         result = job.run(fit)
-        if job.pruner is not None and result.masks is None:
-            raise RuntimeError("the training returned no masks: it has to return job.track().result()")
         masks = job.masks if result.masks is None else result.masks
         here = replace(here, masks=masks)
         masks.verify(job.model)
@@ -175,14 +181,21 @@ class Method(ABC):
 
     def training(self, here: Position) -> FitJob:
         """The training of the coming round's ticket."""
-        return here.job(here.rewound(), here.masks, "ticket", self.protocol.select)
+        return self.job(here, here.rewound(), here.masks, "ticket")
+
+    def job(self, here: Position, model: nn.Module, masks: MaskSet, phase: str) -> FitJob:
+        """A training in the coming round, in which the protocol's split selects."""
+        data = here.seen
+        if self.protocol.select == "test":
+            data = data.with_splits(val=data.test)
+        return FitJob(model, data, masks, here.round + 1, phase)
 
     def _ticket(
         self, here: Position, result: FitResult, search: tuple[Mapping[str, Any], ...], seconds: float
     ) -> Ticket:
         data, masks = here.data, here.masks
         total = sum(parameter.numel() for parameter in here.model.parameters())
-        left = {split: proper(getattr(data, split), self.protocol.rule.unit) for split in SPLITS}
+        left = {split: count_prunable_arcs(getattr(data, split), self.protocol.rule.unit) for split in SPLITS}
         row = {
             "method": self.name,
             "data": data.name,
@@ -237,9 +250,9 @@ class Method(ABC):
             value = getattr(self, item.name)
             plain = value is None or isinstance(value, (bool, int, float, str))
             settings[item.alias] = (
-                value if plain else asdict(value) if isinstance(value, Protocol) else described(value)
+                value if plain else asdict(value) if isinstance(value, Protocol) else stable_repr(value)
             )
-        # Tickets from before there was a choice have pruned heads and do not say so; runs can go on behind them.
+        # Tickets from before there was a choice have pruned heads and do not say so; runs can go on after them.
         del settings["prune_heads"]
         return settings if self._prunes_heads else settings | {"prune_heads": False}
 
@@ -275,11 +288,6 @@ def seeded(ticket: Ticket, fit: Fit) -> Ticket:
     """A ticket whose row says the seed of the training function as well, where it has one: the method's is another."""
     seed = getattr(fit, "seed", None)
     return replace(ticket, row=ticket.row | {"fit_seed": seed}) if isinstance(seed, int) else ticket
-
-
-def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> dict[str, Tensor]:
-    """The prunable tensors of a state dict."""
-    return {name: state[prefix + name] for name in masks}
 
 
 def _of_unseen(edges: PruneEdges) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from graphprune.data.base import Samples
 from graphprune.masks.copies import forget_caches_
 
 
-def alike(samples: Samples, most: int) -> list[Tensor]:
+def strided_parts(samples: Samples, most: int) -> list[Tensor]:
     """Numbers of all samples in as few parts of at most ``most`` as will do.
 
     Each part is spread over the whole, whatever its order, and they differ by one sample at most: as means over parts
@@ -41,7 +41,7 @@ def kept_norms(before: Mapping[str, Tensor], model: nn.Module) -> frozenset[str]
 
 @torch.no_grad()
 def recalibrate_(model: nn.Module, batches: Iterable[Any], frozen: Collection[str] = ()) -> None:
-    """Count the statistics of all norms anew, as the mean over these batches; all else is in ``eval()`` mode.
+    """Count the statistics of all norms again, as the mean over these batches; all else is in ``eval()`` mode.
 
     Norms are those of torch and torch_geometric, and modules of the user's own whose ``momentum`` makes of a statistic
     ``(1 - momentum) * statistic + momentum * batch``. Left as they are: norms that do not run, those with a
@@ -92,7 +92,7 @@ def recalibrate_(model: nn.Module, batches: Iterable[Any], frozen: Collection[st
         for module, training in modes:
             module.training = training
     if awake and not ran:
-        raise ValueError("norms cannot be counted anew without a batch")
+        raise ValueError("norms cannot be counted again without a batch")
 
 
 def _statistics(module: nn.Module) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ def _fixed(model: nn.Module, own: Collection[str], *examples: Any) -> list[str]:
                 wrong.append(f"{name or 'the model'} ({type(module).__name__})")
         if wrong:
             raise ValueError(
-                f"the running statistics of {', '.join(wrong)} cannot be counted anew for pruned graphs: give the "
+                f"the running statistics of {', '.join(wrong)} cannot be counted again for pruned graphs: give the "
                 "module an attribute momentum that makes them (1 - momentum) * statistic + momentum * batch, or take a "
                 "norm of torch's"
             )
@@ -150,7 +150,7 @@ def _fixed(model: nn.Module, own: Collection[str], *examples: Any) -> list[str]:
 def _trial(
     model: nn.Module, own: Collection[str], example: Any, momentum: float, shift: float
 ) -> dict[str, dict[str, Tensor]]:
-    """The statistics of some modules behind a batch in training, from statistics that are shifted."""
+    """The statistics of some modules after a batch in training, from statistics that are shifted."""
     trial = copy.deepcopy(model).eval()
     modules = {name: trial.get_submodule(name) for name in own}
     for module in modules.values():

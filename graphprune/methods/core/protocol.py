@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from graphprune.data import GraphData
+from graphprune.data.base import LabelledData
 from graphprune.graphs import EdgeRule
-from graphprune.methods.core.fit import AnyData
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Protocol:
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
 
-    def splits(self, data: AnyData) -> AnyData:
+    def splits(self, data: LabelledData[Any]) -> LabelledData[Any]:
         """The data as the protocol splits them: see :meth:`graphprune.data.GraphData.without_val`."""
         return data.without_val() if self.select == "test" and isinstance(data, GraphData) else data
 
@@ -56,7 +56,7 @@ class Protocol:
         return self in (PAPER, UGS_PAPER)
 
 
-CLEAN = Protocol()
+CLEAN: Protocol = Protocol()
 PAPER = Protocol("test", EdgeRule(unit="arc", count="floor", budget="graph", scoring="batch"))
 
 # Chen et al. (ICML 2021): one threshold for all arcs, which stay in the graph; the validation nodes select.

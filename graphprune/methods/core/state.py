@@ -10,13 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphprune.data import GraphData, Images
-from graphprune.data.base import SPLITS, Split
+from graphprune.data.base import SPLITS, LabelledData, Split
 from graphprune.graphs import PackedGraphs, PruneEdges, Stage
 from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, at_arcs
 from graphprune.graphs.prune import stage_keep
 from graphprune.graphs.rule import in_chunks, prunable_arcs
 from graphprune.masks import MaskSet, rewind_
-from graphprune.methods.core.fit import AnyData, FitJob, State
 
 # Graph attribute that travels with the batches: units of the graph before any pruning.
 ORIGINAL_UNITS = "original_units"
@@ -62,10 +61,10 @@ class Position:
     model: nn.Module
     masks: MaskSet
     edges: PruneEdges
-    data: AnyData
+    data: LabelledData[Any]
     full: Mapping[Split, int]
     digest: str
-    last: State | None = None
+    last: dict[str, Tensor] | None = None
     masked: GraphData | None = None
     graphs: str = ""
 
@@ -80,12 +79,10 @@ class Position:
             raise TypeError(f"{self.data.name} holds images, which have no edges")
         return self.data
 
-    def job(self, model: nn.Module, masks: MaskSet, phase: str, select: str) -> FitJob:
-        """A training in the coming round."""
-        data = self.data if self.masked is None else self._gated(self.masked)
-        if select == "test":
-            data = data.with_splits(val=data.test)
-        return FitJob(model, data, masks, self.round + 1, phase)
+    @property
+    def seen(self) -> LabelledData[Any]:
+        """The data as networks see them: the pruned ones, or full graphs whose pruned edges have a gate of 0."""
+        return self.data if self.masked is None else self._gated(self.masked)
 
     def rewound(self) -> nn.Module:
         """A copy of the model at its rewind weights, pruned ones at zero."""
@@ -106,9 +103,14 @@ class Position:
         return self.graph_data.with_splits(**splits)
 
 
-def proper(samples: PackedGraphs | Images, unit: EdgeUnit = "pair") -> int:
-    """Arcs that can be pruned: neither self-loops nor protected. Images have none."""
+def count_prunable_arcs(samples: PackedGraphs | Images, unit: EdgeUnit = "pair") -> int:
+    """Arcs that are neither self-loops nor protected. Images have none."""
     return 0 if isinstance(samples, Images) else int(prunable_arcs(samples, unit).sum())
+
+
+def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> dict[str, Tensor]:
+    """The prunable tensors of a state dict."""
+    return {name: state[prefix + name] for name in masks}
 
 
 def pruned(here: Position, stage: Stage) -> Position:

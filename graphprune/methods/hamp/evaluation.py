@@ -1,4 +1,4 @@
-"""From points to objectives: judged in parallel, measured one at a time, each remembered."""
+"""From points to objectives: judged in parallel, measured one at a time, each remembered; what a search has found."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from graphprune.methods.hamp.journal import Journal
-from graphprune.methods.hamp.proxy import Meter, Point, Proxy, Reference
-from graphprune.search import FloatArray, IntArray
+from graphprune.methods.core.prepare import EXAMPLES
+from graphprune.methods.core.state import Position
+from graphprune.methods.hamp.journal import Found, Journal
+from graphprune.methods.hamp.proxy import Meter, Point, Proxy, Reference, compacted
+from graphprune.search import Archive, FloatArray, IntArray
+from graphprune.ticket import Ticket
 
 
 @dataclass(eq=False)
 class Evaluator:
     """The objectives of points, the error first; what the journal has is not computed again.
 
-    Attributes:
-        proxy: of the error.
-        meter: of the costs.
-        journal: of all evaluations.
-        executor: judges points; None: this process does.
-        workers: parts that a batch of points is judged in.
-        cost_batch: samples of the batch that is measured.
+    The executor (None: this process) judges a batch of points in as many parts as there are workers.
     """
 
     proxy: Proxy
@@ -73,6 +70,16 @@ class Evaluator:
             return None
         return Reference(self.proxy.judge([self._full])[0][1], self._inputs(self._full), seconds)
 
+    def costs(self, network: nn.Module, point: Point) -> dict[str, float]:
+        """What a trained network of a point costs, as those in the search were measured.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: it cannot be compacted or run.
+        """
+        held_out = self.proxy.pruned(self.proxy.data.val, point)
+        small = compacted(network.to(self.proxy.device), self.proxy.inputs(held_out, EXAMPLES))
+        return self.meter(small, self._inputs(point), self.reference)
+
     def _inputs(self, point: Point) -> Any:
         return self.proxy.inputs(self.proxy.pruned(self.proxy.data.val, point), self.cost_batch)
 
@@ -88,3 +95,50 @@ class Evaluator:
             zip((point for part in parts for point in part), (one for part in found for one in part), strict=True)
         )
         yield from (judged[point] for point in points)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search has found.
+
+    Attributes:
+        archive: all evaluated points.
+        chosen: places of those that become tickets.
+    """
+
+    dense: Ticket
+    proxy: Proxy
+    archive: Archive
+    chosen: tuple[int, ...]
+    evaluator: Evaluator
+
+    @property
+    def known(self) -> dict[Point, Found]:
+        """What was measured of each point."""
+        return self.evaluator.journal.known
+
+    def point(self, number: int) -> Point:
+        """The point of the ticket of a round."""
+        return tuple(self.archive.x[self.chosen[number - 1]].tolist())
+
+    def row(self, number: int) -> dict[str, Any]:
+        """What a ticket's row says of its point and of the search."""
+        point, genes = self.point(number), self.proxy.genes
+        found = self.known[point]
+        return {
+            "point": list(point),
+            "channels": genes.channels(point),
+            "edges_kept": genes.density(point),
+            "proxy_error": found["error"],
+            "costs_in_search": {name: value for name, value in found.items() if name not in ("error", "seconds")},
+            "evaluations": len(self.archive),
+            "search_seconds": sum(self.known[tuple(each)]["seconds"] for each in self.archive.x.tolist()),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searching(Position):
+    """A position that also has what the search has found, and the graphs before any pruning."""
+
+    start: Position
+    searched: Searched | None = field(default=None, repr=False)

@@ -40,13 +40,7 @@ class Gene:
 
     @classmethod
     def of(cls, name: str, size: int, step: float) -> Gene:
-        """A gene of this many channels.
-
-        Args:
-            name: of the weights that make them.
-            size: how many there are.
-            step: see :class:`graphprune.HAMP`.
-        """
+        """A gene of ``size`` channels, by the ``step`` of :class:`graphprune.HAMP`."""
         if step >= 1:
             return cls(name, size, math.ceil(size / step), int(step))
         return cls(name, size, min(size, round(1 / step)))

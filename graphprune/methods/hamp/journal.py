@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +80,7 @@ class Journal:
     def open(self, genes: Sequence[Gene], objectives: Sequence[str], clock: Mapping[str, str]) -> None:
         """Read the evaluations of an earlier sitting; what they are of is checked before anything is trained.
 
-        Args:
-            genes: of the points.
-            objectives: beside the error.
-            clock: what measured seconds depend on.
+        ``clock`` is what measured seconds depend on.
 
         Raises:
             ValueError: they are of another search, or damaged before the last line, or the folder is none.
@@ -188,13 +185,10 @@ def _evaluation(line: Mapping[str, Any], genes: Sequence[Gene], objectives: Sequ
     bounds = [range(1, gene.levels + 1) for gene in genes]
     if len(point) != len(bounds) or not all(map(range.__contains__, bounds, point)):
         raise ValueError(f"{list(point)} is no point")
-    if wrong := [name for name in ("error", *objectives, "seconds") if not _finite(found.get(name))]:
+    numbers = {name: found.get(name) for name in ("error", *objectives, "seconds")}
+    if wrong := [name for name, value in numbers.items() if not (isinstance(value, int | float) and isfinite(value))]:
         raise ValueError(f"no number for {', '.join(wrong)}")
     return Evaluation(point, found)
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _line(point: Point, found: Found) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from multiprocessing import get_context
+from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import attrs
 import torch
@@ -19,22 +21,44 @@ from graphprune.data import GraphData
 from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 from graphprune.masks.parameters import world_size
 from graphprune.measure.machine import check_device, clock
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
-from graphprune.methods.core.iterative import count
 from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.norms import kept_norms
-from graphprune.methods.core.state import Position, proper
-from graphprune.methods.hamp import options
-from graphprune.methods.hamp.choice import spread
-from graphprune.methods.hamp.evaluation import Evaluator
+from graphprune.methods.core.prepare import example
+from graphprune.methods.core.state import Position, count_prunable_arcs
+from graphprune.methods.hamp.evaluation import Evaluator, Searched, Searching
 from graphprune.methods.hamp.genes import Genes
 from graphprune.methods.hamp.journal import JOURNAL, Journal, check_start
-from graphprune.methods.hamp.proxy import BATCH, EXAMPLES, Meter, Objective, Proxy, compacted
-from graphprune.methods.hamp.samples import drawn, split
-from graphprune.methods.hamp.searched import Searched, Searching
-from graphprune.methods.hamp.searches import fewest, find
-from graphprune.methods.sparsifier import edge_score
+from graphprune.methods.hamp.proxy import BATCH, Meter, Objective, Proxy, held_out, random_samples
+from graphprune.methods.hamp.searches import EVOLVING, Search, diverse, fewest, find
 from graphprune.ticket import Ticket
+
+
+def _names(value: str | Iterable[Any]) -> tuple[Any, ...]:
+    """Several names, or a string of them with commas between."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(","))
+    return tuple(value) if isinstance(value, Iterable) else (value,)
+
+
+def _folder(value: str | PathLike[str]) -> Path:
+    """A path, or ValueError."""
+    if not isinstance(value, str | PathLike):
+        raise ValueError(f"journal must be a folder, got {value!r}")
+    return Path(value)
+
+
+_costs = validators.that(
+    lambda value: value and set(value) <= {*get_args(Objective)} and len(set(value)) == len(value),
+    f"must be different ones of {', '.join(get_args(Objective))}",
+)
+_device = validators.kind(str, "the name of a device")
+_executor = attrs.validators.optional(validators.kind(Executor, "a concurrent.futures.Executor"))
+_step = validators.number(
+    lambda value: 0 < value <= 0.5 or (value >= 1 and value % 1 == 0),
+    "must be a share of up to 0.5, or a whole number of channels",
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -77,42 +101,40 @@ class HAMP(Method):
         ImportError: (in `rounds`) pymoo is missing.
     """
 
-    budget: int = attrs.field(default=200, validator=count)
-    population: int = attrs.field(default=20, validator=count)
-    objectives: tuple[Objective, ...] = attrs.field(
-        default=("latency",), converter=options.names, validator=options.costs
-    )
-    members: int = attrs.field(default=5, validator=count)
-    step: float = attrs.field(default=0.1, validator=options.step_size)
-    edge_score: EdgeScore | None = attrs.field(default=None, validator=attrs.validators.optional(edge_score))
-    search: options.Search = attrs.field(default="memetic", validator=options.word)
-    portfolio: bool = attrs.field(default=True, validator=options.kind)
-    surrogate: bool = attrs.field(default=True, validator=options.kind)
-    holdout: float = attrs.field(default=0.1, validator=options.part)
-    batches: int = attrs.field(default=20, validator=count)
-    cost_batch: int = attrs.field(default=32, validator=count)
-    repeats: int = attrs.field(default=50, validator=count)
-    threads: int = attrs.field(default=1, validator=count)
-    device: str = attrs.field(default="cpu", validator=options.kind)
-    workers: int = attrs.field(default=1, validator=count)
-    journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(options.folder))
-    executor: Executor | None = attrs.field(default=None, validator=options.kind, eq=False, repr=False)
+    budget: int = attrs.field(default=200, validator=validators.count)
+    population: int = attrs.field(default=20, validator=validators.count)
+    objectives: tuple[Objective, ...] = attrs.field(default=("latency",), converter=_names, validator=_costs)
+    tickets: int = attrs.field(default=5, alias="members", validator=validators.count)
+    step: float = attrs.field(default=0.1, validator=_step)
+    edge_score: EdgeScore | None = attrs.field(default=None, validator=attrs.validators.optional(validators.edge_score))
+    search: Search = attrs.field(default="memetic", validator=validators.one_of(*get_args(Search)))
+    portfolio: bool = attrs.field(default=True, validator=validators.switch)
+    surrogate: bool = attrs.field(default=True, validator=validators.switch)
+    holdout: float = attrs.field(default=0.1, validator=validators.part)
+    batches: int = attrs.field(default=20, validator=validators.count)
+    cost_batch: int = attrs.field(default=32, validator=validators.count)
+    repeats: int = attrs.field(default=50, validator=validators.count)
+    threads: int = attrs.field(default=1, validator=validators.count)
+    device: str = attrs.field(default="cpu", validator=_device)
+    workers: int = attrs.field(default=1, validator=validators.count)
+    journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_folder))
+    executor: Executor | None = attrs.field(default=None, validator=_executor, eq=False, repr=False)
 
     name: ClassVar[str] = "hamp"
 
     def __attrs_post_init__(self) -> None:
-        options.check_seed(self.seed)
-        options.check_sizes(self.search, self.budget, self.population, self.members)
+        if self.search in EVOLVING and self.population < 2:
+            raise ValueError(f"population must be at least 2 for search={self.search!r}, got {self.population}")
+        least = {"population": self.population if self.search in EVOLVING else 0, "members": self.tickets}
+        if dear := [f"{name}={size}" for name, size in least.items() if size > self.budget]:
+            raise ValueError(
+                f"budget={self.budget} evaluations are fewer than {' and '.join(dear)}: raise it, or lower these"
+            )
 
     @property
     def last_round(self) -> int:
         """``members``."""
-        return self.members
-
-    @property
-    def prunes_weights(self) -> bool:
-        """Always."""
-        return True
+        return self.tickets
 
     def within(self, folder: Path) -> Self:
         """The same with its journal in a run's folder."""
@@ -126,61 +148,44 @@ class HAMP(Method):
         return settings | {"objectives": ", ".join(self.objectives)}
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise, with the reason, where the method cannot search.
-
-        Raises:
-            ValueError: as `HAMP`; also labels of nodes, edges to search where there are none, one budget of edges for
-        all graphs, or a held-out part on which the metric is not defined.
-            ImportError: pymoo is missing.
-        """
+        """Raise where the method cannot search, also labels of nodes, or a held-out part that the metric is not for."""
         super().supports(model, data)
         if isinstance(data, GraphData) and data.level == "node":
             raise ValueError(f"{data.name} has labels of nodes: {self.name} holds out whole graphs or images")
-        if self.edge_score is not None and not proper(data.train):
+        if self.edge_score is not None and not count_prunable_arcs(data.train):
             raise ValueError(f"{data.name} has no edges to prune in its training split; leave out edge_score")
         if self.edge_score is not None and self.protocol.rule.budget == "global":
             raise ValueError(
                 f"{self.name} keeps a share of each graph's edges: it needs a protocol with budget='graph'"
             )
         check_device(self.device)
-        options.check_pymoo(self.search)
-        held_out, _ = split(data, self.holdout, self.seed)
-        labels = data.labels(held_out)
+        if self.search in EVOLVING and find_spec("pymoo") is None:
+            raise ImportError(f"search={self.search!r} needs pymoo: pip install 'graphprune[search]'")
+        labels = data.labels(held_out(data, self.holdout, self.seed)[0])
         data.evaluate(labels, torch.zeros(len(labels), data.num_outputs), split="held-out")
         genes = self._genes(model, data)
-        if (sure := fewest(self.search, genes.space, self.budget)) < self.members:
-            raise ValueError(f"search={self.search!r} may find only {sure} points, fewer than members={self.members}")
+        if (sure := fewest(self.search, genes.space, self.budget)) < self.tickets:
+            raise ValueError(f"search={self.search!r} may find only {sure} points, fewer than members={self.tickets}")
 
     def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
         """Search, in the first round; then the network of the round's point, before its training."""
-        assert isinstance(here, Searching) and here.start is not None
-        epochs: Epochs = ()
-        if here.searched is None:
-            here = replace(here, searched=self._search(here.start, fit))
-            epochs = here.searched.dense.history if here.searched and not here.round else ()
-        searched, start = here.searched, here.start
-        assert searched is not None and start is not None
+        assert isinstance(here, Searching)
+        searched = here.searched or self._search(here.start, fit)
+        epochs = () if here.searched or here.round else searched.dense.history
         proxy, point = searched.proxy, searched.point(here.round + 1)
         network, masks = proxy.network(point)
         edges = proxy.genes.edges(point, proxy.scorer, proxy.rule)
-        data = start.data
+        data = here.start.data
         if edges.stages:
             data = data.with_splits(**{split: edges.prune(graphs) for split, graphs in data.splits.items()})
-        return replace(here, model=network.to("cpu"), masks=masks, edges=edges, data=data), epochs
+        here = replace(here, searched=searched, model=network.to("cpu"), masks=masks, edges=edges, data=data)
+        return here, epochs
 
     # ------------------------------------------------------------------ the search
 
     def explore(self, model: nn.Module, data: AnyData, fit: Fit) -> Searched:
-        """Train the dense network and search; no tickets are trained.
-
-        Args:
-            model: see `rounds`.
-            data: see `rounds`.
-            fit: trains the dense network.
-
-        Raises:
-            ValueError, TrainingDiverged: as `rounds`.
-        """
+        """Train the dense network and search, as `rounds` does; no tickets are trained."""
+        model = self.prepared(model, data)
         self.supports(model, data)
         return self._search(self._start(model, data), fit)
 
@@ -192,7 +197,7 @@ class HAMP(Method):
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
         if self.journal is None:
-            raise ValueError(f"{self.name} goes on behind a ticket only with the journal of its search")
+            raise ValueError(f"{self.name} goes on after a ticket only with the journal of its search")
         here = self._start(model, data)
         after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
         return replace(here, round=after.round)
@@ -209,7 +214,8 @@ class HAMP(Method):
         journal.bind(dense)
         proxy = self._proxy(dense, start, genes)
         with self._judges() as executor:
-            evaluator = Evaluator(proxy, self._meter(), journal, executor, self.workers, self.cost_batch)
+            meter = Meter(self.objectives, self.threads, self.repeats)
+            evaluator = Evaluator(proxy, meter, journal, executor, self.workers, self.cost_batch)
             archive = find(
                 self.search,
                 evaluator,
@@ -220,15 +226,13 @@ class HAMP(Method):
                 surrogate=self.surrogate,
                 seed=derive_seed(self.seed, "search") % 2**32,
             )
-        members = tuple(spread(archive.f, self.members))
-        return Searched(dense, proxy, archive, members, evaluator)
+        return Searched(dense, proxy, archive, tuple(diverse(archive.f, self.tickets)), evaluator)
 
     def _dense(self, start: Position, genes: Genes, fit: Fit, begun: float) -> Ticket:
         """The dense network as a ticket of round 0."""
-        data = start.data.with_splits(train=split(start.data, self.holdout, self.seed)[1])
+        data = start.data.with_splits(train=held_out(start.data, self.holdout, self.seed)[1])
         here = replace(start, round=-1, data=data, masks=genes.dense)
-        job = here.job(here.rewound(), here.masks, "dense", self.protocol.select)
-        result = job.run(fit)
+        result = self.job(here, here.rewound(), here.masks, "dense").run(fit)
         ticket = super()._ticket(here, result, (), time.perf_counter() - begun)
         origin = {**ticket.provenance, "settings": self._decisive()}
         return replace(ticket, history=tuple(result.history), provenance=origin)
@@ -239,62 +243,41 @@ class HAMP(Method):
         return {name: value for name, value in self.settings().items() if name not in how}
 
     def _genes(self, model: nn.Module, data: AnyData) -> Genes:
-        batch = data.train.batch(range(min(EXAMPLES, len(data.train))))
-        example = batch if isinstance(data, GraphData) else batch.x
-        return Genes.of(model, example, self.selector, self.step, edges=self.edge_score is not None)
+        return Genes.of(model, example(data), self.selector, self.step, edges=self.edge_score is not None)
 
     def _proxy(self, dense: Ticket, start: Position, genes: Genes) -> Proxy:
-        model, (held_out, rest) = dense.build(start.model), split(start.data, self.holdout, self.seed)
-        rule, seed = self.protocol.rule, derive_seed(self.seed, "edges")
+        model, (judged, rest) = dense.build(start.model), held_out(start.data, self.holdout, self.seed)
+        rule, scorer = self.protocol.rule, None
+        if self.edge_score is not None:
+            scorer = scorer_of(self.edge_score, derive_seed(self.seed, "edges"), rule.unit)
         return Proxy(
             model.to(self.device),
             genes,
-            start.data.with_splits(train=held_out, val=held_out, test=held_out),
-            drawn(rest, self.batches * BATCH, self.seed),
+            start.data.with_splits(train=judged, val=judged, test=judged),
+            random_samples(rest, self.batches * BATCH, self.seed),
             rule,
-            None if self.edge_score is None else scorer_of(self.edge_score, seed, rule.unit),
+            scorer,
             self.threads,
             self.device,
             kept_norms(dense.rewind, model),
         )
 
-    def _meter(self) -> Meter:
-        return Meter(self.objectives, self.threads, self.repeats)
-
-    @contextmanager
-    def _judges(self) -> Iterator[Executor | None]:
+    def _judges(self) -> AbstractContextManager[Executor | None]:
         if self.executor is not None or self.workers == 1:
-            yield self.executor
-            return
-        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as executor:
-            yield executor
+            return nullcontext(self.executor)
+        return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
 
     # ------------------------------------------------------------------ tickets
 
     def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
         ticket = super()._ticket(here, result, search, seconds)
-        assert isinstance(here, Searching) and here.searched is not None and here.start is not None
-        searched = here.searched
-        proxy, point = searched.proxy, searched.point(here.round + 1)
-        held_out = proxy.pruned(proxy.data.val, point)
+        assert isinstance(here, Searching) and here.searched is not None
+        searched, number = here.searched, here.round + 1
         try:
-            small = compacted(ticket.build(here.model).to(self.device), proxy.inputs(held_out, EXAMPLES))
-            batch = proxy.inputs(held_out, self.cost_batch)
-            costs: dict[str, Any] = {"costs": self._meter()(small, batch, searched.evaluator.reference)}
+            costs: dict[str, Any] = {
+                "costs": searched.evaluator.costs(ticket.build(here.model), searched.point(number))
+            }
         except (TypeError, ValueError, RuntimeError) as error:  # the network is trained, and worth keeping
             costs = {"costs": None, "costs_missing": str(error)}
-        before = searched.known[point]
-        found = {
-            "point": list(point),
-            "channels": proxy.genes.channels(point),
-            "edges_kept": proxy.genes.density(point),
-            "proxy_error": before["error"],
-            **costs,
-            "costs_in_search": {name: value for name, value in before.items() if name not in ("error", "seconds")},
-            "cost_batch": self.cost_batch,
-            "threads": self.threads,
-            "device": self.device,
-            "evaluations": len(searched.archive),
-            "search_seconds": sum(searched.known[tuple(each)]["seconds"] for each in searched.archive.x.tolist()),
-        }
-        return replace(ticket, row=ticket.row | found)
+        how = {"cost_batch": self.cost_batch, "threads": self.threads, "device": self.device}
+        return replace(ticket, row=ticket.row | searched.row(number) | costs | how)

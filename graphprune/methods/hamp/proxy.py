@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphprune.compaction import compact
 from graphprune.compaction.record import recorded
 from graphprune.compaction.shrink import fold_norms_
-from graphprune.data.images import ImageBatch
 from graphprune.graphs import EdgeRule, PackedGraphs
 from graphprune.masks import MaskSet
 from graphprune.measure import count_macs, peak_bytes
@@ -24,14 +23,14 @@ from graphprune.measure.macs import tensors_of
 from graphprune.measure.memory import bytes_of
 from graphprune.measure.modes import using_threads
 from graphprune.measure.samples import tensors_in
-from graphprune.methods.core.fit import AnyData
-from graphprune.methods.core.norms import alike, recalibrate_
+from graphprune.methods.core.fit import AnyData, derive_seed
+from graphprune.methods.core.norms import recalibrate_, strided_parts
+from graphprune.methods.core.prepare import EXAMPLES, inputs
 from graphprune.methods.hamp.genes import Genes
 
 Objective = Literal["latency", "peak", "params", "macs"]
 Point = tuple[int, ...]
 
-EXAMPLES = 8  # with which compaction runs a network
 BATCH = 128  # samples a batch of what only runs forward, at most
 WARMUP = 5
 # Of a compacted network's outputs: norms of hardly any variance, of few samples, blow rounding up.
@@ -40,7 +39,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Proxy:
-    """The error of a point: the dense weights with its masks, batch norms counted anew, on samples held out.
+    """The error of a point: the dense weights with its masks, batch norms counted again, on samples held out.
 
     Attributes:
         model: with dense weights, on the device.
@@ -51,7 +50,7 @@ class Proxy:
         scorer: of edges; None: edges stay.
         threads: of the CPU.
         device: where it computes.
-        frozen: names of norms that the dense training has left alone, and so are not counted anew.
+        frozen: names of norms that the dense training has left alone, and so are not counted again.
     """
 
     model: nn.Module
@@ -65,11 +64,11 @@ class Proxy:
     frozen: frozenset[str] = frozenset()
 
     def network(self, point: Sequence[int]) -> tuple[nn.Module, MaskSet]:
-        """A masked copy of the model with batch norms counted anew."""
+        """A masked copy of the model with batch norms counted again."""
         masks, model = self.genes.masks(self.model, point), copy.deepcopy(self.model)
         masks.apply_(model)
         samples = self.pruned(self.calibration, point)
-        recalibrate_(model, [self._inputs(samples.batch(part)) for part in alike(samples, BATCH)], self.frozen)
+        recalibrate_(model, [self._inputs(samples.batch(part)) for part in strided_parts(samples, BATCH)], self.frozen)
         return model, masks
 
     def judge(self, points: Sequence[Point]) -> list[tuple[float, nn.Module]]:
@@ -99,8 +98,7 @@ class Proxy:
         return self._inputs(samples.batch([place * len(samples) // size for place in range(size)]))
 
     def _inputs(self, batch: Any) -> Any:
-        batch = batch.to(self.device)
-        return batch.x if isinstance(batch, ImageBatch) else batch
+        return inputs(batch.to(self.device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,3 +183,31 @@ def compacted(model: nn.Module, example: Any) -> nn.Module:
     with torch.no_grad():
         fold_norms_(whole, tape)
     return whole
+
+
+def held_out(data: AnyData, share: float, seed: int) -> tuple[Any, Any]:
+    """What is held out of the training split, and the rest.
+
+    Raises:
+        ValueError: the one is empty, or the other has fewer than the two samples that norms need.
+    """
+    size = len(data.train)
+    held = round(share * size)
+    if not 0 < held < size - 1:
+        raise ValueError(f"holdout={share} of {size} training samples leaves nothing to judge or to train on")
+    order = _shuffled(size, seed, "holdout")
+    return _plain(data.train.select(order[:held])), data.train.select(order[held:].sort().values)
+
+
+def random_samples(samples: Any, size: int, seed: int) -> Any:
+    """So many of them, or all."""
+    return _plain(samples.select(_shuffled(len(samples), seed, "batches")[:size].sort().values))
+
+
+def _shuffled(size: int, seed: int, what: str) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(derive_seed(seed, what)))
+
+
+def _plain(samples: Any) -> Any:
+    """As they are judged: images are not augmented."""
+    return samples.with_augment(None) if getattr(samples, "augment", None) is not None else samples

@@ -1,16 +1,30 @@
-"""The searches by name, among them two that know of networks: one ratio for all layers, and NetAdapt's path."""
+"""The searches by name, two of which know of networks: one ratio for all layers, NetAdapt's path; what is chosen."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from graphprune.methods.hamp.options import Search
-from graphprune.search import Archive, Evaluate, IntArray, Space, memetic, nsga2, random_search
+from graphprune.search import (
+    Archive,
+    Evaluate,
+    FloatArray,
+    IntArray,
+    Space,
+    hypervolume,
+    memetic,
+    non_dominated,
+    nsga2,
+    random_search,
+)
+
+Search = Literal["memetic", "nsga2", "random", "netadapt", "uniform"]
+EVOLVING = ("memetic", "nsga2")
 
 CUT = 0.05  # of the dense network's resource that goes in NetAdapt's first iterations
 DECAY = 0.98  # of that step from iteration to iteration (Yang et al., ECCV 2018, decay it too)
+MARGIN = 1.1  # how far beyond the worst value the corner of a hypervolume lies, so that extremes count too
 
 
 def find(
@@ -70,10 +84,7 @@ def netadapt(evaluate: Evaluate, space: Space, *, budget: int) -> Archive:
     the authors read off a table of each layer's latencies; here it is guessed from what a level of the gene has saved
     before (at first, all alike), and a proposal that does not save enough is lowered further. All evaluations count.
 
-    Args:
-        evaluate: see :class:`graphprune.search.Archive`.
-        space: of the genes; the upper bounds are the dense network.
-        budget: evaluations.
+    The upper bounds of the space are the dense network; see :class:`graphprune.search.Archive`.
     """
     archive = Archive(evaluate, space, budget)
     here, lower = np.array(space.upper), np.array(space.lower)
@@ -99,6 +110,28 @@ def netadapt(evaluate: Evaluate, space: Space, *, budget: int) -> Archive:
         best = min(enough, key=lambda one: one.error) if enough else min(proposals, key=lambda one: one.resource)
         here, cost, cut = best.point, min(cost, best.resource), cut * DECAY
     return archive
+
+
+def diverse(values: FloatArray, many: int) -> list[int]:
+    """So many points, spread over the front: each adds the most hypervolume to those before it.
+
+    The first is that of the least error. Where the front has fewer points, those follow that are on the front without
+    it, and so on. ``values`` are ``(n, objectives)``, the error first; the places of those that are chosen are ordered
+    by the second objective, the largest first.
+    """
+    left, chosen = np.arange(len(values)), list[int]()
+    scaled = values / np.maximum(values.max(0) * MARGIN, np.finfo(float).tiny)
+    corner = np.ones(values.shape[1])
+    while len(left) and len(chosen) < many:
+        front = left[non_dominated(values[left])]
+        wanted = min(len(front), many - len(chosen))
+        picked = [int(min(front, key=lambda place: tuple(values[place])))]
+        while len(picked) < wanted:
+            rest = [int(place) for place in front if place not in picked]
+            picked.append(max(rest, key=lambda place: hypervolume(scaled[[*picked, place]], corner)))
+        chosen += picked
+        left = np.array([place for place in left if place not in front], dtype=np.int64)
+    return sorted(chosen, key=lambda place: tuple(-values[place, 1:]))
 
 
 class _Proposal(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import attrs
 import torch
@@ -14,10 +14,11 @@ from graphprune.graphs import RandomEdges, Stage, check_removal, supports
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import keep_arcs
 from graphprune.graphs.rule import in_chunks, number_units, structure_digest
+from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
-from graphprune.methods.core.iterative import Found, IterativeMethod, Position, rate
+from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.protocol import CLEAN, UGS_PAPER, Protocol, protocol
-from graphprune.methods.core.state import ORIGINAL_UNITS
+from graphprune.methods.core.state import ORIGINAL_UNITS, Found, Position
 from graphprune.methods.ugs.masks import SoftMasked, soft_start
 from graphprune.methods.ugs.store import EdgeStore, StoredScores
 
@@ -26,18 +27,6 @@ Unseen = Literal["dense", "random", "weights-only"]
 
 def _protocol(value: Protocol | str) -> Protocol:
     return protocol(value, UGS_PAPER)
-
-
-def penalty(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    """Validates the weight of a penalty."""
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{attribute.alias} must be 0 or more, got {value}")
-
-
-def policy(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    """Validates what becomes of unseen graphs."""
-    if value not in get_args(Unseen):
-        raise ValueError(f"{attribute.alias} must be one of {', '.join(get_args(Unseen))}, got {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +40,7 @@ class UGS(IterativeMethod):
 
     On one graph whose nodes are classified (a transductive data set) this is the published method. On data sets of many
     graphs it is the natural extension: one value for each edge of the training set in a flat store (16 bytes each)
-    whose optimiser touches the edges of a batch only.
+    whose optimiser touches the edges of a batch only. Arguments that are not named here: see :class:`IterativeMethod`.
 
     Args:
         rounds: of search and ticket training (authors: 20).
@@ -67,24 +56,16 @@ class UGS(IterativeMethod):
             edges that stay in the graph with a gate of 0, which is no removal in GAT and in GIN with a mean. Take the
             authors' networks with it: the models ``ugs-gcn``, ``ugs-gat`` and ``ugs-gin``. See also
             :class:`~graphprune.methods.Protocol`.
-        scope: weights compete over all layers or within each.
-        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
-        unit: single weights, channels, or channels of coupled layers.
-        ticket_every: rounds from one trained ticket to the next.
-        degree_features: counted on full or on pruned graphs.
-        select: which weights can be pruned.
-        protect: patterns of parameters that are not pruned after all.
-        seed: of the noise and of random edges.
 
     Raises:
         ValueError: a rate outside [0, 1), fewer than one round, a negative penalty, an unknown word.
     """
 
     protocol: Protocol = attrs.field(default=CLEAN, converter=_protocol)
-    unseen: Unseen = attrs.field(default="dense", validator=policy)
-    edge_l1: float = attrs.field(default=1e-2, validator=penalty)
-    weight_l1: float = attrs.field(default=1e-2, validator=penalty)
-    noise: float = attrs.field(default=1e-5, validator=rate)
+    unseen: Unseen = attrs.field(default="dense", validator=validators.one_of(*get_args(Unseen)))
+    edge_l1: float = attrs.field(default=1e-2, validator=validators.penalty)
+    weight_l1: float = attrs.field(default=1e-2, validator=validators.penalty)
+    noise: float = attrs.field(default=1e-5, validator=validators.rate)
 
     name = "ugs"
     soft_edges = True
@@ -128,7 +109,7 @@ class UGS(IterativeMethod):
         kept = soft_start([here.masks[name] for name in names], self.noise, derive_seed(self.seed, number, "weights"))
         store = EdgeStore(self._edge_start(here), self.edge_l1) if self._masks_edges else None
         network = SoftMasked(here.rewound(), dict(zip(names, kept, strict=True)), self.weight_l1, store)
-        job = here.job(network, here.masks.prefixed("model."), "search", self.protocol.select)
+        job = self.job(here, network, here.masks.prefixed("model."), "search")
         result = job.run(fit)
         if store is not None and not store.trained:
             raise ValueError("the search has trained no edge mask: the training has to use job.attach(optimizer)")

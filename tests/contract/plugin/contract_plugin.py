@@ -31,7 +31,7 @@ class Plugged(IterativeMethod):
     name = "contract-plugin"
 
     def search(self, here, fit) -> Found:
-        trained = here.job(here.rewound(), here.masks, "search", self.protocol.select).run(fit)
+        trained = self.job(here, here.rewound(), here.masks, "search").run(fit)
         last = {name: trained.last[name] for name in here.masks}
         scorer = Spread(2.0) if self.edge_rate else None
         return Found(scorer, magnitude(last, {}, here.masks) if self.weight_rate else None, trained.history)

@@ -5,6 +5,7 @@ import math
 import resource
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,6 +67,14 @@ def test_a_data_set_comes_back(tmp_path, verify):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["set"], "nothing else is left"
 
 
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_set_that_version_1_stored_opens(verify):
+    mine = data(degrees=DegreeColumns(0, 3), provenance={"source": "a test", "licence": "MIT"})
+    opened = open_stored(Path(__file__).with_name("version-1"), verify=verify)
+    assert_same(opened, mine)
+    assert opened.digest() == "d646cc1b980d793b1cee69892b1d01d319ea0465560309e1615cdc92b9f3c3a8"
+
+
 def test_an_embedded_set_comes_back_and_can_be_stored_again(tmp_path):
     bace = load("ogbg-molbace")
     store(bace, tmp_path / "one")
@@ -73,6 +82,14 @@ def test_an_embedded_set_comes_back_and_can_be_stored_again(tmp_path):
     assert_same(again, bace)
     store(again, str(tmp_path / "two"))
     assert_same(open_stored(str(tmp_path / "two")), bace)
+
+
+def test_graphs_that_were_held_out_train_again(tmp_path):
+    mutag = load("MUTAG")
+    store(mutag, tmp_path / "set")
+    again = open_stored(tmp_path / "set")
+    assert_same(again.without_val(), mutag.without_val())
+    assert len(again.without_val().train) == len(mutag.train) + len(mutag.val)
 
 
 def test_splits_of_one_graph_share_their_files(tmp_path):
@@ -312,6 +329,8 @@ LIES = {
     "beyond all bounds": entry("x", shape=[0, 10**30]),
     "a level": entry("x", level="nodes"),
     "degrees": lambda found: found["data"].update(degrees={"first": 0}),
+    "held out": lambda found: found["data"].update(held_out=["first"]),
+    "few held out": lambda found: found["data"].update(held_out=[1]),
 }
 
 

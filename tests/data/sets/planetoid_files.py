@@ -31,7 +31,8 @@ def instructions(value):
     if isinstance(value, dict):
         return b"ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R" + items(value)
     if isinstance(value, np.ndarray):
-        return array(value.shape, dtype(value.dtype.str[1:]), value.tobytes())
+        by_column = value.flags.f_contiguous and not value.flags.c_contiguous
+        return array(value.shape, dtype(value.dtype.str[1:], value.dtype.str[0]), value.tobytes("A"), by_column)
     if isinstance(value, sp.csr_matrix):
         parts = {"format": "csr", "_shape": value.shape, "maxprint": 50}
         parts |= {name: getattr(value, name) for name in ("data", "indices", "indptr")}
@@ -48,9 +49,10 @@ def dtype(code, order="<"):
     return b"cnumpy\ndtype\n" + instructions((code, 0, 1)) + b"R" + instructions(state) + b"b"
 
 
-def array(shape, kind, content):
+def array(shape, kind, content, by_column=False):
     empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + instructions((0,)) + instructions("b") + b"tR"
-    return empty + b"(" + instructions(1) + instructions(shape) + kind + b"\x89" + instructions(content) + b"tb"
+    state = instructions(shape) + kind + instructions(by_column) + instructions(content)
+    return empty + b"(" + instructions(1) + state + b"tb"
 
 
 def matrix(parts):

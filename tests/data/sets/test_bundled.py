@@ -73,12 +73,12 @@ def test_features_and_labels_have_the_promised_types(loaded):
         assert graph.x.dtype == graph.edge_attr.dtype == torch.int64
         assert graph.y.shape == (1, 1) and graph.y.dtype == torch.float32
         assert loaded.features == loaded.edge_features == "ogb-mol" and loaded.num_outputs == 1
-        assert loaded.edge_encoder(4)(graph.edge_attr).shape == (graph.num_edges, 4)
+        assert graph.edge_attr.shape == (graph.num_edges, 3)
     else:
         assert graph.x.dtype == torch.float32
         assert graph.y.shape == (1,) and graph.y.dtype == torch.int64
         assert loaded.num_outputs == loaded.num_classes
-        assert loaded.edge_encoder(4) is None
+        assert loaded.edge_features is None
     assert loaded.encoder(4)(graph.x).shape == (graph.num_nodes, 4)
 
 

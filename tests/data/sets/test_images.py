@@ -3,21 +3,21 @@
 import dataclasses
 import gzip
 import hashlib
-import io
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import torch
 
 from graphprune import data
 from graphprune.data import Augment
-from graphprune.data.sets.images import FILES, SETS
+from graphprune.data.files.image_files import FILES
+from graphprune.data.sets.images import SETS
+from tests.data.loopback import serve
 from tests.data.pictures import cifar_archive, cifar_binary, idx
 
 REAL = os.environ.get("GRAPHPRUNE_TEST_DATA", "")
@@ -229,19 +229,12 @@ def test_names_get_the_nearest(name, nearest):
 
 @pytest.fixture
 def server(mnist, monkeypatch):
-    """Answers with MNIST's files and notes what is asked for; files in ``broken`` come short."""
+    """Answers with MNIST's files and notes what is asked for; files can be replaced."""
     served = {f"{path.name}.gz": gzip.compress(path.read_bytes(), 1) for path in mnist.iterdir()}
     sums = {file: hashlib.md5(served[file], usedforsecurity=False).hexdigest() for file in FILES["mnist"].md5}
-    asked, broken = [], set()
-
-    def answer(url, timeout):
-        asked.append(url)
-        name = url.rpartition("/")[2]
-        return io.BytesIO(served[name][:-9] if name in broken else served[name])
-
     monkeypatch.setitem(FILES, "mnist", dataclasses.replace(FILES["mnist"], md5=sums))
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
-    return asked, broken
+    with serve(served) as asked:
+        yield asked, served
 
 
 def test_downloads_are_kept(mnist, cache, server):
@@ -257,12 +250,12 @@ def test_downloads_are_kept(mnist, cache, server):
 
 @pytest.mark.parametrize("short", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
 def test_a_download_that_is_not_the_file_is_taken_up_again(mnist, cache, server, short):
-    asked, broken = server
-    broken.add(short)
-    with pytest.raises(ConnectionError, match=rf"data set mnist: .*{short}.* has the MD5 sum .*root=FOLDER"):
+    asked, served = server
+    whole, served[short] = served[short], served[short][:-9]
+    with pytest.raises(ConnectionError, match=rf"data set mnist: .*{short}.* \(MD5 hash of .*root=FOLDER"):
         data.load("mnist")
     assert short not in {path.name for path in cache.rglob("*")}
-    broken.clear()
+    served[short] = whole
     assert len(data.load("mnist").train) == 55_000
     assert sorted(set(asked)) == sorted(FILES["mnist"].url + file for file in FILES["mnist"].md5)
 
@@ -270,9 +263,9 @@ def test_a_download_that_is_not_the_file_is_taken_up_again(mnist, cache, server,
 @pytest.mark.parametrize(("name", "file"), [("fashion-mnist", "-ubyte.gz"), ("cifar10", "cifar-10-binary.tar.gz")])
 def test_without_a_network_the_files_are_named(cache, monkeypatch, name, file):
     def broken(*args, **kwargs):
-        raise urllib.error.URLError("no route")
+        raise requests.ConnectionError("no route")
 
-    monkeypatch.setattr(urllib.request, "urlopen", broken)
+    monkeypatch.setattr(requests, "get", broken)
     with pytest.raises(ConnectionError, match=rf"data set {name}: .*{file}.*root=FOLDER"):
         data.load(name)
 

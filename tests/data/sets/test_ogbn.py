@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphprune import data
-from graphprune.data.base import HIDDEN
+from graphprune.data.base import IGNORE_INDEX
 
 
 def write(folder, split="time", **changes):
@@ -42,7 +42,11 @@ def test_one_undirected_graph_seen_three_times(tmp_path):
     graph = loaded.val[0]
     assert graph.x.tolist() == [[n + 0.25, -n] for n in range(6)]
     assert graph.node_year.tolist() == [2001, 2005, 2010, 2018, 2019, 2020]
-    seen = {"train": [4, 0, 39, *[HIDDEN] * 3], "val": [*[HIDDEN] * 3, 7, *[HIDDEN] * 2], "test": [*[HIDDEN] * 4, 7, 1]}
+    seen = {
+        "train": [4, 0, 39, *[IGNORE_INDEX] * 3],
+        "val": [*[IGNORE_INDEX] * 3, 7, *[IGNORE_INDEX] * 2],
+        "test": [*[IGNORE_INDEX] * 4, 7, 1],
+    }
     assert {split: part.node["y"].tolist() for split, part in loaded.splits.items()} == seen
 
 

@@ -1,9 +1,7 @@
 """Planetoid sets: small files in the real format, PyG's reader as the reference, and what is wrong with a file."""
 
-import io
 import os
 import shutil
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,9 @@ from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import coalesce, remove_self_loops
 
 from graphprune import data
-from graphprune.data.base import HIDDEN
-from graphprune.data.files import inert
+from graphprune.data.base import IGNORE_INDEX
+from graphprune.data.files import pickles
+from tests.data.loopback import serve
 from tests.data.sets.planetoid_files import CLASSES, FEATURES, KNOWN, NODES, TRAIN, parts, python2, write
 
 REAL = os.environ.get("GRAPHPRUNE_TEST_DATA", "")
@@ -26,7 +25,7 @@ def check_against_pyg(ours, folder, prefix):
     assert torch.equal(ours.train.node["x"], theirs.x)
     for split, mask in (("train", theirs.train_mask), ("val", theirs.val_mask), ("test", theirs.test_mask)):
         y = ours.splits[split].node["y"]
-        assert torch.equal(y != HIDDEN, mask) and torch.equal(y[mask], theirs.y[mask])
+        assert torch.equal(y != IGNORE_INDEX, mask) and torch.equal(y[mask], theirs.y[mask])
     arcs = coalesce(remove_self_loops(theirs.edge_index)[0])
     assert torch.equal(coalesce(ours.train.edge_index), arcs) and ours.train.num_edges == arcs.size(1)
     normal = NormalizeFeatures()(theirs).x
@@ -60,7 +59,7 @@ def test_the_published_files(name, nodes, edges, features, classes, sizes):
     loaded = data.load(name, root=REAL, features="raw")
     assert (loaded.train.num_nodes, loaded.train.num_edges) == (nodes, 2 * edges)
     assert (loaded.num_features, loaded.num_classes) == (features, classes)
-    assert tuple(int((part.node["y"] != HIDDEN).sum()) for part in loaded.splits.values()) == sizes
+    assert tuple(int((part.node["y"] != IGNORE_INDEX).sum()) for part in loaded.splits.values()) == sizes
     check_against_pyg(loaded, Path(REAL) / name.lower(), name.lower())
 
 
@@ -69,7 +68,7 @@ def test_nodes_that_only_the_graph_has_are_zero_and_hidden(tmp_path):
     loaded = data.load("CiteSeer", root=tmp_path)
     alone = [KNOWN + 4, KNOWN + 11]
     assert loaded.train.num_nodes == NODES and not loaded.train.node["x"][alone].any()
-    assert all((part.node["y"][alone] == HIDDEN).all() for part in loaded.splits.values())
+    assert all((part.node["y"][alone] == IGNORE_INDEX).all() for part in loaded.splits.values())
 
 
 def test_features_are_row_normalised_unless_raw(tmp_path):
@@ -187,7 +186,7 @@ def test_one_list_at_many_nodes_does_not_grow(tmp_path):
 def test_a_graph_too_large_to_be_dense_is_refused(tmp_path, monkeypatch):
     write(tmp_path)
     monkeypatch.setattr("graphprune.data.sets.planetoid.MAX_CELLS", NODES * FEATURES - 1)
-    assert NODES * FEATURES < inert.MAX_CELLS
+    assert NODES * FEATURES < pickles.MAX_CELLS
     with pytest.raises(ValueError, match="540 nodes with 6 features each are more than is read"):
         data.load("Cora", root=tmp_path)
 
@@ -217,21 +216,16 @@ def test_other_spellings_get_the_right_one(tmp_path, name, given):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Where the files to answer with lie; what was asked for is listed in ``server.asked``."""
+    """The folder of files to answer with, what is answered, and the addresses that were asked for."""
     monkeypatch.setenv("GRAPHPRUNE_DATA", str(tmp_path / "cache"))
     write(tmp_path / "there")
-    asked = []
-
-    def answer(url, timeout):
-        asked.append(url)
-        return io.BytesIO((tmp_path / "there" / url.rsplit("/", 1)[1]).read_bytes())
-
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
-    return tmp_path / "there", asked
+    files = {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()}
+    with serve(files) as asked:
+        yield tmp_path / "there", files, asked
 
 
 def test_each_file_is_downloaded_once(server):
-    folder, asked = server
+    folder, _, asked = server
     loaded = data.load("Cora")
     assert loaded.digest() == data.load("Cora", root=folder).digest() == data.load("Cora").digest()
     assert len(asked) == 8 and all("/planetoid/raw/master/data/ind.cora." in url for url in asked)
@@ -242,7 +236,7 @@ def test_each_file_is_downloaded_once(server):
     [("graph", b"\x80\x02](K\1"), ("allx", b"<html>\n"), ("x", b"cos\nsystem\n."), ("test.index", b"<html>\n")],
 )
 def test_a_download_that_is_no_such_file_is_not_kept(server, tmp_path, part, content):
-    (server[0] / f"ind.cora.{part}").write_bytes(content)
+    server[1][f"ind.cora.{part}"] = content
     with pytest.raises(ConnectionError, match=rf"data set Cora: downloading .*ind\.cora\.{part} .*root=FOLDER"):
         data.load("Cora")
     assert not list((tmp_path / "cache").rglob(f"*{part}*"))

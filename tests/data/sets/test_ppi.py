@@ -4,7 +4,6 @@ import io
 import json
 import pickle
 import shutil
-import urllib.request
 
 import networkx as nx
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from graphprune import data
+from tests.data.loopback import serve
 
 FEATURES, TASKS = 4, 3
 SIZES = {"train": (5, 3, 4), "valid": (4,), "test": (3, 2)}
@@ -95,15 +95,15 @@ def test_layouts(tmp_path, layout):
 def test_it_is_downloaded_as_one_archive(tmp_path, monkeypatch):
     monkeypatch.setenv("GRAPHPRUNE_DATA", str(tmp_path / "cache"))
     shutil.make_archive(str(tmp_path / "there"), "zip", write(tmp_path / "files"))
-    content = (tmp_path / "there.zip").read_bytes()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(content))
-    assert data.load("PPI").digest() == data.load("PPI", root=tmp_path / "files").digest()
-    (tmp_path / "cache" / "ppi" / "ppi.zip").unlink()
-    content = content[:-30]
-    with pytest.raises(
-        ConnectionError, match=r"data set PPI: downloading .*ppi\.zip.*train_graph_id\.npy.*root=FOLDER"
-    ):
-        data.load("PPI")
+    files = {"ppi.zip": (tmp_path / "there.zip").read_bytes()}
+    with serve(files):
+        assert data.load("PPI").digest() == data.load("PPI", root=tmp_path / "files").digest()
+        (tmp_path / "cache" / "ppi" / "ppi.zip").unlink()
+        files["ppi.zip"] = files["ppi.zip"][:-30]
+        with pytest.raises(
+            ConnectionError, match=r"data set PPI: downloading .*ppi\.zip.*train_graph_id\.npy.*root=FOLDER"
+        ):
+            data.load("PPI")
 
 
 def test_other_spellings_and_options(tmp_path):
@@ -125,7 +125,7 @@ def saved(value):
 
 
 def huge():
-    """The header of an array of petabytes, and nothing behind it."""
+    """The header of an array of petabytes, and nothing after it."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (2**47, 4)})
     return stream.getvalue()

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.data.base import HIDDEN
-from graphprune.data.sets.shared import one_graph, see, simple_pairs
+from graphprune.data.base import IGNORE_INDEX
+from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
 NODES = 9
 
@@ -24,12 +24,12 @@ def test_each_edge_once_whatever_its_direction(pairs):
 def test_each_split_sees_its_own_labels():
     graph = one_graph(np.array([[0, 1], [1, 3]]), {"x": torch.ones(4, 2)})
     index = [torch.tensor([2, 0]), torch.tensor([1]), torch.tensor([], dtype=torch.int64)]
-    splits = see(graph, torch.tensor([5, 6, 7, 8]), index)
+    splits = split_views(graph, torch.tensor([5, 6, 7, 8]), index)
     assert [part.node["y"].tolist() for part in splits] == [
-        [5, HIDDEN, 7, HIDDEN],
-        [HIDDEN, 6, *[HIDDEN] * 2],
-        [HIDDEN] * 4,
+        [5, IGNORE_INDEX, 7, IGNORE_INDEX],
+        [IGNORE_INDEX, 6, *[IGNORE_INDEX] * 2],
+        [IGNORE_INDEX] * 4,
     ]
     assert all(part.edge_index is graph.edge_index and part.node["x"] is graph.node["x"] for part in splits)
-    rows = see(graph, torch.arange(8.0).reshape(4, 2), index)[1].node["y"]
+    rows = split_views(graph, torch.arange(8.0).reshape(4, 2), index)[1].node["y"]
     assert rows[1].tolist() == [2, 3] and rows.isnan().sum() == 6

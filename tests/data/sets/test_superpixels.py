@@ -54,7 +54,7 @@ def test_weights_are_edge_features_if_wanted(tmp_path):
     assert loaded.edge_features == 1
     attr = torch.cat([part.edge["edge_attr"] for part in loaded.splits.values()])
     assert attr.shape == (168, 1) and torch.equal(attr[:, 0], torch.from_numpy(arrays()["weight"]).float())
-    assert loaded.edge_encoder(4)(loaded.test[0].edge_attr).shape == (30, 4)
+    assert loaded.edge_features == 1 and loaded.test[0].edge_attr.shape == (30, 1)
 
 
 def test_the_file_itself_and_the_folder_of_downloads_will_do(tmp_path, monkeypatch):

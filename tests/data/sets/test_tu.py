@@ -116,7 +116,7 @@ def test_attributes_come_before_labels(tmp_path):
     loaded = data.load("TOY", root=write(tmp_path, **files), features="raw")
     assert loaded.train[0].x.tolist()[1] == [0.5, -1, 0, 1, 0, 1, 0]
     assert loaded.train[0].edge_attr.tolist() == [[2.5, 0, 1], [2.5, 0, 1], [2.5, 1, 0], [2.5, 1, 0]]
-    assert loaded.edge_features == 3 and loaded.edge_encoder(8)(loaded.train[0].edge_attr).shape == (4, 8)
+    assert loaded.edge_features == 3 and loaded.train[0].edge_attr.shape == (4, 3)
 
 
 def test_social_networks_get_short_degree_columns(tmp_path):

@@ -16,13 +16,13 @@ from torch_geometric import nn as pyg
 from torch_geometric.data import Batch, Data
 
 import graphprune as gp
-from graphprune.methods.core.norms import alike, kept_norms, recalibrate_
+from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
 from tests.methods.graphs import plain_fit, small_data
 
 
 @given(st.integers(1, 400), st.integers(1, 60))
 def test_parts_are_of_one_size_and_spread_over_all_samples(count: int, most: int) -> None:
-    parts = alike(range(count), most)  # type: ignore[arg-type]
+    parts = strided_parts(range(count), most)  # type: ignore[arg-type]
     assert sorted(torch.cat(parts).tolist()) == list(range(count))
     sizes = [len(part) for part in parts]
     assert max(sizes) <= most and max(sizes) - min(sizes) <= 1
@@ -33,7 +33,7 @@ def test_parts_are_of_one_size_and_spread_over_all_samples(count: int, most: int
 def test_samples_that_are_stored_by_class_have_the_statistics_of_all() -> None:
     samples = torch.cat([torch.randn(300, 4), torch.randn(300, 4) + 5])
     norm = nn.BatchNorm1d(4)
-    recalibrate_(norm, [samples[part] for part in alike(samples, 64)])  # type: ignore[arg-type]
+    recalibrate_(norm, [samples[part] for part in strided_parts(samples, 64)])  # type: ignore[arg-type]
     torch.testing.assert_close(norm.running_mean, samples.mean(0))
     torch.testing.assert_close(norm.running_var, samples.var(0), rtol=0.02, atol=0)
 
@@ -66,7 +66,7 @@ class Renamed(nn.Module):
 
 def test_names_of_statistics_do_not_matter() -> None:
     samples, norm = torch.randn(256, 4) + 5, Renamed()
-    parts = [samples[part] for part in alike(samples, 64)]  # type: ignore[arg-type]
+    parts = [samples[part] for part in strided_parts(samples, 64)]  # type: ignore[arg-type]
     recalibrate_(norm, parts)
     torch.testing.assert_close(norm.mu, samples.mean(0))
     torch.testing.assert_close(norm.sigma2, torch.stack([part.var(0) for part in parts]).mean(0))
@@ -94,7 +94,7 @@ def graphs() -> Batch:
 
 
 def parts() -> list[Batch]:
-    return [Batch.from_data_list(graphs()[part]) for part in alike(range(12), 5)]  # type: ignore[arg-type]
+    return [Batch.from_data_list(graphs()[part]) for part in strided_parts(range(12), 5)]  # type: ignore[arg-type]
 
 
 def of_all_nodes(_: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,7 +184,7 @@ REFUSED: dict[str, Own] = {
 def test_norms_that_follow_another_rule_are_refused_by_name(kind: str) -> None:
     model = nn.Sequential(OrderedDict(inner=Whole(copy.deepcopy(REFUSED[kind]))))
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ValueError, match=r"statistics of inner.norm \(Own\) cannot be counted anew.*momentum"):
+    with pytest.raises(ValueError, match=r"statistics of inner.norm \(Own\) cannot be counted again.*momentum"):
         recalibrate_(model, parts())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -303,6 +303,6 @@ def test_convolutions_that_cache_see_each_batch() -> None:
     graphs = small_data().train
     wanted, found = Cached(False), Cached(True)
     for model in (wanted, found):
-        recalibrate_(model, [graphs.batch(part) for part in alike(graphs, 5)])
+        recalibrate_(model, [graphs.batch(part) for part in strided_parts(graphs, 5)])
     assert found.conv._cached_edge_index is None
     torch.testing.assert_close(found.norm.running_mean, wanted.norm.running_mean)

@@ -16,6 +16,7 @@ import graphprune as gp
 from graphprune.data import GraphData, from_nodes
 from graphprune.masks import prunable
 from graphprune.methods import FGGP, IMP, SNIP, UGS, Dense, FitJob, FitResult, NoEdges, RandomPruning, Sparsifier
+from graphprune.methods.core import prepare
 from graphprune.methods.core.prepare import prepared
 from tests.methods.graphs import accuracy, plain_fit, small_data
 
@@ -402,3 +403,17 @@ def test_a_row_says_both_seeds(data: GraphData) -> None:
     assert (ticket.row["seed"], ticket.row["fit_seed"]) == (5, 7)
     (ticket,) = Dense(seed=5).rounds(seeded(), data, plain_fit(1))
     assert "fit_seed" not in ticket.row
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_network_is_prepared_once_a_start(resumed: bool, data: GraphData, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, method = seeded(), RandomPruning(rounds=2, edge_rate=0.2)
+    first, second = method.rounds(net, data, plain_fit(1))
+    made: list[nn.Module] = []
+    real = prepare.independent_copy
+    monkeypatch.setattr(prepare, "independent_copy", lambda model: (made.append(model), real(model))[1])
+    ticket = next(method.rounds(net, data, plain_fit(1), after=first if resumed else None))
+    assert len(made) == 1 and made[0] is net
+    assert ticket.masks == (second if resumed else first).masks
+    kept = method.prepared(net, data)
+    assert method.prepared(kept, data) is kept and method.replace(prune_heads=True).prepared(kept, data) is not kept

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from graphprune import UGS, RandomPruning, Ticket
 from graphprune.data import GraphData
-from graphprune.data.base import HIDDEN
+from graphprune.data.base import IGNORE_INDEX
 from graphprune.graphs import PackedGraphs, PruneEdges, number_units
 from graphprune.methods import UGS_PAPER, FitJob, FitResult
 from graphprune.methods.core.fit import derive_seed
@@ -235,7 +235,7 @@ def nodes_data() -> GraphData:
     graph = Data(x=x, edge_index=torch.cat([index, index.flip(0)], 1), y=labels)
     splits = {}
     for number, split in enumerate(("train", "val", "test")):
-        seen = torch.where(torch.arange(60) % 3 == number, labels, HIDDEN)
+        seen = torch.where(torch.arange(60) % 3 == number, labels, IGNORE_INDEX)
         splits[split] = PackedGraphs.of([graph]).with_node(y=seen)
     return GraphData(
         name="communities",
@@ -342,7 +342,7 @@ def test_a_ticket_of_the_published_gcn_predicts_by_degrees_over_sources() -> Non
     network = ticket.build(model_of(data, UGSGCN)).double().eval()
     graph.x, graph.edge_gate = graph.x.double(), kept.double()
     assert torch.allclose(network(graph), by_matrices(network, graph, kept), rtol=0, atol=5e-9)
-    right = (by_matrices(network, graph, kept).argmax(1) == graph.y)[graph.y != HIDDEN].double().mean()
+    right = (by_matrices(network, graph, kept).argmax(1) == graph.y)[graph.y != IGNORE_INDEX].double().mean()
     assert ticket.row["test_metric"] == pytest.approx(float(right))
 
 

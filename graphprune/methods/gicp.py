@@ -1,0 +1,294 @@
+"""Gradual inductive co-pruning: edges and weights go while one network trains, for a whole range of densities."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, get_args
+
+import attrs
+from torch import nn
+from torch.optim import Optimizer
+
+from graphprune.data import GraphData
+from graphprune.data.evaluation import evaluate
+from graphprune.graphs import PruneEdges, Stage, check_removal
+from graphprune.graphs.rule import original_units
+from graphprune.masks import Cubic, MaskSet, Pruning, Targets
+from graphprune.methods.core import validators
+from graphprune.methods.core.edge_gates import GradualGates, Removal
+from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
+from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
+from graphprune.methods.core.method import Epochs, Method, seeded
+from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
+from graphprune.methods.core.stable_repr import predictor_settings
+from graphprune.methods.core.state import Position, count_prunable_arcs, pruned
+from graphprune.methods.gradual import FGGP
+from graphprune.ticket import Ticket
+
+Training = Literal["range", "lowest"]
+
+_DENSITIES = (1.0, 0.86, 0.77, 0.66, 0.57, 0.44, 0.36, 0.25, 0.18)
+_PREFIX = "model."
+_BATCH = 512  # graphs that go through a network at once, without gradients
+
+
+def _falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
+    """Validates densities of edges, the highest first."""
+    if not value or not all(0 < density <= 1 for density in value):
+        raise ValueError(f"{attribute.alias} must be shares above 0 and at most 1, and at least one, got {value}")
+    if list(value) != sorted(set(value), reverse=True):
+        raise ValueError(f"{attribute.alias} must fall, from the densest ticket to the sparsest, got {value}")
+
+
+def _tuple(value: float | Iterable[float]) -> tuple[float, ...]:
+    return tuple(map(float, (value,) if isinstance(value, int | float) else value))
+
+
+@attrs.frozen(kw_only=True)
+class GICP(Method):
+    """Gradual inductive co-pruning: one training for tickets of many densities, edges removed while it trains.
+
+    Network and edge predictor train together, once. In each forward pass the predictor's lowest edges are removed, as
+    they will be in the end, and its gradient is that of relaxed gates (straight-through). How many go is drawn for
+    each batch, between none and a share that rises along a cubic schedule; so one predictor and one network serve all
+    densities in that range, and nothing is trained again for the next. Weights go meanwhile by gradual magnitude (or
+    gradient-first) pruning along the same schedule. From ``stop`` on the masks of weights are fixed and the whole range
+    is trained. Validation at the middle one of ``densities`` selects the epoch. For each ticket the network's batch
+    norms are counted again on the training graphs as that ticket prunes them; all else is shared.
+
+    It takes predictor and task from ICPG (Sui et al., JCST 2024), the schedule from Zhu & Gupta (2017) and FGGP (Zhu et
+    al., SCIA 2025), the straight-through estimator from Bengio et al. (2013); training for a range of densities at
+    once, with norms for each, is what slimmable networks do with widths (Yu et al., ICLR 2019; Yu & Huang, ICCV 2019).
+
+    Args:
+        predictor: the edge predictor with its initial weights; one that knows structure and pairs
+            (``EdgePredictor.for_data(data, score="bilinear", walks=16)``) finds much better edges (docs/gicp.md).
+        densities: of edges, one ticket each, the highest first; the last is the lowest that is trained.
+        weight_density: share of the prunable weights that is left in all tickets; 1: weights stay.
+        stop: optimiser step at which the final densities are reached.
+        every: optimiser steps between two prunings of weights; the last one is at ``stop``.
+        candidate_ratio: of :class:`FGGP`; 1: by magnitude alone.
+        scope: weights compete over all layers (``"global"``), or within each (``"layer"``), which then keeps its share.
+        layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
+        edge_gates: how edges are removed while the network trains: ``"top"``, the lowest ones of each graph (under a
+            global budget: of the batch); or ``"gumbel"``, at random, as many on average, the lowest ones most often
+            (see :class:`ICPG`).
+        train_densities: ``"range"``, or ``"lowest"``: each batch at the schedule's density, for the last ticket alone.
+        temperature: of the gates' gradients, above 0.
+        predictor_lr: learning rate of the predictor; None: the network's.
+
+    Raises:
+        ValueError: densities outside (0, 1] or not falling, no predictor, unknown words, or (when run) a schedule
+            longer than the training, a density that leaves no edge of any training graph, images, or edges that the
+            protocol counts by their rate.
+        TrainingDiverged: (when run) the network's outputs at some density are not finite.
+    """
+
+    predictor: nn.Module | None = None
+    densities: tuple[float, ...] = attrs.field(default=_DENSITIES, converter=_tuple, validator=_falling)
+    weight_density: float = attrs.field(default=1.0, validator=validators.density)
+    stop: int = attrs.field(validator=validators.step)
+    every: int = attrs.field(default=10, validator=validators.step)
+    candidate_ratio: float = attrs.field(default=1.0, validator=validators.density)
+    scope: Literal["global", "layer"] = attrs.field(default="global", validator=validators.scope)
+    layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
+    edge_gates: Removal = attrs.field(default="top", validator=validators.one_of(*get_args(Removal)))
+    train_densities: Training = attrs.field(default="range", validator=validators.one_of(*get_args(Training)))
+    temperature: float = attrs.field(default=1.0, validator=validators.positive)
+    predictor_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
+
+    name: ClassVar[str] = "gicp"
+    soft_edges: ClassVar[bool] = True
+
+    def __attrs_post_init__(self) -> None:
+        if self.predictor is None:
+            raise ValueError("GICP needs a predictor: predictor=EdgePredictor.for_data(data)")
+
+    @property
+    def last_round(self) -> int:
+        """The number of densities."""
+        return len(self.densities)
+
+    @property
+    def prunes_weights(self) -> bool:
+        """Unless all of them stay."""
+        return self.weight_density < 1
+
+    def supports(self, model: nn.Module, data: AnyData) -> None:
+        """Raise where a gate of 0 is no removal in the model, or there is nothing to prune."""
+        super().supports(model, data)
+        check_predictor(self.predictor, data)
+        check_removal(model, data)
+        if not isinstance(data, GraphData) or not count_prunable_arcs(data.train):
+            raise ValueError(f"{data.name} has no edges to prune in its training split")
+        if self.protocol.rule.count == "floor":
+            raise ValueError(
+                f"{self.name} keeps shares of the original edges: take protocol='clean', or one with count='cumulative'"
+            )
+        weights = MaskSet.dense(model, self.selector).total
+        if not round(self.weight_density * weights):
+            raise ValueError(f"weight_density={self.weight_density} keeps none of the {weights:,} weights: raise it")
+        lowest, units = self.densities[-1], original_units(data.train, self.protocol.rule).double()
+        if self.protocol.rule.budget == "global":
+            units = units.sum()
+        if not (units * lowest).round().any():
+            raise ValueError(
+                f"densities: {lowest} keeps no edge of any training graph of {data.name}; raise the last one"
+            )
+
+    # ------------------------------------------------------------------ the one training, and its tickets
+
+    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+        """Train, in the first round; then the graphs of the round's density."""
+        assert isinstance(here, Trained)
+        epochs: Epochs = ()
+        if here.scorer is None:
+            here, epochs = self._trained(here, fit)
+        return self._thinned(here, self.densities[here.round]), epochs
+
+    def at(self, density: float, ticket: Ticket, model: nn.Module, data: AnyData) -> Ticket:
+        """A ticket of another density, out of one that this method handed out: nothing is trained.
+
+        Args:
+            density: of the edges, between the lowest that was trained and 1.
+            ticket: any of the run, loaded ones too.
+            model: that was pruned, with any weights.
+            data: that it was pruned on: norms are counted on its training graphs, val and test are measured.
+
+        Raises:
+            ValueError: a density outside the range, or a ticket of another method, other settings or other data.
+        """
+        if not isinstance(ticket, Ticket):
+            raise TypeError(f"ticket must be a Ticket, from rounds() or Ticket.load(path), got {ticket!r}")
+        lowest = self.densities[-1]
+        if not isinstance(density, int | float) or not lowest <= density <= 1:
+            raise ValueError(f"density must lie between {lowest}, the lowest trained, and 1, got {density!r}")
+        started = time.perf_counter()
+        here = self._thinned(self._resume(model, data, ticket), density)
+        return self._measured(replace(here, round=ticket.round - 1), (), started)
+
+    def _round(self, here: Position, fit: Fit) -> tuple[Ticket, Position]:
+        started = time.perf_counter()
+        here, history = self.prune(here, fit)
+        return seeded(self._measured(here, history, started), fit), replace(here, round=here.round + 1)
+
+    def _thinned(self, here: Position, density: float) -> Position:
+        """The full graphs, pruned to a density."""
+        assert isinstance(here, Trained)
+        full = replace(here, data=here.full_data, edges=PruneEdges((), self.protocol.rule))
+        return pruned(full, Stage(here.scorer, 1 - density, density))
+
+    def _measured(self, here: Position, history: Epochs, started: float) -> Ticket:
+        """The trained network on graphs of this density, with norms of its own."""
+        assert isinstance(here, Trained) and here.best is not None
+        model, graphs = copy.deepcopy(here.model), here.graph_data.train
+        model.load_state_dict(here.best)
+        here.masks.verify(model)
+        device = next(model.parameters()).device
+        parts = (graphs.batch(part).to(device) for part in strided_parts(graphs, _BATCH))
+        recalibrate_(model, parts, kept_norms(here.model.state_dict(), model))
+        metrics = {}
+        for split in ("val", "test"):
+            metrics[split] = evaluate(model, here.data.splits[split], here.data, split=split, batch_size=_BATCH)
+            if not math.isfinite(metrics[split]):
+                left = here.edges.stages[-1].density
+                raise TrainingDiverged(f"with {left:.1%} of the edges the network's outputs on {split} are not finite")
+        result = FitResult(snapshot(model), here.best, here.epoch, metrics["val"], metrics["test"])
+        ticket = self._ticket(here, result, history, time.perf_counter() - started)
+        return replace(ticket, row=ticket.row | {"edge_density": here.edges.stages[-1].density})
+
+    def _start(self, model: nn.Module, data: AnyData) -> Position:
+        here = super()._start(model, data)
+        return Trained(**vars(here), full_data=here.data)
+
+    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
+        here = super()._resume(model, data, after)
+        assert isinstance(here, Trained)
+        return replace(here, scorer=after.edges.stages[-1].scorer, best=here.last, epoch=int(after.row["epoch"]))
+
+    def _trained(self, here: Trained, fit: Fit) -> tuple[Trained, Epochs]:
+        scorer, rule = copy.deepcopy(self.predictor), self.protocol.rule
+        assert scorer is not None
+        schedule = Cubic(1.0, self.densities[-1], 0, self.stop, 1)
+        gates = GradualGates(schedule, self.edge_gates, self.temperature, self.train_densities == "range")
+        middle = self.densities[len(self.densities) // 2]
+        stage = Stage(scorer, 1 - middle, middle)
+        seen = replace(here, round=0, data=with_walks(here.graph_data, scorer))
+        joint = JointNetwork(here.rewound(), scorer, stage, rule, seen.graph_data.train, self.predictor_lr, gates)
+        dense = MaskSet.dense(here.model, self.selector)
+        job = self.job(seen, joint, dense.prefixed(_PREFIX), "search")
+        result = replace(job, pruner=self._weights(gates)).run(fit)
+        joint.trained_predictor(result.best)
+        best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
+        assert result.masks is not None
+        masks = MaskSet.of({name.removeprefix(_PREFIX): mask for name, mask in result.masks.items()})
+        return replace(here, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
+
+    def _weights(self, gates: GradualGates) -> Weights:
+        return Weights(
+            gates=gates,
+            density=self.weight_density,
+            stop=self.stop,
+            every=min(self.every, self.stop),
+            candidate_ratio=self.candidate_ratio,
+            scope=self.scope,
+            layer_floor=self.layer_floor,
+            select=self._inside,
+        )
+
+    def _inside(self, joint: nn.Module) -> Targets:
+        """What is pruned of the network, by the names that it has beside its predictor."""
+        found = self.selector(joint.get_submodule(_PREFIX.removesuffix(".")))
+        return Targets(
+            tuple(_PREFIX + name for name in found.selected),
+            {_PREFIX + name: reason for name, reason in found.protected.items()},
+            {_PREFIX + name: shape for name, shape in found.shapes.items()},
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """All hyper-parameters as plain data, the predictor by what it is made from."""
+        densities = ", ".join(map(str, self.densities))
+        settings = super().settings() | {"predictor": predictor_settings(self.predictor), "densities": densities}
+        if not self.layer_floor and self.layer_floor is not None:  # as tickets from before there was a choice
+            del settings["layer_floor"]
+        return settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(Position):
+    """A position after the one training: what it found, and the graphs before any pruning."""
+
+    full_data: AnyData
+    scorer: nn.Module | None = None
+    best: State | None = field(default=None, repr=False)
+    epoch: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Weights(FGGP):
+    """Gradual pruning whose epochs count from ``stop`` on, also where no weight goes: edges have a schedule too."""
+
+    gates: GradualGates
+
+    def begin(
+        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
+    ) -> Pruning:
+        """Start a run, which the gates follow."""
+        self.gates.run = _UpToStop(self, self.first(masks), model, optimizer)
+        return self.gates.run
+
+
+class _UpToStop(Pruning):
+    @property
+    def finished(self) -> bool:
+        return self.step >= self._rule.stop and super().finished
+
+    def _unfinished(self) -> str:
+        return (
+            f"the training ended after optimiser step {self.step:,}, but densities fall until "
+            f"stop={self._rule.stop:,}: lower stop or train longer"
+        )

@@ -1,0 +1,182 @@
+"""A user's own objects in place of the names of a configuration: data, a model, a method, a training."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from typing import Any
+
+import attrs
+from torch import nn
+
+from graphprune.data import GraphData, ImageData
+from graphprune.data.base import LabelledData
+from graphprune.methods import Method
+from graphprune.runs.identity import OBJECT, identity, plain, words
+from graphprune.train import Fit
+
+# What the sections of a configuration may be given as.
+KINDS = {
+    "data": "a GraphData, an ImageData, or a function that returns one",
+    "model": "a class with for_data(data), or a function of the data that returns a network",
+    "method": "a Method, or a function of the data that returns one",
+    "fit": "a graphprune.train.Fit, a training function of a FitJob, or a function of the seed that returns either",
+}
+LAST_ROUND = "last_round"
+# What a section says of its object: options of the object go by other names.
+SAID = ("name", OBJECT, "source", "digest", "arguments", LAST_ROUND)
+
+
+def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """What a configuration says of an object, and the object that a run is given.
+
+    Args:
+        kind: the section, one of :data:`KINDS`.
+        value: the object.
+        name: in folders and reports; None: the object's own.
+        options: keyword arguments of a callable, as plain data.
+
+    Returns:
+        The section and the object: of a class of methods an instance with the options. A ``Fit`` of the package becomes
+        a section of options like any other, and None.
+
+    Raises:
+        ValueError: nothing of that kind, options that it does not take, or an object that no other process would
+            recognise; the text says why and what to do.
+    """
+    said = known(kind, value)
+    if kind == "fit" and OBJECT not in said:
+        return {**said, **options}, None
+    if odd := [option for option in options if option in SAID]:
+        raise ValueError(f"an option of an object cannot be called {odd[0]}: rename the argument")
+    name = name or name_of(value)
+    if kind == "method" and _method_class(value):
+        value, options = _with_options(value, options), {}
+        said = identity(value)
+    else:
+        _check_call(kind, value, options)
+    said = {"name": name, **said, **plain(options)}
+    return said | ({LAST_ROUND: value.last_round} if isinstance(value, Method) else {}), value
+
+
+def known(kind: str, value: Any) -> dict[str, Any]:
+    """What an object is known by; a ``Fit`` of the package by its options alone.
+
+    Raises:
+        ValueError: nothing of that kind, or an object that no other process would recognise.
+    """
+    if isinstance(value, nn.Module) and kind == "model":
+        raise ValueError(f"{words(value)} is a network with weights, which all runs would share: give what makes it")
+    if not _fits(kind, value):
+        raise ValueError(f"expected {KINDS.get(kind, 'plain data')}, got {words(value)}")
+    if isinstance(value, Fit) and value.on_epoch is not None:
+        raise ValueError("a Fit with on_epoch: leave it out, the run logs the epochs itself")
+    found = identity(value)
+    return found if type(value) is not Fit else {name: each for name, each in found.items() if name != OBJECT}
+
+
+def name_of(value: Any) -> str:
+    """What an object is called where nobody gives it a name."""
+    if isinstance(value, LabelledData | Method) or _method_class(value):
+        return str(_inner(value).name)
+    return str(getattr(_inner(value), "__name__", type(value).__name__))
+
+
+def option_names(kind: str, value: Any) -> tuple[str, ...]:
+    """The options that an object takes, by name."""
+    if kind == "fit" or isinstance(value, LabelledData | Method):
+        return ()
+    own_class = _method_class(value)
+    taken = list(_parameters(_call(kind, value)).values())[0 if kind == "data" or own_class else 1 :]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return tuple(each.name for each in taken if each.kind in named and not (own_class and each.name == "seed"))
+
+
+def made(kind: str, value: Any, data: Any, options: Mapping[str, Any], seed: int) -> Any:
+    """What a run works with: the object itself, with the run's seed where it has one, or what it makes.
+
+    Args:
+        kind: the section, one of :data:`KINDS`.
+        value: the object.
+        data: of the run; None where these are made.
+        options: keyword arguments of a callable.
+        seed: of the run.
+
+    Raises:
+        TypeError: a function returned something else.
+    """
+    if kind == "fit":
+        value = value(seed=seed) if _makes_fit(value) else _with_seed(value, seed)
+        wanted: Any = Callable
+    elif kind == "data":
+        value = value if isinstance(value, LabelledData) else value(**options)
+        wanted = GraphData | ImageData
+    elif kind == "model":
+        value, wanted = _call(kind, value)(data, **options), nn.Module
+    else:
+        value = _with_seed(value if isinstance(value, Method) else value(data, **options), seed)
+        wanted = Method
+    if not isinstance(value, wanted):
+        raise TypeError(f"the {kind} is {words(value)}: expected {KINDS[kind]}")
+    return value
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if isinstance(value, LabelledData | Method):
+        return kind in ("data", "method") and isinstance(value, Method if kind == "method" else GraphData | ImageData)
+    return kind in KINDS and callable(value) and not isinstance(value, nn.Module)
+
+
+def _inner(value: Any) -> Any:
+    return value.func if isinstance(value, partial) else value
+
+
+def _method_class(value: Any) -> bool:
+    return isinstance(_inner(value), type) and issubclass(_inner(value), Method)
+
+
+def _makes_fit(value: Any) -> bool:
+    """Whether a function is no training but makes one: it takes a seed and no job."""
+    return "seed" in _parameters(value) and "job" not in _parameters(value)
+
+
+def _call(kind: str, value: Any) -> Any:
+    return getattr(value, "for_data", value) if kind == "model" else value
+
+
+def _parameters(value: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(value).parameters
+    except (TypeError, ValueError):  # written in C
+        return {}
+
+
+def _with_options(method: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return method(**options)
+    except TypeError as error:
+        raise ValueError(f"{words(method)}: {error}") from error
+
+
+def _check_call(kind: str, value: Any, options: Mapping[str, Any]) -> None:
+    """Make sure that an object takes these options, as far as its signature tells."""
+    if kind == "fit" or isinstance(value, LabelledData | Method):
+        if options:
+            raise ValueError(f"{words(value)} has all its options: {', '.join(options)} cannot be set beside it")
+        return
+    try:
+        inspect.signature(_call(kind, value)).bind(*() if kind == "data" else (None,), **options)
+    except TypeError as error:
+        raise ValueError(f"{words(value)} cannot be called with the options {dict(options)}: {error}") from error
+    except ValueError:  # written in C
+        return
+
+
+def _with_seed(value: Any, seed: int) -> Any:
+    if attrs.has(type(value)):
+        return attrs.evolve(value, seed=seed) if "seed" in attrs.fields_dict(type(value)) else value
+    if is_dataclass(value) and not isinstance(value, type) and "seed" in {part.name for part in fields(value)}:
+        return replace(value, seed=seed)
+    return value

@@ -1,0 +1,65 @@
+"""What a user typed, as a parser of options reads it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import re
+from collections.abc import Collection, Sequence
+
+from jsonargparse import ArgumentParser, Namespace
+
+from graphprune.runs.options import SECTIONS, canonical, explained, list_options, option_names
+
+
+def parse(parser: ArgumentParser, typed: Sequence[str], *, defaults: bool = True) -> Namespace:
+    """Parse what a user typed: sections may be left out, dashes stand for underscores, and lists need no brackets.
+
+    Args:
+        parser: of jsonargparse.
+        typed: the words.
+        defaults: whether the result has what was not typed.
+
+    Raises:
+        ValueError: a bad value, or an unknown option; the text names it as it was typed, and the nearest ones.
+    """
+    words = canonical(typed, [action.dest for action in parser._actions])
+    try:
+        return parser.parse_args(_bracketed(words, list_options(parser)), defaults=defaults)
+    except argparse.ArgumentError as error:
+        unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", str(error))
+        if unknown is None:
+            raise ValueError(explained(error)) from error
+        flag = dict(zip(_flags(words), _flags(typed), strict=True)).get(unknown[1], unknown[1])
+        section = re.match(rf"--(?:{'|'.join(SECTIONS)})([._-])", flag)
+        names = [name.replace(".", section[1]) if section else name.rpartition(".")[2] for name in option_names(parser)]
+        dashed = [name.replace("_", "-") if "-" in flag[2:] else name for name in dict.fromkeys(names)]
+        near = difflib.get_close_matches(flag, [f"--{name}" for name in dashed], n=2)
+        guess = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"{parser.prog} has no option {flag}{guess}") from error
+
+
+def _flags(words: Sequence[str]) -> list[str]:
+    return [word.partition("=")[0] for word in words]
+
+
+def _bracketed(words: Sequence[str], lists: Collection[str]) -> list[str]:
+    """Values of options that are lists, with the brackets and quotes that ``0.5,0.25`` and ``head.*`` lack."""
+    out, awaited = list[str](), False
+    for word in words:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        listed = awaited if not flag else flag[2:] in lists
+        if listed and (equals or not flag) and not value.lstrip().startswith("["):
+            value = "[" + ", ".join(map(_quoted, value.split(","))) + "]"
+        out.append(flag + equals + value)
+        awaited = listed and bool(flag) and not equals
+    return out
+
+
+def _quoted(text: str) -> str:
+    try:
+        float(text)
+    except ValueError:
+        return json.dumps(text.strip())
+    return text
