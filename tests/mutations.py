@@ -34,7 +34,7 @@ class Fault(NamedTuple):
 
 FAULTS = {
     "batches share storage with the data set": Fault(
-        "graphs/packed.py",
+        "graphs/segments.py",
         "return values.clone() if rows is None else",
         "return values if rows is None else",
         "tests/graphs/test_copies.py",
@@ -203,7 +203,7 @@ FAULTS = {
         "tests/methods/core/test_stable_repr.py",
     ),
     "arcs that must stay": Fault(
-        "graphs/pairs.py", "proper = proper & ~kept[leader]", "pass", "tests/graphs/test_protected.py"
+        "graphs/pairs.py", "no_loop = no_loop & ~kept[leader]", "pass", "tests/graphs/test_protected.py"
     ),
     "classes that training does not have": Fault(
         "data/users.py", "elif check.num_classes is None:", "elif False:", "tests/data/test_users.py"

@@ -8,7 +8,8 @@ from graphprune.graphs.prune import PruneEdges, Stage, score_arcs
 from graphprune.graphs.rule import EdgeRule, number_units
 from graphprune.graphs.scorers import RandomEdges
 from graphprune.graphs.soft.check import check_forgets, check_removal
-from graphprune.graphs.soft.soft import SoftEdges, register_soft_edges, supports
+from graphprune.graphs.soft.registry import register_soft_edges
+from graphprune.graphs.soft.soft import SoftEdges, supports
 
 __all__ = [
     "EdgeMask",

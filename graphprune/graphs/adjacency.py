@@ -100,11 +100,11 @@ class Adjacency:
         That is no removal. It exists to repeat what was published (Chen et al., ICML 2021).
         """
         logit = self._attention(at_source, at_target, slope)
-        proper = (self.arcs.source != self.arcs.target).to(self.dtype)
-        ones = proper.new_ones(x.size(0))
+        no_loop = (self.arcs.source != self.arcs.target).to(self.dtype)
+        ones = no_loop.new_ones(x.size(0))
         if self.gate is not None:
             logit = logit * self._with_loops(self.gate, ones)[:, None]
-        return self._softmax_sum(x, logit, self._with_loops(proper, ones)[:, None], dropout)
+        return self._softmax_sum(x, logit, self._with_loops(no_loop, ones)[:, None], dropout)
 
     def _attention(self, at_source: Tensor, at_target: Tensor, slope: float) -> Tensor:
         """A logit for each arc of ``_looped`` and head."""
@@ -134,8 +134,8 @@ class Adjacency:
     @cached_property
     def _present(self) -> Tensor:
         """The gates with 0 at self-loops."""
-        proper = (self.arcs.source != self.arcs.target).to(self.dtype)
-        return proper if self.gate is None else self.gate * proper
+        no_loop = (self.arcs.source != self.arcs.target).to(self.dtype)
+        return no_loop if self.gate is None else self.gate * no_loop
 
     @cached_property
     def _mean_weight(self) -> Tensor:

@@ -156,6 +156,11 @@ def cut(value: Any, keep: Tensor, dim: int) -> Any:
     return tuple(left) if isinstance(value, tuple) else left
 
 
+def doubled(values: Tensor) -> Tensor:
+    """A copy, of real numbers in double precision."""
+    return values.to(torch.float64 if values.is_floating_point() else values.dtype, copy=True)
+
+
 def check_single(data: Data) -> None:
     """Raise ValueError if a graph carries its arcs a second time, as a matrix; names the attribute."""
     edge_index = arcs_of(data)
@@ -183,7 +188,7 @@ def _same_arcs(matrix: Tensor, edge_index: Tensor) -> bool:
 
 
 def shift(data: Data, name: str, value: Any) -> Tensor:
-    """By how much a batch shifts the values of the graphs behind this one: PyG's ``__inc__``."""
+    """By how much a batch shifts the values of the graphs after this one: PyG's ``__inc__``."""
     return torch.as_tensor(data.__inc__(name, value))
 
 
@@ -216,7 +221,7 @@ def without_arcs(data: Data) -> Data:
     return out
 
 
-def kinds(graphs: Sequence[Data]) -> type[Data]:
+def common_class(graphs: Sequence[Data]) -> type[Data]:
     """The class of all these graphs.
 
     Raises:

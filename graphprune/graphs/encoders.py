@@ -72,7 +72,7 @@ class Kinds:
 
     @cached_property
     def grouped(self) -> tuple[Tensor, Tensor]:
-        """The places of each kind, one kind behind the other, and where each begins, shape ``(K + 1,)``."""
+        """The places of each kind, one kind after the other, and where each begins, shape ``(K + 1,)``."""
         order = torch.argsort(self.which, stable=True)
         return order, pointers(torch.bincount(self.which, minlength=self.rows.size(0)))
 

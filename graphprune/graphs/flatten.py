@@ -12,9 +12,9 @@ from torch_geometric.data import Data
 from graphprune.graphs.attributes import (
     check_shifts,
     check_single,
+    common_class,
     entries,
     goes_elsewhere,
-    kinds,
     of_edges,
     shift,
     without_arcs,
@@ -32,7 +32,7 @@ def flatten(items: Sequence[Data]) -> dict[str, Any]:
     """
     if not items:
         raise ValueError("cannot pack an empty sequence of graphs")
-    kind = kinds(items)
+    kind = common_class(items)
     for number, item in enumerate(items):
         _check(item, f"graph {number}")
     nodes = torch.tensor([item.num_nodes or 0 for item in items])
@@ -83,7 +83,7 @@ def _values(name: str, items: Sequence[Data]) -> list[Any]:
 
 
 def _shifts(name: str, items: Sequence[Data], values: Sequence[Any]) -> Tensor | None:
-    """By how much each graph shifts the values of those behind it; None of an attribute that is not shifted."""
+    """By how much each graph shifts the values of those after it; None of an attribute that is not shifted."""
     if type(items[0]).__inc__ is Data.__inc__ and not indexes(name):
         return None
     by = [shift(item, name, value) for item, value in zip(items, values, strict=True)]
@@ -104,7 +104,7 @@ def check_edge_weight(weight: Any, arcs: int, where: Callable[[int], str]) -> No
     """Make sure that edge weights are numbers that a degree can be summed from.
 
     Args:
-        weight: of a graph, or of many one behind the other.
+        weight: of a graph, or of many one after the other.
         arcs: how many there are.
         where: what an error about the arc of this number begins with; -1: about all of them.
 

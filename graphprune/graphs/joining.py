@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from graphprune.graphs.segments import pointers
 
@@ -20,7 +22,7 @@ class Joining:
     Attributes:
         kind: the class, of which single graphs and batches are made.
         dims: along which dimension an attribute is joined, None for a new one; those that are not here along the first.
-        shifts: of attributes whose values are shifted in a batch: how much each graph shifts those behind it,
+        shifts: of attributes whose values are shifted in a batch: how much each graph shifts those after it,
             shape ``(G,)``.
     """
 
@@ -51,7 +53,7 @@ class Joining:
 
         Args:
             name: of the attribute.
-            rows: of the graphs, one behind the other.
+            rows: of the graphs, one after the other.
             ptr: where each graph's rows start, shape ``(B + 1,)``.
         """
         by = self.shifts.get(name)
@@ -65,3 +67,46 @@ class Joining:
         """What tells sets of the same tensors apart: dimensions and shifts."""
         shifts = {name: by.tolist() for name, by in sorted(self.shifts.items())}
         return {"dims": dict(sorted(self.dims.items())), "shifts": shifts}
+
+
+def collate(
+    num_nodes: Tensor,
+    num_edges: Tensor,
+    edge_index: Tensor,
+    joining: Joining,
+    objects: Mapping[str, list[Any]],
+    **levels: Mapping[str, Tensor],
+) -> Batch:
+    """A PyG ``Batch`` of graphs that lie one after the other, without a loop over them.
+
+    Args:
+        num_nodes: nodes of each graph, shape ``(B,)``.
+        num_edges: arcs of each graph, shape ``(B,)``.
+        edge_index: node numbers within each graph, shape ``(2, E)``.
+        joining: the rules of the graphs' class.
+        objects: attributes that are no tensors, one entry a graph.
+        levels: attributes with one row a ``node``, an arc (``edge``) or a ``graph``.
+    """
+    node_ptr, edge_ptr = pointers(num_nodes), pointers(num_edges)
+    offset, graphs = node_ptr[:-1], torch.arange(num_nodes.numel() + 1, device=edge_index.device)
+    batch = Batch(_base_cls=joining.kind)
+    batch.edge_index = edge_index + torch.repeat_interleave(offset, num_edges)
+    slices, shifts = {"edge_index": edge_ptr}, {"edge_index": offset}
+    for level, ptr in (("node", node_ptr), ("edge", edge_ptr), ("graph", graphs)):
+        for name, values in levels[level].items():
+            batch[name], shifts[name] = joining.joined(name, values, ptr)
+            slices[name] = ptr
+    for name, entries in objects.items():
+        batch[name], slices[name], shifts[name] = entries, graphs, torch.zeros_like(offset)
+    batch.num_nodes = int(node_ptr[-1])
+    batch.batch = torch.repeat_interleave(graphs[:-1], num_nodes)
+    batch.ptr = node_ptr
+    # What Batch.get_example and Batch.to_data_list read.
+    batch._num_graphs, batch._num_nodes = num_nodes.numel(), num_nodes.tolist()
+    batch._slice_dict, batch._inc_dict = slices, shifts
+    return batch
+
+
+def copied(value: Any) -> Any:
+    """Arrays and plain containers as copies; other objects as they are."""
+    return copy.deepcopy(value) if isinstance(value, list | tuple | dict | set | np.ndarray) else value

@@ -1,4 +1,4 @@
-"""Batches of a split, of graphs or of images, one behind the other."""
+"""Batches of a split, of graphs or of images, one after the other."""
 
 from __future__ import annotations
 

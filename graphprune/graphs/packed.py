@@ -7,18 +7,18 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight, check_name, flatten
-from graphprune.graphs.joining import Joining
+from graphprune.graphs.joining import Joining, collate, copied
 from graphprune.graphs.loading import PackedLoader
 from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected
-from graphprune.graphs.segments import pointers, ranges
+from graphprune.graphs.segments import pointers, ranges, rows_of
 
+_LEVELS = ("node", "edge", "graph")
 STEP = 1 << 20  # arcs looked at in one go: bounds the memory beside the graphs' own
 
 
@@ -55,29 +55,18 @@ class PackedGraphs(Dataset[Data]):
         objects: Mapping[str, Sequence[Any]] | None = None,
         joining: Joining | None = None,
     ) -> None:
-        levels = node or {}, edge or {}, graph or {}
-        self._set(num_nodes, num_edges, edge_index, *levels, objects or {}, joining or Joining())
+        fields = {"node": node, "edge": edge, "graph": graph, "objects": objects, "joining": joining}
+        self._set(num_nodes=num_nodes, num_edges=num_edges, edge_index=edge_index, **fields)
         self._check_arcs()
         if "edge_weight" in self.edge:
             check_edge_weight(self.edge["edge_weight"], self.num_edges, self._where)
 
-    def _set(
-        self,
-        num_nodes: Tensor,
-        num_edges: Tensor,
-        edge_index: Tensor,
-        node: Mapping[str, Tensor],
-        edge: Mapping[str, Tensor],
-        graph: Mapping[str, Tensor],
-        objects: Mapping[str, Sequence[Any]],
-        joining: Joining | None = None,
-    ) -> None:
-        self.node_count = num_nodes.long()
-        self.edge_count = num_edges.long()
-        self.edge_index = edge_index
-        self.node, self.edge, self.graph = dict(node), dict(edge), dict(graph)
-        self.objects = {name: list(values) for name, values in objects.items()}
-        self.joining = joining or Joining()
+    def _set(self, *, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor, **fields: Any) -> None:
+        """Take the constructor's arguments, without a look at what the arcs are."""
+        self.node_count, self.edge_count, self.edge_index = num_nodes.long(), num_edges.long(), edge_index
+        self.node, self.edge, self.graph = (dict[str, Tensor](fields[level] or {}) for level in _LEVELS)
+        self.objects = {name: list(values) for name, values in (fields["objects"] or {}).items()}
+        self.joining: Joining = fields["joining"] or Joining()
         self.node_ptr = pointers(self.node_count)
         self.edge_ptr = pointers(self.edge_count)
         self._check_rows()
@@ -146,16 +135,8 @@ class PackedGraphs(Dataset[Data]):
 
     def _fields(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {
-            "num_nodes": self.node_count,
-            "num_edges": self.edge_count,
-            "edge_index": self.edge_index,
-            "node": self.node,
-            "edge": self.edge,
-            "graph": self.graph,
-            "objects": self.objects,
-            "joining": self.joining,
-        }
+        same = {name: getattr(self, name) for name in ("edge_index", *_LEVELS, "objects", "joining")}
+        return {"num_nodes": self.node_count, "num_edges": self.edge_count, **same}
 
     def _like(self, **changes: Any) -> Self:
         """A copy with other fields, whose arcs lie within their graphs as before."""
@@ -207,11 +188,11 @@ class PackedGraphs(Dataset[Data]):
         return {
             "num_nodes": nodes,
             "num_edges": edges,
-            "edge_index": _rows(self.edge_index, edge_rows, dim=1),
-            "node": {name: _rows(values, node_rows) for name, values in self.node.items()},
-            "edge": {name: _rows(values, edge_rows) for name, values in self.edge.items()},
-            "graph": {name: _rows(values, graph_rows) for name, values in self.graph.items()},
-            "objects": {name: [_copied(entries[i]) for i in chosen.tolist()] for name, entries in self.objects.items()},
+            "edge_index": rows_of(self.edge_index, edge_rows, dim=1),
+            "node": {name: rows_of(values, node_rows) for name, values in self.node.items()},
+            "edge": {name: rows_of(values, edge_rows) for name, values in self.edge.items()},
+            "graph": {name: rows_of(values, graph_rows) for name, values in self.graph.items()},
+            "objects": {name: [copied(entries[i]) for i in chosen.tolist()] for name, entries in self.objects.items()},
             "joining": self.joining.select(chosen),
         }
 
@@ -236,10 +217,7 @@ class PackedGraphs(Dataset[Data]):
 
     def to(self, device: torch.device | str) -> Self:
         """The same graphs on another device; batches are then made there."""
-        move = {
-            level: {name: values.to(device) for name, values in getattr(self, level).items()}
-            for level in ("node", "edge", "graph")
-        }
+        move = {level: {name: values.to(device) for name, values in getattr(self, level).items()} for level in _LEVELS}
         return self._like(
             num_nodes=self.node_count.to(device),
             num_edges=self.edge_count.to(device),
@@ -289,40 +267,15 @@ class PackedGraphs(Dataset[Data]):
                 value = joining.shaped(name, values[rows].clone())
                 data[name] = value.squeeze(0) if name in joining.dims and joining.dims[name] is None else value
         for name, entries in self.objects.items():
-            data[name] = _copied(entries[number])
+            data[name] = copied(entries[number])
         return data
 
     def batch(self, index: Tensor | Sequence[int]) -> Batch:
         """The graphs of these numbers as one PyG ``Batch``, node numbers shifted, without a loop over graphs."""
-        part = self._gather(self._chosen(index))
-        nodes, edges = part["num_nodes"], part["num_edges"]
-        node_ptr, edge_ptr = pointers(nodes), pointers(edges)
-        offset = node_ptr[:-1]
-        graphs = torch.arange(nodes.numel() + 1, device=self.device)
-        batch = Batch(_base_cls=part["joining"].kind)
-        batch.edge_index = part["edge_index"] + torch.repeat_interleave(offset, edges)
-        slices, shifts = {"edge_index": edge_ptr}, {"edge_index": offset}
-        for level, ptr in (("node", node_ptr), ("edge", edge_ptr), ("graph", graphs)):
-            for name, values in part[level].items():
-                batch[name], shifts[name] = part["joining"].joined(name, values, ptr)
-                slices[name] = ptr
-        for name, entries in part["objects"].items():
-            batch[name], slices[name], shifts[name] = entries, graphs, torch.zeros_like(offset)
-        batch.num_nodes = int(node_ptr[-1])
-        batch.batch = torch.repeat_interleave(graphs[:-1], nodes)
-        batch.ptr = node_ptr
-        # What Batch.get_example and Batch.to_data_list read.
-        batch._num_graphs = nodes.numel()
-        batch._num_nodes = nodes.tolist()
-        batch._slice_dict, batch._inc_dict = slices, shifts
-        return batch
+        return collate(**self._gather(self._chosen(index)))
 
     def loader(
-        self,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        generator: torch.Generator | None = None,
+        self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None
     ) -> PackedLoader[Batch]:
         """Batches of ``batch_size`` graphs.
 
@@ -345,13 +298,3 @@ class PackedGraphs(Dataset[Data]):
         if self.joining.dims or self.joining.shifts:
             total.update(f"{self.joining.summary()}\n".encode())
         return total.hexdigest()
-
-
-def _rows(values: Tensor, rows: Tensor | None, dim: int = 0) -> Tensor:
-    """A copy of some rows; None: of all."""
-    return values.clone() if rows is None else values.index_select(dim, rows)
-
-
-def _copied(value: Any) -> Any:
-    """Arrays and plain containers as copies; other objects as they are."""
-    return copy.deepcopy(value) if isinstance(value, list | tuple | dict | set | np.ndarray) else value

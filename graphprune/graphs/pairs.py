@@ -38,9 +38,9 @@ class Units:
         total = values.new_zeros(self.first.numel()).index_add(0, self.unit[inside], values[inside])
         return total / self.arcs.to(values.dtype)
 
-    def spread(self, values: Tensor, others: float | bool) -> Tensor:
+    def at_arcs(self, values: Tensor, others: float | bool) -> Tensor:
         """Each arc's unit's value, shape ``(E,)``; self-loops and protected arcs get ``others``."""
-        return of_units(values, self.unit, others)
+        return at_arcs(values, self.unit, others)
 
 
 def arcs_of(data: Data) -> Tensor:
@@ -53,6 +53,11 @@ def arcs_of(data: Data) -> Tensor:
     if edge_index is None:
         raise ValueError("the graph has no edge_index; give graphs without edges a (2, 0) tensor")
     return edge_index
+
+
+def arcs_and_nodes(data: Data) -> tuple[Tensor, int]:
+    """``edge_index`` and number of nodes; raises ValueError for a graph without ``edge_index``."""
+    return arcs_of(data), int(data.num_nodes or 0)
 
 
 def protected_arcs(data: Data) -> Tensor | None:
@@ -76,7 +81,7 @@ def check_protected(protected: object, arcs: int, where: str = "") -> None:
         raise ValueError(f"{where}{EDGE_PROTECTED} must be bool of shape ({arcs},), True where an arc stays, got {got}")
 
 
-def of_units(values: Tensor, numbers: Tensor, others: float | bool) -> Tensor:
+def at_arcs(values: Tensor, numbers: Tensor, others: float | bool) -> Tensor:
     """The value of each arc's unit, ``(E,)``, from values ``(U,)`` and the arcs' unit numbers, -1 in none."""
     return torch.cat([values, values.new_full((1,), others)])[numbers]  # -1 reads the padding
 
@@ -87,7 +92,7 @@ def graph_units(data: Data, unit: EdgeUnit) -> Units:
     Raises:
         ValueError: no ``edge_index``, or an ``edge_protected`` that is no bool an arc.
     """
-    return edge_units(arcs_of(data), int(data.num_nodes or 0), unit, protected_arcs(data))
+    return edge_units(*arcs_and_nodes(data), unit, protected_arcs(data))
 
 
 def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", protected: Tensor | None = None) -> Units:
@@ -105,20 +110,20 @@ def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", prot
     """
     source, target = edge_index
     position = torch.arange(source.numel(), device=source.device)
-    proper = source != target
+    no_loop = source != target
     if unit == "arc":
         leader = position
     else:
         partner = _reverse(source, target, num_nodes)
         leader = torch.where(partner >= 0, torch.minimum(position, partner), position)
     if protected is not None:
-        kept = proper.new_zeros(source.numel()).index_put((leader[protected],), proper.new_ones(()))
-        proper = proper & ~kept[leader]
-    first = position[proper & (leader == position)]
+        kept = no_loop.new_zeros(source.numel()).index_put((leader[protected],), no_loop.new_ones(()))
+        no_loop = no_loop & ~kept[leader]
+    first = position[no_loop & (leader == position)]
     number = source.new_full((source.numel(),), -1)
     number[first] = torch.arange(first.numel(), device=source.device)
-    number = torch.where(proper, number[leader], -1)
-    arcs = torch.bincount(number[proper], minlength=first.numel())
+    number = torch.where(no_loop, number[leader], -1)
+    arcs = torch.bincount(number[no_loop], minlength=first.numel())
     return Units(first, number, arcs)
 
 

@@ -1,4 +1,4 @@
-"""From edge scores to removed edges: the stages of a ticket, applied one behind the other."""
+"""From edge scores to removed edges: the stages of a ticket, applied one after the other."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
-from graphprune.graphs.attributes import check_graph
+from graphprune.graphs.attributes import check_graph, doubled
 from graphprune.graphs.edges import EdgeMask, drop_arcs
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EDGE_UNIT, Units, arcs_of, graph_units, of_units, protected_arcs
+from graphprune.graphs.pairs import EDGE_UNIT, Units, arcs_and_nodes, arcs_of, at_arcs, graph_units, protected_arcs
 from graphprune.graphs.rule import (
     EdgeRule,
-    arcs_and_nodes,
     in_chunks,
     number_units,
     original_units,
-    structure,
+    structure_digest,
     unit_counts,
     unit_sizes,
 )
@@ -37,11 +36,11 @@ class Stage:
     Attributes:
         scorer: batch -> one score an arc, shape ``(E,)``; the lowest go. None: unseen graphs stay as they are.
         rate: share of what is left that goes.
-        density: share of the original units left behind this stage.
+        density: share of the original units left after this stage.
         threshold: global budget only: the lowest score kept on the training graphs.
         known: which units of the training graphs are left, bool of shape ``(U,)``, for methods that learn a mask for
             each edge that they trained on. It prunes these graphs.
-        graphs: :func:`structure` of the training graphs, by which they are recognised.
+        graphs: :func:`structure_digest` of the training graphs, by which they are recognised.
     """
 
     scorer: nn.Module | None
@@ -78,7 +77,7 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
 def stage_keep(
     batches: Iterable[Data], numbers: Tensor | None, arcs: int, stage: Stage, rule: EdgeRule, original: Tensor
 ) -> tuple[Tensor, float | None]:
-    """Which arcs stay behind a stage: by its mask on graphs that it knows, else by its scores.
+    """Which arcs stay after a stage: by its mask on graphs that it knows, else by its scores.
 
     Args:
         batches: the graphs, in batches, in order.
@@ -102,14 +101,14 @@ def stage_keep(
         threshold = stage.threshold
         if rule.budget == "global" and threshold is None and stage.scorer is not None:  # for graphs yet unseen
             _, threshold = keep_arcs(batches, stage, rule, original)
-        return of_units(stage.known.to(numbers.device), numbers, True), threshold
+        return at_arcs(stage.known.to(numbers.device), numbers, True), threshold
     if stage.scorer is None:
         return torch.ones(arcs, dtype=torch.bool, device=original.device), None
     return keep_arcs(batches, stage, rule, original)
 
 
 def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: Tensor) -> tuple[Tensor, float | None]:
-    """Which arcs stay behind one stage.
+    """Which arcs stay after one stage.
 
     Args:
         batches: the graphs, in batches, in order.
@@ -134,8 +133,8 @@ def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: T
             keep = part.score >= stage.threshold
         else:
             units = original[first : first + len(part.size)].to(part.score.device)
-            keep = keep_top(part.score, pointers(part.size), targets(stage, rule, units, part.size))
-        pieces.append(part.units.spread(keep, True))
+            keep = keep_top(part.score, pointers(part.size), units_to_keep(stage, rule, units, part.size))
+        pieces.append(part.units.at_arcs(keep, True))
         first += len(part.size)
     return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.bool), stage.threshold
 
@@ -152,14 +151,14 @@ def _keep_of_all(
         return torch.zeros(0, dtype=torch.bool), None
     score = torch.cat([part.score for part in parts])
     original, size = original.to(score.device).sum(0, keepdim=True), torch.cat([part.size for part in parts])
-    keep = keep_top(score, None, targets(stage, rule, original, size.sum(0, keepdim=True)))
+    keep = keep_top(score, None, units_to_keep(stage, rule, original, size.sum(0, keepdim=True)))
     lowest = float(score[keep].min()) if bool(keep.any()) else float("inf")
     pieces = keep.split([part.score.numel() for part in parts])
-    return torch.cat([part.units.spread(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
+    return torch.cat([part.units.at_arcs(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
 
 
-def targets(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:
-    """How many units of each graph stay behind a stage, of those that are left and of the original ones."""
+def units_to_keep(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:
+    """How many units of each graph stay after a stage, of those that are left and of the original ones."""
     if rule.count == "floor":
         return left - (left.double() * stage.rate).floor().long()
     # torch.round is Python's round: halves go to the even number.
@@ -197,11 +196,6 @@ def _check_edges(data: Data) -> None:
     protected_arcs(data)
     if data.get("edge_weight") is not None:
         check_edge_weight(data.edge_weight, arcs, lambda arc: "" if arc < 0 else f"arc {arc}: ")
-
-
-def doubled(values: Tensor) -> Tensor:
-    """A copy, of real numbers in double precision."""
-    return values.to(torch.float64 if values.is_floating_point() else values.dtype, copy=True)
 
 
 def _apply(scorer: nn.Module, data: Data) -> Tensor:
@@ -290,4 +284,4 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
     def _knows(self, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> bool:
         """Whether these are the very graphs for whose edges the stages have learnt masks."""
         known = {stage.graphs for stage in self.stages if stage.known is not None and stage.graphs}
-        return bool(known) and structure(num_nodes, num_edges, edge_index) in known
+        return bool(known) and structure_digest(num_nodes, num_edges, edge_index) in known

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EDGE_PROTECTED, EDGE_UNIT, EdgeUnit, Units, arcs_of, graph_units
+from graphprune.graphs.pairs import EDGE_PROTECTED, EDGE_UNIT, EdgeUnit, Units, arcs_and_nodes, graph_units
 from graphprune.graphs.segments import graph_of_nodes, pointers
 
 CHUNK = 80_000  # nodes and arcs scored at once: bounds the memory, does not change a result
@@ -51,11 +51,6 @@ class EdgeRule:
         ):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
-
-
-def arcs_and_nodes(data: Data) -> tuple[Tensor, int]:
-    """``edge_index`` and number of nodes; raises ValueError for a graph without ``edge_index``."""
-    return arcs_of(data), int(data.num_nodes or 0)
 
 
 def unit_sizes(units: Units, batch: Data) -> Tensor:
@@ -108,7 +103,7 @@ def original_units(graphs: PackedGraphs, rule: EdgeRule) -> Tensor:
     return torch.cat(counts) if counts else torch.zeros(0, dtype=torch.int64)
 
 
-def structure(num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> str:
+def structure_digest(num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> str:
     """SHA-256 of the nodes and arcs of some graphs, whatever their attributes.
 
     Args:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import EdgeUnit, arcs_of
+from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes
 from graphprune.graphs.segments import graph_of_nodes
 
 
-class RandomEdges(nn.Module):
+class EdgeScorer(nn.Module):
+    """A module from a graph or batch to one score an arc, shape ``(E,)``, that tickets can hold.
+
+    A subclass keeps each argument of its constructor under its own name, as plain data. These and the ``state_dict``
+    are what a ticket saves; where the constructor takes a ``seed`` or a ``unit``, the method that prunes gives its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def config(self) -> dict[str, Any]:
+        """The arguments the scorer was made from."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+
+class RandomEdges(EdgeScorer):
     """Uniform random scores that depend on the graph alone: the same graph gets the same scores in any batch.
 
     A counter-based hash (SplitMix64) of the seed, the graph's arcs and the arc's end nodes, so that neither
@@ -27,16 +43,12 @@ class RandomEdges(nn.Module):
         super().__init__()
         self.seed, self.unit = seed, unit
 
-    def config(self) -> dict[str, Any]:
-        """What the scorer is made from."""
-        return {"seed": self.seed, "unit": self.unit}
-
     def forward(self, data: Data) -> Tensor:
         """Scores in [0, 1), shape ``(E,)``, float64."""
-        arcs = arcs_of(data)
+        arcs, nodes = arcs_and_nodes(data)
         if self.unit == "pair":
             arcs = arcs.sort(dim=0).values
-        return uniform(arc_bits(arcs, *graph_of_nodes(data, int(data.num_nodes or 0), arcs.device), self.seed))
+        return uniform(arc_bits(arcs, *graph_of_nodes(data, nodes, arcs.device), self.seed))
 
 
 def arc_bits(arcs: Tensor, of_node: Tensor, ptr: Tensor, seed: int) -> Tensor:

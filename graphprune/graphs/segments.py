@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 
 
 def ranges(start: Tensor, count: Tensor) -> Tensor:
-    """The numbers ``start[i], ..., start[i] + count[i] - 1`` of every i, one behind the other."""
+    """The numbers ``start[i], ..., start[i] + count[i] - 1`` of every i, one after the other."""
     ends = count.cumsum(0)
     shift = start - (ends - count)
     total = int(count.sum())
@@ -20,6 +20,11 @@ def pointers(count: Tensor) -> Tensor:
     ptr = count.new_zeros(count.numel() + 1)
     torch.cumsum(count, 0, out=ptr[1:])
     return ptr
+
+
+def rows_of(values: Tensor, rows: Tensor | None, dim: int = 0) -> Tensor:
+    """A copy of some rows; None: of all."""
+    return values.clone() if rows is None else values.index_select(dim, rows)
 
 
 def graph_of_nodes(data: Data, num_nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:

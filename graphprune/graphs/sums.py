@@ -97,7 +97,7 @@ class _SegmentSum(torch.autograd.Function):
 
 
 class _MessageSum(torch.autograd.Function):
-    """Sum of ``weight * relu(x[source] + table[kind])`` over each node's arcs; vectors of bonds are never spread out.
+    """Sum of ``weight * relu(x[source] + table[kind])`` over each node's arcs, without a row an arc of the table.
 
     Differentiable once: second derivatives would need more than the messages.
     """
@@ -124,14 +124,14 @@ class _MessageSum(torch.autograd.Function):
         if weight is not None and ctx.needs_input_grad[2]:
             grad_weight = _dots(grad, message, arcs.ptr, arcs.target, arcs.position)
         # Gather and multiply in one pass: each arc is a bag of its own.
-        spread = bags(arcs.target, grad, arcs.each, weight)
-        torch.ops.aten.threshold_backward.grad_input(spread, message, 0.0, grad_input=spread)
+        at_arc = bags(arcs.target, grad, arcs.each, weight)
+        torch.ops.aten.threshold_backward.grad_input(at_arc, message, 0.0, grad_input=at_arc)
         if ctx.needs_input_grad[0]:
             order, _, ptr = arcs.transposed
-            grad_x = bags(order, spread, ptr, None)
+            grad_x = bags(order, at_arc, ptr, None)
         if ctx.needs_input_grad[1]:
             order, ptr = ctx.kinds.grouped
-            grad_table = bags(order, spread, ptr, None)
+            grad_table = bags(order, at_arc, ptr, None)
         return grad_x, grad_table, grad_weight, None, None
 
 
@@ -163,7 +163,7 @@ class SortedArcs:
         return cls(edge_index[0].index_select(0, order), target, ptr, order)
 
     def with_loops(self) -> SortedArcs:
-        """One more arc at every node, to itself, behind its others; ``order`` points into arcs, then nodes."""
+        """One more arc at every node, to itself, after its others; ``order`` points into arcs, then nodes."""
         arcs, nodes = self.position, torch.arange(self.ptr.numel() - 1, device=self.ptr.device)
         order = arcs.new_empty(arcs.numel() + nodes.numel())
         order[arcs + self.target] = arcs

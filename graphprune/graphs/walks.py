@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import arcs_of
+from graphprune.graphs.pairs import arcs_and_nodes
 from graphprune.graphs.scorers import arc_hashes
 from graphprune.graphs.segments import graph_of_nodes, ranges
 
@@ -22,7 +22,7 @@ LARGEST = 8192  # nodes of a graph, of which a handful of matrices of 512 MiB ar
 _AT_ONCE = 1 << 22  # entries of the matrices of a few small graphs
 
 
-def counted(data: Data, steps: int) -> dict[str, Tensor]:
+def counted_walks(data: Data, steps: int) -> dict[str, Tensor]:
     """Walk features and what they were counted on, as attributes that graphs can bring along."""
     return {RETURN_WALKS: walk_features(data, steps), WALKED: _arcs(data)}
 
@@ -57,7 +57,7 @@ def walk_features(data: Data, steps: int) -> Tensor:
     """
     if not 2 <= steps <= MOST_STEPS:
         raise ValueError(f"walks come back after 2 steps at the earliest, and {MOST_STEPS} are the limit, got {steps}")
-    arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
+    arcs, nodes = arcs_and_nodes(data)
     graph, ptr = graph_of_nodes(data, nodes, arcs.device)
     sizes = ptr.diff()
     if nodes and int(sizes.max()) > LARGEST:
@@ -70,7 +70,7 @@ def walk_features(data: Data, steps: int) -> Tensor:
     order = torch.argsort(graph[arcs[0]], stable=True)
     source, target = arcs[:, order]
     arc_ptr = torch.searchsorted(graph[source], torch.arange(len(sizes) + 1, device=arcs.device))
-    for members in _alike(sizes):
+    for members in _similar_sizes(sizes):
         width, count = int(sizes[members].max()), len(members)
         place = torch.full((len(sizes),), -1, device=arcs.device)
         place[members] = torch.arange(count, device=arcs.device)
@@ -87,8 +87,8 @@ def walk_features(data: Data, steps: int) -> Tensor:
 
 def _arcs(data: Data) -> Tensor:
     """64 bits of the arcs of each graph, whatever their order, shape ``(B,)``."""
-    arcs = arcs_of(data)
-    graph, ptr = graph_of_nodes(data, int(data.num_nodes or 0), arcs.device)
+    arcs, nodes = arcs_and_nodes(data)
+    graph, ptr = graph_of_nodes(data, nodes, arcs.device)
     return arc_hashes(arcs, graph, ptr)[1]
 
 
@@ -109,7 +109,7 @@ def _walks(adjacency: Tensor, steps: int) -> Tensor:
     return torch.stack(found, -1)
 
 
-def _alike(sizes: Tensor) -> Iterator[Tensor]:
+def _similar_sizes(sizes: Tensor) -> Iterator[Tensor]:
     """Numbers of the graphs that have nodes, in groups of similar size that bound the memory."""
     order = torch.argsort(sizes)
     order = order[sizes[order] > 0]

@@ -1,6 +1,6 @@
 """The mask engine: scores in, a segmented exact top-k, boolean masks out. It knows tensors, not graphs."""
 
-from graphprune.masks.attach import Handle, check_ranks, rewind_
+from graphprune.masks.attach import Handle
 from graphprune.masks.gates import (
     DensityControl,
     Gates,
@@ -12,8 +12,9 @@ from graphprune.masks.gates import (
     straight_through,
 )
 from graphprune.masks.heads import heads_of, keep_heads_
-from graphprune.masks.maskset import LedgerRow, MaskSet
-from graphprune.masks.schedules import Constant, Cubic, Geometric, Schedule
+from graphprune.masks.maskset import MaskSet
+from graphprune.masks.parameters import LedgerRow, check_ranks, rewind_
+from graphprune.masks.schedules import Cubic
 from graphprune.masks.scores import Scorer, gradient, magnitude, random, saliency
 from graphprune.masks.select import keep_top
 from graphprune.masks.stepping import Counts, Pruning, Rule
@@ -24,13 +25,11 @@ from graphprune.masks.units import UNITS, Channel, Coupled, Group, Shared, Unit,
 __all__ = [
     "UNITS",
     "Channel",
-    "Constant",
     "Counts",
     "Coupled",
     "Cubic",
     "DensityControl",
     "Gates",
-    "Geometric",
     "Group",
     "GumbelGates",
     "Handle",
@@ -40,7 +39,6 @@ __all__ = [
     "Pruning",
     "Rule",
     "STRGates",
-    "Schedule",
     "Scope",
     "Scorer",
     "Selector",

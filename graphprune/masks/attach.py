@@ -1,29 +1,27 @@
-"""Keeping pruned weights at zero: projection after every optimiser step, and rewinding."""
+"""Keeping pruned weights at zero: projection after every step of the optimiser that really steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Self, TypeVar
 from weakref import WeakSet
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.optimizers import foreign, stepping, wrapped
+from graphprune.masks.parameters import Masks, came_back, check_ranks, in_words, masked_parameters
 from graphprune.masks.passes import Passes, sites
 
-if TYPE_CHECKING:
-    from graphprune.masks.maskset import MaskSet
+M = TypeVar("M", bound=Masks)
 
 _ATTACHED: WeakSet[Optimizer] = WeakSet()
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class Handle:
+class Handle(Generic[M]):
     """Masks at work on one optimiser; made by `MaskSet.attach` and usable as a context manager.
 
     After each step of the optimiser the pruned weights are set to zero again, whatever momentum or decay did
@@ -45,30 +43,30 @@ class Handle:
     Attach to the module whose names the masks carry, not to its DistributedDataParallel wrapper.
     """
 
-    def __init__(self, masks: MaskSet, model: nn.Module, optimizer: Optimizer) -> None:
+    def __init__(self, masks: M, model: nn.Module, optimizer: Optimizer) -> None:
         self._parameters = masked_parameters(model, masks)
-        self._stepping = stepping(optimizer, self._parameters)
+        self._stepping = stepping_optimizers(optimizer, self._parameters)
         if any(each in _ATTACHED for each in self._stepping):
             raise ValueError(
                 "masks are attached to this optimizer already: detach them, or update() the handle you have"
             )
-        self._model, self._optimizers, self._kind = model, wrapped(optimizer), type(optimizer).__name__
+        self._model, self._optimizers, self._kind = model, nested_optimizers(optimizer), type(optimizer).__name__
         self._paths = {name: name.split(".") for name in masks}
         self._came_back: dict[str, tuple[int, int]] = {}
         self._in_step = False
         self._enter(masks, fresh=masks)
         self._hooks = [each.register_step_pre_hook(self._before) for each in self._stepping]
-        self._hooks += [each.register_step_post_hook(self._behind) for each in self._stepping]
+        self._hooks += [each.register_step_post_hook(self._after) for each in self._stepping]
         self._passes = Passes(model, sites(model, masks), self._project)
         self._attached = True
         _ATTACHED.update(self._stepping)
 
     @property
-    def masks(self) -> MaskSet:
+    def masks(self) -> M:
         """The masks that are being held."""
         return self._masks
 
-    def update(self, masks: MaskSet) -> None:
+    def update(self, masks: M) -> None:
         """Hold other masks of the same parameters from now on.
 
         Newly pruned weights become zero at once; regrown ones start from zero, with a fresh optimiser state.
@@ -82,7 +80,8 @@ class Handle:
         if masks.keys() != self._masks.keys():
             raise ValueError(f"masks of other parameters: {sorted(masks.keys() ^ self._masks.keys())}")
         masked_parameters(self._model, masks)
-        self._enter(masks, fresh=self._masks & masks)
+        both = {name: mask & masks[name].to(mask.device) for name, mask in self._masks.items()}
+        self._enter(masks, fresh=both)
 
     def check(self) -> None:
         """Make sure that the masks still hold what they were attached to, and that no pruned weight was in use.
@@ -106,7 +105,7 @@ class Handle:
             _ATTACHED.difference_update(self._stepping)
             self._clear_state(self._masks)
 
-    def __enter__(self) -> Handle:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -118,7 +117,7 @@ class Handle:
         finally:
             self.detach()
 
-    def _enter(self, masks: MaskSet, fresh: MaskSet) -> None:
+    def _enter(self, masks: M, fresh: Masks) -> None:
         """Apply masks, and zero the optimiser's state outside of ``fresh``."""
         check_ranks(masks)
         self._masks = masks
@@ -148,7 +147,7 @@ class Handle:
             self._in_step = True
             self._came_back = self._back(self._passes.seen)
 
-    def _behind(self, optimizer: Optimizer, *_: Any) -> None:
+    def _after(self, optimizer: Optimizer, *_: Any) -> None:
         # A step that calls its parent's ends twice.
         if optimizer is self._stepping[-1] and self._in_step:
             self._in_step = False
@@ -168,9 +167,9 @@ class Handle:
     def _refuse(self, back: Mapping[str, tuple[int, int]]) -> None:
         if back:
             raise RuntimeError(
-                f"pruned weights are not zero while masks are attached to {self._kind}: {told(back)}. Something else "
-                f"than its steps writes weights, and no forward pass of the model was seen, before which they could be "
-                f"set to zero: {_UNSEEN}, or call masks.apply_(model) behind what writes"
+                f"pruned weights are not zero while masks are attached to {self._kind}: {in_words(back)}. Something "
+                "else than its steps writes weights, and no forward pass of the model was seen, before which they "
+                f"could be set to zero: {_UNSEEN}, or call masks.apply_(model) after what writes"
             )
 
     def _check_owners(self) -> None:
@@ -181,14 +180,14 @@ class Handle:
                 f"the model was given other parameters {lost} since masks were attached, which {self._kind} does not "
                 "train (load_state_dict(assign=True) does so, or a new layer): attach again, with an optimizer of these"
             )
-        if all(foreign(each, self._parameters) for each in self._stepping):
+        if all(not_owned(each, self._parameters) for each in self._stepping):
             raise RuntimeError(
                 f"the optimizer {self._kind} was given other parameters since masks were attached, and does not own "
-                f"{foreign(self._stepping[-1], self._parameters)} any more: attach again"
+                f"{not_owned(self._stepping[-1], self._parameters)} any more: attach again"
             )
 
     @torch.no_grad()
-    def _clear_state(self, masks: MaskSet) -> None:
+    def _clear_state(self, masks: Masks) -> None:
         for name, mask in masks.items():
             parameter = self._parameters[name]
             for optimizer in self._optimizers:
@@ -209,88 +208,46 @@ def _at(model: nn.Module, path: Iterable[str]) -> Any:
     return found
 
 
-def came_back(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """How many pruned entries are not zero, and how many there are, for each parameter where there are any."""
-    found = {}
-    for name, mask in masks.items():
-        pruned = weights[name].detach()[~mask.to(weights[name].device)]
-        if count := int(pruned.count_nonzero()):
-            found[name] = count, pruned.numel()
-    return found
-
-
-def told(back: Mapping[str, tuple[int, int]]) -> str:
-    """`came_back` in words."""
-    return ", ".join(f"{count:,} of {pruned:,} in {name!r}" for name, (count, pruned) in back.items())
-
-
 def _bits(mask: Tensor, parameter: Tensor) -> Tensor:
     """The mask as integers of the parameter's size and layout: all bits set where a weight is kept, none elsewhere."""
     return torch.empty_like(parameter, dtype=_INTEGERS[parameter.itemsize]).copy_(mask).neg_()
 
 
-def masked_parameters(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
-    """The model's parameters that the masks name, in the masks' order.
+def nested_optimizers(optimizer: Any) -> list[Any]:
+    """An optimiser and those inside of it: training frameworks wrap the one that steps, SAM and Lookahead another."""
+    found = [optimizer]
+    for each in found:
+        inside = [getattr(each, "optimizer", None), *getattr(each, "__dict__", {}).values()]
+        found += [o for o in inside if isinstance(o, Optimizer) and not any(o is known for known in found)]
+    return found
+
+
+def stepping_optimizers(optimizer: Any, parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
+    """Those of `nested_optimizers` that own all parameters and have torch's step hooks, the innermost last.
 
     Raises:
-        ValueError: the model lacks one of them, or it has another shape than its mask (the text names it).
+        TypeError: none has step hooks.
+        ValueError: none owns all parameters; the text names those that are missing.
     """
-    own = dict(model.named_parameters(remove_duplicate=False))
-    for name, mask in masks.items():
-        if name not in own:
-            raise ValueError(f"the model has no parameter {name!r}{_wrapped(name, own)}")
-        if own[name].shape != mask.shape:
-            raise ValueError(f"the parameter {name!r} has shape {tuple(own[name].shape)}, its mask {tuple(mask.shape)}")
-    return {name: own[name] for name in masks}
+    every = nested_optimizers(optimizer)
+    owning = [each for each in every if not not_owned(each, parameters)]
+    if not owning:
+        missing = min((not_owned(each, parameters) for each in every), key=len)
+        raise ValueError(f"the optimizer does not own the masked parameters {missing}: give it these, or exclude them")
+    # A wrapper that copies the attributes of another (Fabric's does) shares its hooks.
+    hooked = {
+        id(each._optimizer_step_post_hooks): each for each in owning if hasattr(each, "_optimizer_step_post_hooks")
+    }
+    if not hooked:
+        raise TypeError(
+            f"{type(optimizer).__name__} has no step hooks, as its __init__ does not call torch.optim.Optimizer's: "
+            "masks cannot follow it. Call super().__init__(params, defaults) there, or attach to an optimizer inside it"
+        )
+    return list(hooked.values())
 
 
-def check_trainable(parameters: Mapping[str, nn.Parameter]) -> None:
-    """Raise ValueError if any of the parameters is frozen; the text names them."""
-    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
-    if frozen:
-        raise ValueError(f"the parameters {frozen} are frozen: give them requires_grad, or protect={frozen}")
-
-
-def _wrapped(name: str, own: Iterable[str]) -> str:
-    """A hint if the parameter is there behind a wrapper's prefix."""
-    inner = next((other for other in own if other.endswith(f".{name}")), None)
-    return "" if inner is None else f", but {inner!r}: use the inner module, or masks.prefixed()"
-
-
-def world_size() -> int:
-    """Processes of a distributed run; 1 without one."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def check_ranks(masks: MaskSet) -> None:
-    """Make sure that all ranks of a distributed run hold the same masks; without one, nothing happens.
-
-    Every rank has to call it.
-
-    Raises:
-        RuntimeError: on all ranks, naming those that differ from rank 0.
-    """
-    if world_size() == 1:
-        return
-    digests: list[str | None] = [None] * world_size()
-    dist.all_gather_object(digests, masks.digest())
-    odd = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
-    if odd:
-        raise RuntimeError(f"the masks of ranks {odd} differ from those of rank 0: derive them from the same scores")
-
-
-def rewind_(model: nn.Module, state: Mapping[str, Any], masks: MaskSet) -> None:
-    """Set a model back to saved weights and prune it: what survives equals ``state`` bit for bit.
-
-    Args:
-        model: changed in place.
-        state: a complete ``state_dict`` of the same architecture.
-        masks: what stays; everything else they cover becomes zero.
-
-    Raises:
-        RuntimeError: the state does not fit the model.
-        ValueError: the masks do not fit the model (raised before anything is changed).
-    """
-    masked_parameters(model, masks)
-    model.load_state_dict(state)
-    masks.apply_(model)
+def not_owned(optimizer: Any, parameters: Mapping[str, nn.Parameter]) -> list[str]:
+    """Names of the parameters that an optimiser does not own."""
+    groups = getattr(optimizer, "param_groups", ())
+    owned = {id(parameter) for group in groups for parameter in group["params"]}
+    return [name for name, parameter in parameters.items() if id(parameter) not in owned]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from graphprune.masks.heads import autograd_nodes
 from graphprune.masks.passes import forget_passes_
 
 M = TypeVar("M", bound=nn.Module)
@@ -39,7 +40,7 @@ def independent_copy(model: M) -> M:
     """
     for name, module in model.named_modules():
         forward = vars(module).get("forward")
-        compiled = type(module).__name__ == "OptimizedModule"  # whose own forward is made anew in a copy
+        compiled = type(module).__name__ == "OptimizedModule"  # whose own forward is made again in a copy
         if forward is not None and not compiled and not isinstance(forward, MethodType):
             raise ValueError(
                 f"{_called(name, module)} has a forward that was replaced on the instance, of which a copy would run "
@@ -61,6 +62,11 @@ def independent_copy(model: M) -> M:
     return made
 
 
+def read_by(output: Any) -> set[int]:
+    """The ``id`` of each leaf tensor that an output was computed with, as far as it has a gradient."""
+    return {id(node.variable) for node in autograd_nodes(output)[1] if hasattr(node, "variable")}
+
+
 def forget_caches_(model: nn.Module) -> None:
     """Empty the caches of all convolutions: ``_cached_edge_index``, ``_cached_adj_t``, ``_cached_x`` and such."""
     for module, attribute, _ in _caches(model):
@@ -68,7 +74,7 @@ def forget_caches_(model: nn.Module) -> None:
 
 
 def uncached_(model: nn.Module) -> None:
-    """Have all convolutions compute anew for every graph, as with ``cached=False``."""
+    """Have all convolutions compute again for every graph, as with ``cached=False``."""
     forget_caches_(model)
     for module in _caching(model):
         module.cached = False  # type: ignore[assignment]
@@ -76,7 +82,7 @@ def uncached_(model: nn.Module) -> None:
 
 @contextmanager
 def without_caches(model: nn.Module) -> Iterator[None]:
-    """Inside all convolutions compute anew for every graph; behind it they have the caches that they had."""
+    """Inside all convolutions compute again for every graph; after it they have the caches that they had."""
     caching, caches = _caching(model), _caches(model)
     uncached_(model)
     try:

@@ -14,22 +14,19 @@ HEADS = "_graphprune_heads"
 _SCALING = ("Mul", "Div")  # by numbers, perhaps: their inputs may be a weight and a constant
 
 
-def heads(output: Any, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """The parameters behind which no other one acts on its way to the output.
+def heads_of(model: nn.Module, output: Any) -> tuple[str, ...]:
+    """The dotted names of a model's heads: the matrices behind which no other one acts on its way to the output.
 
-    Read off the graph of autograd: of every path from the output to a parameter, the first product that one of them
-    takes part in ends it. A classifier's last linear map is found, and so are all maps that are summed into the logits.
+    Read off the graph of autograd: of every path from the output to a matrix, the first product that one of them takes
+    part in ends it. A classifier's last linear map is found, and so are all maps that are summed into the logits.
 
     Args:
-        output: what the network returned with gradients on: a tensor, or tensors in tuples, lists or dicts.
-        parameters: weights that may be heads, by name; those that are frozen cannot be seen.
-
-    Returns:
-        Their names, in the order of ``parameters``; none if the output has no gradient.
+        model: that ran; a matrix that its modules share comes under its first name, frozen ones cannot be seen.
+        output: what it returned with gradients on: a tensor, or tensors in tuples, lists or dicts. None has a head
+            without a gradient.
     """
-    starts = _starts(output)
-    readers = _readers(starts)
-    names = {id(parameter): name for name, parameter in parameters.items()}
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.dim() > 1}
+    starts, readers = autograd_nodes(output)
     uses: dict[Any, set[str]] = {}
     for node in readers:
         name = names.get(id(getattr(node, "variable", None)))
@@ -46,20 +43,12 @@ def heads(output: Any, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
             found |= uses[node]
         else:
             left.extend(_inputs(node))
-    return tuple(name for name in parameters if name in found)
+    return tuple(name for name in names.values() if name in found)
 
 
-def read_by(output: Any) -> set[int]:
-    """The ``id`` of each leaf tensor that an output was computed with, as far as it has a gradient."""
-    return {id(node.variable) for node in _readers(_starts(output)) if hasattr(node, "variable")}
-
-
-def _starts(output: Any) -> list[Any]:
-    return [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
-
-
-def _readers(starts: list[Any]) -> dict[Any, list[Any]]:
-    """All nodes of a graph, each with those that read what it gives."""
+def autograd_nodes(output: Any) -> tuple[list[Any], dict[Any, list[Any]]]:
+    """The nodes of autograd that give an output, and all of its graph, each with those that read what it gives."""
+    starts = [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
     readers: dict[Any, list[Any]] = {node: [] for node in starts}
     left = list(readers)
     while left:
@@ -69,7 +58,7 @@ def _readers(starts: list[Any]) -> dict[Any, list[Any]]:
                 readers[source] = []
                 left.append(source)
             readers[source].append(node)
-    return readers
+    return starts, readers
 
 
 def _uses(node: Any, readers: Mapping[Any, list[Any]]) -> Iterator[Any]:
@@ -84,16 +73,6 @@ def _uses(node: Any, readers: Mapping[Any, list[Any]]) -> Iterator[Any]:
 
 def _inputs(node: Any) -> Iterator[Any]:
     return (source for source, _ in node.next_functions if source is not None)
-
-
-def heads_of(model: nn.Module, output: Any) -> tuple[str, ...]:
-    """The dotted names of a model's :func:`heads` among its matrices; a shared one comes under its first name.
-
-    Args:
-        model: that ran.
-        output: what it returned with gradients on.
-    """
-    return heads(output, {name: parameter for name, parameter in model.named_parameters() if parameter.dim() > 1})
 
 
 def keep_heads_(model: nn.Module, names: Iterable[str]) -> None:

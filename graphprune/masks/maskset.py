@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import prod
-from operator import index
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.attach import Handle, came_back, masked_parameters, told
-from graphprune.masks.targets import Selector, prunable, refuse_factors
+from graphprune.masks.attach import Handle
+from graphprune.masks.parameters import LedgerRow, came_back, digest, in_words, masked_parameters, zero_
+from graphprune.masks.targets import BY_ROLE, Selector, refuse_factors
 from graphprune.masks.tighten import Scope, counted, tightened
-from graphprune.masks.units import Unit, Weight
-
-_BY_ROLE = prunable()
-_SINGLE_WEIGHTS = Weight()
-
-
-@dataclass(frozen=True)
-class LedgerRow:
-    """One masked parameter in numbers.
-
-    Attributes:
-        name: dotted parameter name.
-        shape: its shape.
-        kept: entries kept.
-        total: entries.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    kept: int
-    total: int
-
-    @property
-    def density(self) -> float:
-        """``kept / total`` (1 for an empty parameter)."""
-        return self.kept / self.total if self.total else 1.0
+from graphprune.masks.units import SINGLE_WEIGHTS, Unit
 
 
 class MaskSet(Mapping[str, Tensor]):
@@ -68,7 +40,7 @@ class MaskSet(Mapping[str, Tensor]):
         return cls._wrap({name: mask.detach().clone() for name, mask in masks.items()})
 
     @classmethod
-    def dense(cls, model: nn.Module, select: Selector = _BY_ROLE, *, unit: Unit = _SINGLE_WEIGHTS) -> MaskSet:
+    def dense(cls, model: nn.Module, select: Selector = BY_ROLE, *, unit: Unit = SINGLE_WEIGHTS) -> MaskSet:
         """Keep everything that ``select`` finds in the model; where every method starts.
 
         Args:
@@ -89,10 +61,11 @@ class MaskSet(Mapping[str, Tensor]):
         return cls._wrap({name: torch.ones_like(p, dtype=torch.bool) for name, p in own.items()})
 
     @classmethod
-    def from_zeros(cls, model: nn.Module, select: Selector = _BY_ROLE) -> MaskSet:
+    def from_zeros(cls, model: nn.Module, select: Selector = BY_ROLE) -> MaskSet:
         """Read the masks of an already sparse model off its zeros; raises as `dense` does."""
-        selected = _selected(model, select)
-        return cls._wrap({name: p.detach() != 0 for name, p in selected.items()})
+        names = refuse_factors(model, select(model)).selected
+        own = dict(model.named_parameters(remove_duplicate=False))
+        return cls._wrap({name: own[name].detach() != 0 for name in names})
 
     @classmethod
     def _wrap(cls, masks: dict[str, Tensor]) -> MaskSet:
@@ -129,7 +102,7 @@ class MaskSet(Mapping[str, Tensor]):
         density: float,
         *,
         scope: Scope = "global",
-        unit: Unit = _SINGLE_WEIGHTS,
+        unit: Unit = SINGLE_WEIGHTS,
         regrow: bool = False,
         layer_floor: float = 0.0,
     ) -> MaskSet:
@@ -162,7 +135,7 @@ class MaskSet(Mapping[str, Tensor]):
         scores: Mapping[str, Tensor],
         counts: int | Mapping[str, int],
         *,
-        unit: Unit = _SINGLE_WEIGHTS,
+        unit: Unit = SINGLE_WEIGHTS,
         regrow: bool = False,
         layer_floor: float = 0.0,
     ) -> MaskSet:
@@ -180,8 +153,7 @@ class MaskSet(Mapping[str, Tensor]):
             ValueError: scores or counts of other names, scores of other shapes or with NaN, a count below 0 or above
                 what may be kept, or below the floors (the text names the parameter).
         """
-        kept = counted(self, scores, _whole(counts), unit=unit, regrow=regrow, layer_floor=layer_floor)
-        return self._wrap(kept)
+        return self._wrap(counted(self, scores, counts, unit=unit, regrow=regrow, layer_floor=layer_floor))
 
     def refill(
         self,
@@ -190,7 +162,7 @@ class MaskSet(Mapping[str, Tensor]):
         second: Mapping[str, Tensor],
         counts: int | Mapping[str, int],
         *,
-        unit: Unit = _SINGLE_WEIGHTS,
+        unit: Unit = SINGLE_WEIGHTS,
         regrow: bool = False,
         layer_floor: float = 0.0,
     ) -> MaskSet:
@@ -231,17 +203,15 @@ class MaskSet(Mapping[str, Tensor]):
         """The same masks on another device."""
         return self._wrap({name: mask.to(device) for name, mask in self.items()})
 
-    @torch.no_grad()
     def apply_(self, model: nn.Module) -> None:
         """Zero the pruned entries now, even where they are NaN or inf.
 
         Raises:
             ValueError: a masked parameter that the model lacks or has in another shape; nothing is changed then.
         """
-        for name, parameter in masked_parameters(model, self).items():
-            parameter.masked_fill_(~self[name].to(parameter.device), 0)
+        zero_(model, self)
 
-    def attach(self, model: nn.Module, optimizer: Optimizer) -> Handle:
+    def attach(self, model: nn.Module, optimizer: Optimizer) -> Handle[MaskSet]:
         """Apply the masks, and again after every step of the optimiser until the handle is detached.
 
         Raises:
@@ -260,7 +230,9 @@ class MaskSet(Mapping[str, Tensor]):
             ValueError: masks that do not fit the model.
         """
         if back := came_back(self, masked_parameters(model, self)):
-            raise RuntimeError(f"pruned weights are not zero, {told(back)}: the masks were lost; apply_ or attach them")
+            raise RuntimeError(
+                f"pruned weights are not zero, {in_words(back)}: the masks were lost; apply_ or attach them"
+            )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -315,22 +287,4 @@ class MaskSet(Mapping[str, Tensor]):
 
     def digest(self) -> str:
         """SHA-256 over names, shapes and bits; neither the order of the names nor the device matters."""
-        state = hashlib.sha256()
-        for name in sorted(self):
-            mask = self[name]
-            state.update(f"{name}\0{tuple(mask.shape)}\0".encode())
-            state.update(np.packbits(mask.cpu().numpy()).tobytes())
-        return state.hexdigest()
-
-
-def _whole(counts: int | Mapping[str, int]) -> int | dict[str, int]:
-    """The same counts as Python's own numbers: NumPy's and torch's whole ones are taken too."""
-    try:
-        return {name: index(each) for name, each in counts.items()} if isinstance(counts, Mapping) else index(counts)
-    except TypeError:
-        raise TypeError(f"counts must be whole numbers, got {counts!r}") from None
-
-
-def _selected(model: nn.Module, select: Selector) -> dict[str, nn.Parameter]:
-    own = dict(model.named_parameters(remove_duplicate=False))
-    return {name: own[name] for name in refuse_factors(model, select(model)).selected}
+        return digest(self)

@@ -1,64 +1,6 @@
 """How dense the masks are at each step, and at which steps they change."""
 
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Schedule(Protocol):
-    """Density over steps; a step is whatever the method counts: rounds, epochs or optimiser steps."""
-
-    def density(self, step: int) -> float:
-        """The share of units kept at ``step``, in [0, 1]."""
-
-    def due(self, step: int) -> bool:
-        """Whether the masks change at ``step``."""
-
-
-@dataclass(frozen=True)
-class Constant:
-    """One density for good, reached at step 0 (pruning at initialisation, one-shot pruning).
-
-    Attributes:
-        value: the density, in [0, 1].
-    """
-
-    value: float
-
-    def __post_init__(self) -> None:
-        """Refuse a value that is not a density."""
-        _check_density(value=self.value)
-
-    def density(self, step: int) -> float:
-        """``value`` at every step."""
-        return self.value
-
-    def due(self, step: int) -> bool:
-        """At step 0 only."""
-        return step == 0
-
-
-@dataclass(frozen=True)
-class Geometric:
-    """The same share of what is left falls in every round (iterative pruning, Frankle & Carbin, 2019).
-
-    Attributes:
-        rate: share of the kept units that a round removes, in [0, 1).
-    """
-
-    rate: float
-
-    def __post_init__(self) -> None:
-        """Refuse a rate outside [0, 1)."""
-        if not 0.0 <= self.rate < 1.0:
-            raise ValueError(f"rate must be in [0, 1), got {self.rate}")
-
-    def density(self, step: int) -> float:
-        """``(1 - rate) ** step``: what is left after ``step`` rounds; dense at step 0."""
-        return float((1.0 - self.rate) ** step)
-
-    def due(self, step: int) -> bool:
-        """After every round."""
-        return step > 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +11,7 @@ class Cubic:
         initial: density before ``start``, in [0, 1].
         final: density from ``stop`` on, at most ``initial``.
         start: first step of the descent, in optimiser steps.
-        stop: last step of the descent, behind ``start``.
+        stop: last step of the descent, after ``start``.
         every: steps between two changes of the masks.
     """
 
@@ -81,7 +23,9 @@ class Cubic:
 
     def __post_init__(self) -> None:
         """Refuse densities, steps or intervals that describe no descent."""
-        _check_density(initial=self.initial, final=self.final)
+        for name, value in (("initial", self.initial), ("final", self.final)):
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must be a density in [0, 1], got {value}")
         if self.final > self.initial:
             raise ValueError(f"final must not be above initial, got {self.final} > {self.initial}")
         if not 0 <= self.start < self.stop:
@@ -103,9 +47,3 @@ class Cubic:
         if step >= self.stop:
             return self.stop
         return self.start + max(step - self.start, 0) // self.every * self.every
-
-
-def _check_density(**densities: float) -> None:
-    for name, value in densities.items():
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{name} must be a density in [0, 1], got {value}")

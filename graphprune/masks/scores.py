@@ -8,13 +8,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+Tensors = Mapping[str, Tensor]
+
 
 class Scorer(Protocol):
     """Scores every masked parameter at once, so that a score may depend on all of them."""
 
-    def __call__(
-        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], masks: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def __call__(self, params: Tensors, grads: Tensors, masks: Tensors) -> dict[str, Tensor]:
         """Score the parameters named by ``masks``.
 
         Args:
@@ -27,23 +27,17 @@ class Scorer(Protocol):
         """
 
 
-def magnitude(
-    params: Mapping[str, Tensor], grads: Mapping[str, Tensor], masks: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def magnitude(params: Tensors, grads: Tensors, masks: Tensors) -> dict[str, Tensor]:
     """``|w|``; gradients are not needed. Raises KeyError for a parameter that is missing."""
     return {name: _of(params, name, "parameter").abs() for name in masks}
 
 
-def gradient(
-    params: Mapping[str, Tensor], grads: Mapping[str, Tensor], masks: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def gradient(params: Tensors, grads: Tensors, masks: Tensors) -> dict[str, Tensor]:
     """``|g|``, at pruned entries too, for regrowing. Raises KeyError for a missing gradient."""
     return {name: _of(grads, name, "gradient").abs() for name in masks}
 
 
-def saliency(
-    params: Mapping[str, Tensor], grads: Mapping[str, Tensor], masks: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def saliency(params: Tensors, grads: Tensors, masks: Tensors) -> dict[str, Tensor]:
     """``|w * g|`` (SNIP, Lee et al., 2019). Raises KeyError for a missing parameter or gradient."""
     return {name: (_of(params, name, "parameter") * _of(grads, name, "gradient")).abs() for name in masks}
 
@@ -61,9 +55,7 @@ def random(seed: int) -> Scorer:
 class _Random:
     seed: int
 
-    def __call__(
-        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], masks: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def __call__(self, params: Tensors, grads: Tensors, masks: Tensors) -> dict[str, Tensor]:
         return {name: self._draw(name, mask) for name, mask in masks.items()}
 
     def _draw(self, name: str, mask: Tensor) -> Tensor:
@@ -74,7 +66,7 @@ class _Random:
         return torch.rand(mask.shape, generator=generator, dtype=torch.float64).to(mask.device)
 
 
-def _of(tensors: Mapping[str, Tensor], name: str, what: str) -> Tensor:
+def _of(tensors: Tensors, name: str, what: str) -> Tensor:
     found = tensors.get(name)
     if found is None:
         raise KeyError(f"no {what} for {name!r}: this score needs one for every masked parameter")

@@ -83,7 +83,7 @@ def _thresholds(scores: Tensor, ptr: Tensor, sizes: Tensor, counts: Tensor) -> T
 
 
 def _padded(scores: Tensor, starts: Tensor, sizes: Tensor, width: int) -> Tensor:
-    """A fresh ``(rows, width)`` matrix of segments, filled up with ``inf`` behind their end."""
+    """A fresh ``(rows, width)`` matrix of segments, filled up with ``inf`` after their end."""
     if len(starts) == 1:
         return scores[int(starts) : int(starts) + width].clone().unsqueeze(0)
     column = torch.arange(width, device=scores.device)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks.attach import check_trainable, masked_parameters
+from graphprune.masks.attach import stepping_optimizers
 from graphprune.masks.maskset import MaskSet
-from graphprune.masks.optimizers import stepping
+from graphprune.masks.parameters import check_trainable, masked_parameters
 from graphprune.masks.passes import sites
 from graphprune.masks.units import Unit, name_of
 
@@ -36,18 +36,18 @@ class Rule(Protocol):
         """The step from which on the masks have their final density."""
 
     def due(self, step: int) -> bool:
-        """Whether the masks change behind ``step``."""
+        """Whether the masks change after ``step``."""
 
     def left(self, step: int, masks: MaskSet) -> Counts:
-        """Units that masks of these parameters keep behind ``step``, whatever was due there done."""
+        """Units that masks of these parameters keep after ``step``, whatever was due there done."""
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
-        """The masks that follow ``masks`` behind ``step``.
+        """The masks that follow ``masks`` after ``step``.
 
         Args:
             step: a step that is due.
             masks: the masks until now.
-            weights: parameters behind the step, pruned ones at zero.
+            weights: parameters after the step, pruned ones at zero.
             grads: the gradients of that step, also at pruned entries; empty if the rule reads none.
         """
 
@@ -92,7 +92,7 @@ class Pruning:
                 f"{_kept(masks, rule.pruned_unit)} are kept, but behind step {step:,} it would be "
                 f"{_told(rule.left(step, masks))}: take step and masks from the same state"
             )
-        self._rule, self._stepping, self.step = rule, stepping(optimizer, self._parameters), step
+        self._rule, self._stepping, self.step = rule, stepping_optimizers(optimizer, self._parameters), step
         self._members = _members(self._stepping)
         self._handle = masks.attach(model, optimizer)
         self._grads: dict[str, Tensor] = {}
@@ -218,7 +218,7 @@ class Pruning:
                 self._handle.update(self._rule.update(self.step, self.masks, weights, grads))
 
     def _stepped(self) -> None:
-        """What a subclass does behind each step, before the masks change."""
+        """What a subclass does after each step, before the masks change."""
 
     def _check_parameters(self) -> None:
         """Make sure that what is pruned is still what the model and the optimiser have, and that nothing came back."""

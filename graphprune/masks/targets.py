@@ -207,6 +207,9 @@ def _ordered(patterns: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(patterns) if isinstance(patterns, set | frozenset) else patterns)
 
 
+BY_ROLE = prunable()
+
+
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from operator import index
 from typing import Literal
 
 import torch
@@ -69,6 +70,7 @@ def counted(
     layer_floor: float,
 ) -> dict[str, Tensor]:
     """New masks of exact counts; see `MaskSet.keep` for the meaning of the arguments and the errors."""
+    counts = _whole(counts)
     _check_share("layer_floor", layer_floor)
     _check_scores(masks, scores)
     leaders = {group.name for group in unit.groups(masks)}
@@ -84,6 +86,14 @@ def counted(
         if not 0 <= budget <= most:
             raise ValueError(f"{budget} units cannot be kept in {_name(group)}: between 0 and {most} may be")
     return _masks(masks, layers, _choose(layers, _floors(layers, layer_floor), groups, budgets), regrow)
+
+
+def _whole(counts: int | Mapping[str, int]) -> int | dict[str, int]:
+    """The same counts as Python's own numbers: NumPy's and torch's whole ones are taken too."""
+    try:
+        return {name: index(each) for name, each in counts.items()} if isinstance(counts, Mapping) else index(counts)
+    except TypeError:
+        raise TypeError(f"counts must be whole numbers, got {counts!r}") from None
 
 
 def _masks(masks: Mapping[str, Tensor], layers: list[_Layer], chosen: Tensor, regrow: bool) -> dict[str, Tensor]:

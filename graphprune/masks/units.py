@@ -192,7 +192,8 @@ class Coupled:
 
 UnitName = Literal["weight", "channel", "coupled"]
 
-UNITS: dict[str, Unit] = {"weight": Weight(), "channel": Channel()}
+SINGLE_WEIGHTS = Weight()
+UNITS: dict[str, Unit] = {"weight": SINGLE_WEIGHTS, "channel": Channel()}
 
 
 def name_of(unit: Unit) -> str:

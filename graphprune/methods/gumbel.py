@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from graphprune.masks import Counts, MaskSet, Pruning, Unit
-from graphprune.masks.attach import world_size
 from graphprune.masks.gates import DensityControl, GumbelGates
+from graphprune.masks.parameters import world_size
 from graphprune.masks.units import name_of
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import derive_seed, random_state_kept

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 
+from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 from graphprune.methods.core import validators
-from graphprune.methods.core.edge_scores import EDGE_SCORERS, EdgeScore
 from graphprune.methods.core.fit import Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.state import Found, Position
@@ -23,7 +23,8 @@ class Sparsifier(IterativeMethod):
     a round trains nothing but its ticket.
 
     Args:
-        edges: the score whose lowest edges go: ``"random"``; ``"degree"``: TEDDY's, low degrees stay;
+        edges: the score whose lowest edges go, by a name of :data:`graphprune.graphs.sparsifiers.SCORERS`, or a module
+            of your own from a batch to one score an arc. ``"random"``; ``"degree"``: TEDDY's, low degrees stay;
             ``"local-degree"``: each node's edges to hubs stay; ``"jaccard"``: ends with the same neighbours;
             ``"local-similarity"``: the same, ranked around each node; ``"effective-resistance"``: edges without detours
             stay; ``"spanning-forest"``: a random one outlives all other edges; ``"k-neighbour"``: each node's first
@@ -31,9 +32,10 @@ class Sparsifier(IterativeMethod):
 
     Raises:
         ValueError: an unknown score.
+        ImportError, TypeError: a plug-in that cannot be used.
     """
 
-    edges: EdgeScore = attrs.field(validator=validators.one_of(*get_args(EdgeScore)))
+    edges: EdgeScore = attrs.field(validator=validators.edge_score)
     name = "sparsifier"
 
     @classmethod
@@ -52,4 +54,4 @@ class Sparsifier(IterativeMethod):
         if not self.edge_rate:
             return found
         seed = derive_seed(self.seed, here.round + 1, "edges")
-        return replace(found, scorer=EDGE_SCORERS[self.edges](seed, self.protocol.rule.unit))
+        return replace(found, scorer=scorer_of(self.edges, seed, self.protocol.rule.unit))

@@ -10,8 +10,7 @@ from torch.nn import functional
 from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency, Degree, adjacency_of
-from graphprune.graphs.bags import BagLinear
-from graphprune.graphs.conv import GATLayer
+from graphprune.graphs.conv import BagLinear, GATLayer
 from graphprune.graphs.encoders import node_inputs
 from graphprune.models.base import GraphNetwork, HasTask
 

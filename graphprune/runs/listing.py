@@ -10,6 +10,7 @@ from torch import nn
 from graphprune import data
 from graphprune.graphs import supports
 from graphprune.graphs.soft.adapters import BUILT_IN
+from graphprune.graphs.sparsifiers import SCORERS
 from graphprune.methods import METHODS
 from graphprune.models import MODELS, ImageClassifier
 from graphprune.runs.build import trial
@@ -39,6 +40,7 @@ def listing() -> str:
             "fashion-mnist, cifar10.",
             "Edge features (edge_attr): gin reads OGB's bonds; no built-in model reads others, such as the edge labels "
             "of TU sets (--data-features raw).",
+            f"Edge scorers of sparsifier (--edges) and hamp (--edge-score): {', '.join(SCORERS.working())}.",
             f"Convolutions of torch_geometric with soft edges: {convolutions}.",
             "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
             *(

@@ -18,6 +18,7 @@ from jsonargparse import ArgumentParser
 
 from graphprune import data
 from graphprune.graphs import EdgePredictor
+from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
 from graphprune.models import MODELS
@@ -84,7 +85,13 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     )
     parser.add_argument("--config", action="config", help="YAML file of options; the command line goes before it")
     parser.add_argument("--method.name", type=str, default=method, help=f"one of {', '.join(METHODS)}")
-    parser.add_class_arguments(method_class, "method", skip=SKIPPED)
+    own = (EdgeScore, EdgeScore | None)  # of scorers a run takes those that have names
+    scored = {item.alias: item.default for item in attrs.fields(method_class) if item.type in own}
+    parser.add_class_arguments(method_class, "method", skip=SKIPPED | scored.keys())
+    for name, default in scored.items():
+        needed, kind = default is attrs.NOTHING, Literal[*SCORERS]
+        default = None if needed else default
+        parser.add_argument(f"--method.{name}", type=kind if needed else kind | None, required=needed, default=default)
     if any(item.name == "unit" and item.init for item in attrs.fields(method_class)):
         parser.add_argument("--method.unit", type=UnitName, default="weight", help="single weights or channels")
     parser.add_argument(
@@ -153,11 +160,7 @@ def list_options(parser: ArgumentParser) -> frozenset[str]:
 
 
 def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
-    """Make sure that a parser has all these options.
-
-    Args:
-        values: nested options.
-        parser: of :func:`run_parser`.
+    """Make sure that a parser of :func:`run_parser` has all these nested options.
 
     Raises:
         ValueError: an unknown section or option; the text has the nearest ones.
@@ -173,11 +176,7 @@ def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
 
 
 def check_sections(values: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Make sure that a configuration has no other sections than these.
-
-    Raises:
-        ValueError: an unknown one; the text has the nearest ones.
-    """
+    """Raise ValueError where a configuration has other sections than these; the text has the nearest ones."""
     for section in values:
         if section not in known:
             raise ValueError(f"unknown section {section!r}: {hint(section, known)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +12,6 @@ from torch import Tensor
 from graphprune.graphs import EdgeRule, PruneEdges, Stage
 from graphprune.masks import MaskSet
 from graphprune.ticket import plain, scorers
-
-if TYPE_CHECKING:
-    from graphprune.ticket.ticket import Ticket
 
 STATES = ("rewind", "trained", "last")
 NOTHING = "nothing"  # the kind of a stage without a scorer: unseen graphs stay as they are
@@ -54,16 +51,18 @@ _ROW = {
 }
 
 
-def pack(ticket: Ticket) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A ticket's document, ready for JSON, and tensors: ``mask/NAME``, ``trained/NAME``, ``edges/1/NAME``, ``known/1``.
+def pack(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A ticket's fields as a document, ready for JSON, and tensors.
+
+    These are called ``mask/NAME``, ``trained/NAME``, ``edges/1/NAME``, ``known/1`` and so on.
 
     Raises:
         TypeError: something that is no plain data, or an edge scorer of an unregistered class.
     """
-    sections = {"mask": ticket.masks} | {state: getattr(ticket, state) for state in STATES}
+    sections = {"mask": fields["masks"]} | {state: fields[state] for state in STATES}
     tensors = {f"{section}/{name}": t for section, named in sections.items() for name, t in named.items()}
     stages = []
-    for number, stage in enumerate(ticket.edges.stages, start=1):
+    for number, stage in enumerate(fields["edges"].stages, start=1):
         kind, config = (NOTHING, {}) if stage.scorer is None else scorers.describe(stage.scorer)
         numbers = {"rate": stage.rate, "density": stage.density, "threshold": stage.threshold, "graphs": stage.graphs}
         stages.append({"kind": kind, "config": config, **numbers})
@@ -72,15 +71,12 @@ def pack(ticket: Ticket) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if stage.known is not None:
             tensors[f"known/{number}"] = stage.known
     document = {
-        "method": ticket.method,
-        "round": ticket.round,
-        "row": ticket.row,
-        "rule": asdict(ticket.edges.rule),
+        **{name: fields[name] for name in ("method", "round", "row")},
+        "rule": asdict(fields["edges"].rule),
         "stages": stages,
         # In their own order, which breaks ties between equal weights; safetensors has an order of its own.
         "names": {section: list(named) for section, named in sections.items()},
-        "provenance": ticket.provenance,
-        "history": ticket.history,
+        **{name: fields[name] for name in ("provenance", "history")},
     }
     return plain.encode(document, "ticket"), tensors
 

@@ -1,4 +1,8 @@
-"""Edge scorers in ticket files: which classes there are, and how one is rebuilt from a stranger's file."""
+"""Edge scorers in ticket files: by name, and how one is rebuilt from a stranger's file.
+
+All that is saved is what ``config()`` returns, plain data, and the ``state_dict``. The annotations of the constructor
+say what a file may hold, and it has to run on the meta device. Code is imported of plug-ins alone that a file names.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +15,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
-from graphprune.graphs import EdgePredictor, RandomEdges, sparsifiers
+from graphprune.graphs import EdgePredictor
+from graphprune.graphs.sparsifiers import SCORERS
 from graphprune.ticket import plain
 
-SCORERS: dict[str, type[nn.Module]] = {
-    "predictor": EdgePredictor,
-    "random": RandomEdges,
-    "degree": sparsifiers.Degree,
-    "local-degree": sparsifiers.LocalDegree,
-    "jaccard": sparsifiers.Jaccard,
-    "local-similarity": sparsifiers.LocalSimilarity,
-    "effective-resistance": sparsifiers.EffectiveResistance,
-    "spanning-forest": sparsifiers.SpanningForest,
-    "k-neighbour": sparsifiers.KNeighbour,
-}
-"""The kinds of edge scorers that tickets can hold.
-
-A class of one's own is added under a name before tickets with it are saved or loaded. Its method
-``config()`` returns the arguments of its constructor as plain data; these and its ``state_dict`` are all that
-is saved. The constructor's annotations say what a file may hold, and it has to run on the meta device.
-"""
+PREDICTOR = "predictor"  # the kind of learnt scorers; the others go by their names in the registry
 
 
 def describe(scorer: nn.Module) -> tuple[str, Any]:
@@ -40,10 +29,10 @@ def describe(scorer: nn.Module) -> tuple[str, Any]:
         TypeError: its class is not registered.
     """
     cls = type(scorer)
-    for kind, known in SCORERS.items():
-        if cls is known:
-            config: Callable[[], Any] = scorer.config  # type: ignore[assignment]
-            return kind, config()
+    kind = PREDICTOR if cls is EdgePredictor else SCORERS.name_of(cls)
+    if kind is not None:
+        config: Callable[[], Any] = scorer.config  # type: ignore[assignment]
+        return kind, config()
     raise TypeError(
         f"tickets cannot hold edge scorers of the class {cls.__module__}.{cls.__qualname__}; give it a "
         "method config() that returns the arguments of its constructor as plain data, and register it: "
@@ -59,13 +48,14 @@ def rebuild(kind: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor])
 
     Raises:
         ValueError: an unknown kind, or a config and tensors that do not fit.
+        ImportError, TypeError: a plug-in that cannot be used; it is named.
     """
-    if kind not in SCORERS:
+    if kind != PREDICTOR and kind not in SCORERS:
         raise ValueError(
-            f"unknown kind of edge scorer {kind!r} (known: {', '.join(SCORERS)}); if the class is yours, "
+            f"unknown kind of edge scorer {kind!r} (known: {', '.join((PREDICTOR, *SCORERS))}); if the class is yours, "
             f"register it before loading: graphprune.ticket.SCORERS[{kind!r}] = ..."
         )
-    cls = SCORERS[kind]
+    cls = EdgePredictor if kind == PREDICTOR else SCORERS[kind]
     _check_arguments(cls, config)
     # Stopped in the middle, an initialiser cannot leave its no_grad() block itself: the outer one does.
     with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):

@@ -16,8 +16,8 @@ from torch_geometric.data import Data
 from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, score_arcs
 from graphprune.graphs.pairs import graph_units
 from graphprune.masks import MaskSet, rewind_
-from graphprune.masks.attach import came_back, told
 from graphprune.masks.copies import independent_copy
+from graphprune.masks.parameters import came_back, in_words
 from graphprune.ticket import contents, folder, plain
 from graphprune.ticket.scorers import first, misfits
 
@@ -38,7 +38,7 @@ class Ticket:
         edges: how graphs are pruned, by the stages of all rounds.
         rewind: the complete state of the model before training.
         trained: its state at the selected epoch of this round's training.
-        last: its state behind the last epoch; of GICP that at the selected one, with norms as they were trained.
+        last: its state after the last epoch; of GICP that at the selected one, with norms as they were trained.
         row: this round's row of a table of results.
         history: one entry an epoch.
         provenance: settings, model, data (with digest) and versions.
@@ -97,7 +97,7 @@ class Ticket:
             raise ValueError(f"this ticket of {self.method} prunes no unseen graphs, so it has no edge scores")
         logits = score_arcs(scorer, data).double()
         units = graph_units(data, self.edges.rule.unit)
-        return units.spread(units.mean(logits).sigmoid(), 1.0).float()
+        return units.at_arcs(units.mean(logits).sigmoid(), 1.0).float()
 
     def prune_graph(self, data: Data) -> Data:
         """A graph without the edges that the stages of all rounds, in turn, remove.
@@ -164,7 +164,7 @@ class Ticket:
     # ------------------------------------------------------------------ where it comes from
 
     def check(self, *, method: str, settings: Mapping[str, Any], data_digest: str) -> None:
-        """Make sure that a run with these settings can go on behind this ticket.
+        """Make sure that a run with these settings can go on after this ticket.
 
         The number of rounds may differ: a run may be extended.
 
@@ -202,8 +202,8 @@ class Ticket:
             ValueError: a ticket that :meth:`load` would refuse, or one with trained weights that its masks prune.
         """
         if back := came_back({name: mask for name, mask in self.masks.items() if name in self.trained}, self.trained):
-            raise ValueError(f"the ticket's trained weights are not zero where they are pruned, {told(back)}")
-        document, tensors = contents.pack(self)
+            raise ValueError(f"the ticket's trained weights are not zero where they are pruned, {in_words(back)}")
+        document, tensors = contents.pack(vars(self))
         contents.unpack(plain.loads(plain.dumps(document)), tensors)
         folder.write(Path(path), document, tensors)
 

@@ -29,16 +29,16 @@ def test_arcs_beside_their_reverse_pair_as_anywhere(graph):
 
 @pytest.mark.parametrize("unit", ["pair", "arc"])
 @given(arcs(max_nodes=4))
-def test_means_and_spread(unit, graph):
+def test_means_and_their_values_at_arcs(unit, graph):
     nodes, found = graph
     units = edge_units(to_index(found), nodes, unit)
     values = torch.arange(len(found)).double() ** 2
     means = [sum(float(values[i]) for i in each) / len(each) for each in units_by_hand(found, unit)]
     assert units.mean(values).tolist() == means
-    spread = units.spread(units.mean(values), -5.0).tolist()
-    for (u, v), own, number in zip(found, spread, units.unit.tolist(), strict=True):
+    at_arcs = units.at_arcs(units.mean(values), -5.0).tolist()
+    for (u, v), own, number in zip(found, at_arcs, units.unit.tolist(), strict=True):
         assert own == (-5.0 if u == v else means[number])
-    assert units.spread(units.mean(values) < 0, True).tolist() == [u == v for u, v in found]
+    assert units.at_arcs(units.mean(values) < 0, True).tolist() == [u == v for u, v in found]
 
 
 def test_the_order_is_that_of_the_first_arc():

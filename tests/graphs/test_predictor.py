@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs import EdgePredictor, PackedGraphs, score_arcs
-from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted
+from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from tests.graphs.samples import arcs, molecule, random_graph, shake, to_index
 
 ENCODERS = ["gcn", "gin", "gat", "mlp"]
@@ -97,10 +97,10 @@ def test_walks_that_a_graph_brings_along_are_believed_of_its_own_arcs_only():
     data, scorer = random_graph(0), predictor(walks=6)
     wanted = scorer(data)
     for steps in (6, 8):  # of this predictor, or counted for another
-        for name, value in counted(data, steps).items():
+        for name, value in counted_walks(data, steps).items():
             data[name] = value
         assert torch.equal(scorer(data), wanted)
-    for name, value in counted(data, 6).items():
+    for name, value in counted_walks(data, 6).items():
         data[name] = value
     data[RETURN_WALKS].zero_()
     assert not torch.equal(scorer(data), wanted)  # they are read

@@ -204,7 +204,7 @@ def test_common_neighbours_beside_hubs_and_in_small_portions(monkeypatch):
     for most in (1, 97, 1 << 22):
         monkeypatch.setattr(simple, "_WEDGES", most)
         beneath = simple.SimpleGraph.of(data)
-        assert beneath.spread(simple.common_neighbours(beneath))[::2].tolist() == expected
+        assert beneath.at_arcs(simple.common_neighbours(beneath))[::2].tolist() == expected
 
 
 # ---------------------------------------------------------------------- k-neighbour

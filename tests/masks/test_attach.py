@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer, RMSprop
 
 from graphprune.masks import MaskSet, magnitude, prunable, random
-from graphprune.masks.attach import masked_parameters
+from graphprune.masks.parameters import masked_parameters
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda p: SGD(p, lr=0.1),

@@ -5,24 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.masks import Constant, Cubic, Geometric, Schedule
-
-
-@given(st.floats(0, 0.99), st.integers(0, 50))
-def test_geometric_removes_the_same_share_each_round(rate: float, step: int) -> None:
-    schedule = Geometric(rate)
-    assert schedule.density(step) == (1 - rate) ** step
-    assert schedule.density(step + 1) <= schedule.density(step)
-
-
-def test_geometric_starts_dense_and_changes_after_each_round() -> None:
-    assert Geometric(0.2).density(0) == 1.0
-    assert [Geometric(0.2).due(step) for step in range(3)] == [False, True, True]
-
-
-def test_constant_is_due_once() -> None:
-    assert [Constant(0.3).density(step) for step in (0, 5)] == [0.3, 0.3]
-    assert [step for step in range(10) if Constant(0.3).due(step)] == [0]
+from graphprune.masks import Cubic
 
 
 @given(st.integers(0, 20), st.integers(1, 60), st.integers(1, 25))
@@ -45,16 +28,12 @@ def test_cubic_follows_its_formula() -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Geometric(1.0), "rate"),
-        (lambda: Geometric(-0.1), "rate"),
-        (lambda: Geometric(float("nan")), "rate"),
-        (lambda: Constant(1.5), "value"),
         (lambda: Cubic(1.0, -0.1, 0, 10, 1), "final"),
         (lambda: Cubic(0.1, 0.5, 0, 10, 1), "final must not be above initial"),
         (lambda: Cubic(1.0, 0.1, 10, 10, 1), "start < stop"),
         (lambda: Cubic(1.0, 0.1, 0, 10, 0), "every"),
     ],
 )
-def test_bad_settings_are_named(make: Callable[[], Schedule], text: str) -> None:
+def test_bad_settings_are_named(make: Callable[[], Cubic], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make()

@@ -14,8 +14,7 @@ from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_add_p
 
 from graphprune.graphs import EdgePredictor
 from graphprune.graphs.adjacency import Adjacency
-from graphprune.graphs.bags import BagLinear
-from graphprune.graphs.conv import GATLayer, GCNLayer, GINLayer, SAGELayer
+from graphprune.graphs.conv import BagLinear, GATLayer, GCNLayer, GINLayer, SAGELayer
 from graphprune.measure.macs import Macs, count_macs
 from graphprune.models import GAT, GCN, GIN, SAGE, LeNet5, ResNet20
 from tests.measure.nets import masked, mlp, nets

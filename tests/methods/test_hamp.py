@@ -21,6 +21,7 @@ from torch import nn
 from graphprune import HAMP, MaskSet, Ticket, compact, prunable
 from graphprune.data import GraphData, from_nodes
 from graphprune.graphs import EdgeRule
+from graphprune.graphs.sparsifiers import Degree
 from graphprune.methods import Protocol
 from graphprune.methods.core.fit import FitJob, FitResult
 from graphprune.methods.core.norms import recalibrate_
@@ -520,7 +521,8 @@ def test_too_small_a_space_is_refused(data: GraphData) -> None:
         hamp().explore(Single(3, 2), data, FIT)
     with pytest.raises(ValueError, match=r"nothing to prune in Single: first\.\* protect every weight"):
         hamp(protect=("first.*",)).explore(Single(3, 2), data, FIT)
-    assert len(hamp(edge_score="degree").explore(Single(3, 2), data, FIT).archive) == 14
+    for scorer in ("degree", Degree()):
+        assert len(hamp(edge_score=scorer).explore(Single(3, 2), data, FIT).archive) == 14
     with pytest.raises(ValueError, match="fewer than members=9"):
         hamp(edge_score="degree", step=0.5, members=9).explore(Single(3, 2), data, FIT)
     with pytest.raises(ValueError, match="only 2 points, fewer than members=3"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -14,13 +14,13 @@ from torch_geometric.data import Data
 from graphprune import IMP, RandomPruning, Sparsifier, Ticket
 from graphprune.data import GraphData, from_nodes
 from graphprune.graphs import EdgeRule
+from graphprune.graphs.sparsifiers import SCORERS
 from graphprune.methods import FitJob, FitResult, Protocol
-from graphprune.methods.sparsifier import EdgeScore
 from graphprune.models import GCN
 from graphprune.train import Fit
 from tests.methods.graphs import plain_fit, small_data
 
-NAMES = get_args(EdgeScore)
+NAMES = tuple(SCORERS)
 RATES = {"edge_rate": 0.2, "weight_rate": 0.3}
 
 
@@ -135,6 +135,32 @@ def test_a_global_budget_over_one_graph_cuts_the_same_ties_in_every_split() -> N
 
 def test_a_score_has_to_be_named() -> None:
     with pytest.raises(ValueError, match=r"edges must be one of random, degree, .*, got 'degrees'"):
-        Sparsifier(edges="degrees")  # type: ignore[arg-type]
+        Sparsifier(edges="degrees")
+    with pytest.raises(ValueError, match=r"edges must be one of random, .*, or a module, got 3"):
+        Sparsifier(edges=3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="edges"):
         Sparsifier()  # type: ignore[call-arg]
+
+
+class Carried(nn.Module):
+    """A scorer of a user's own, which no registry knows: the sum of both ends' first features."""
+
+    def forward(self, graph: Data) -> torch.Tensor:
+        assert graph.x is not None and graph.edge_index is not None
+        return graph.x[:, 0].double()[graph.edge_index].sum(0)
+
+
+def test_a_scorer_of_ones_own_prunes_and_its_ticket_travels_once_it_has_a_name(data: GraphData, tmp_path: Path) -> None:
+    method = Sparsifier(edges=Carried(), rounds=2, **RATES)
+    first, second = method.rounds(network(data), data, plain_fit(1))
+    assert isinstance(first.edges.stages[0].scorer, Carried)
+    assert first.provenance["settings"]["edges"] == "Carried()"
+    for graph in data.test:
+        left = {tuple(arc) for arc in first.prune_graph(graph).edge_index.T.tolist()}
+        stays = torch.tensor([tuple(arc) in left for arc in graph.edge_index.T.tolist()])
+        assert len(left) == 2 * round(graph.num_edges // 2 * 0.8)
+        assert stays.all() or Carried()(graph)[~stays].max() <= Carried()(graph)[stays].min()
+    (again,) = method.rounds(network(data), data, plain_fit(1), after=first)
+    assert torch.equal(again.prune(data.test).edge_index, second.prune(data.test).edge_index)
+    with pytest.raises(TypeError, match=r"tickets cannot hold edge scorers of the class .*Carried"):
+        second.save(tmp_path / "ticket")

@@ -141,7 +141,7 @@ def test_graphs_without_edges_or_nodes(kind):
 def test_with_one_gate_a_pair_directions_do_not_matter(kind):
     network, batch = model(kind), graphs(kind)
     units = edge_units(batch.edge_index, batch.num_nodes)
-    gates = units.spread(torch.linspace(0, 1, units.first.numel()), 1.0)
+    gates = units.at_arcs(torch.linspace(0, 1, units.first.numel()), 1.0)
     turned = batch.clone()
     turned.edge_index = batch.edge_index.flip(0)
     torch.testing.assert_close(network(turned, edge_gate=gates), network(batch, edge_gate=gates), rtol=1e-4, atol=1e-5)

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GATv2Conv, GCNConv, GINConv, GINEConv, SAGEConv
 from torch_geometric.nn.aggr import MeanAggregation, SumAggregation
 
-EMPTY = 1e-12
-"""A neighbourhood whose gates sum to less is empty: dividing by such a sum would only make infinities."""
+from graphprune.graphs.sums import EMPTY
 
 _FILLS = ("mean", "add", "sum")
 

@@ -15,11 +15,11 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
+from graphprune.graphs.attributes import doubled
 from graphprune.graphs.edges import drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_of, graph_units
-from graphprune.graphs.prune import doubled
-from graphprune.graphs.soft.registry import gates_itself, parts
+from graphprune.graphs.soft.registry import edge_modules, gates_itself
 from graphprune.graphs.soft.soft import SoftEdges
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.recompute import once
@@ -99,7 +99,7 @@ def check_forgets(model: nn.Module, batch: Data) -> None:
     if not error <= _rounding(expected):
         raise ValueError(
             f"{type(model).__name__} keeps something of the first graph that it saw: on graphs with fewer edges "
-            f"{told or f'its outputs are then off by {error:.3g}'}. Compute what depends on the edges anew in every "
+            f"{told or f'its outputs are then off by {error:.3g}'}. Compute what depends on the edges again in every "
             "forward pass"
         ) from cause
 
@@ -141,7 +141,7 @@ class _Trial(NamedTuple):
         draws = torch.rand(units.first.numel(), generator=torch.Generator().manual_seed(_SEED))
         stay = torch.ones_like(draws, dtype=torch.bool)
         stay[draws.argsort()[: (draws.numel() + 1) // 2]] = False
-        keep = units.spread(stay.to(units.unit.device), True)
+        keep = units.at_arcs(stay.to(units.unit.device), True)
         return cls(model, batch, keep, keep.float())
 
     def full(self, model: nn.Module) -> list[Tensor]:
@@ -254,7 +254,7 @@ def _gradient(outputs: list[Tensor], gate: Tensor) -> Tensor | None:
 @contextmanager
 def _noting(model: nn.Module) -> Iterator[dict[_Event, Tensor]]:
     """What modules are given and return, in the order of these events; not those inside of convolutions."""
-    outer = [part for _, part, _ in parts(model) if not gates_itself(part)]
+    outer = [part for _, part, _ in edge_modules(model) if not gates_itself(part)]
     outer += [module for module in model.modules() if isinstance(module, MessagePassing)]
     inside = {inner for part in outer for inner in part.modules() if inner is not part}
     noted: dict[_Event, Tensor] = {}

@@ -66,7 +66,7 @@ def register_soft_edges(conv_class: type[nn.Module], adapter: Adapter) -> None:
     _ADAPTERS[conv_class] = adapter
 
 
-def parts(model: nn.Module) -> Iterator[tuple[str, nn.Module, Adapter]]:
+def edge_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, Adapter]]:
     """The outermost modules of a model that use edges: dotted name, module, adapter.
 
     A module comes once, even if the model holds it under two names. What cannot be gated comes with an

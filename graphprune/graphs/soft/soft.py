@@ -13,10 +13,8 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric import EdgeIndex
 
 from graphprune.graphs.soft.adapters import Handle, signature
-from graphprune.graphs.soft.registry import parts, register_soft_edges
+from graphprune.graphs.soft.registry import edge_modules
 from graphprune.masks import recompute
-
-__all__ = ["SoftEdges", "register_soft_edges", "supports"]
 
 
 class SoftEdges:
@@ -59,7 +57,7 @@ class SoftEdges:
         """
         if self._hooks is not None:
             raise RuntimeError("this SoftEdges is entered already; make another one")
-        found = list(parts(self._model))
+        found = list(edge_modules(self._model))
         if not found:
             raise TypeError(
                 f"soft edges found no convolution in {type(self._model).__name__}; give its forward a "

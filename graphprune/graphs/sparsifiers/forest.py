@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import EdgeUnit, arcs_of, graph_units
-from graphprune.graphs.scorers import RandomEdges
+from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes, graph_units
+from graphprune.graphs.scorers import EdgeScorer, RandomEdges
 
 
-class SpanningForest(nn.Module):
+class SpanningForest(EdgeScorer):
     """Random scores, but the edges of a random spanning forest never go before the others.
 
     As long as a graph keeps at least as many edges as its spanning forests have, no connected component falls apart
@@ -30,13 +28,9 @@ class SpanningForest(nn.Module):
         super().__init__()
         self.seed, self.unit = seed, unit
 
-    def config(self) -> dict[str, Any]:
-        """What the scorer is made from."""
-        return {"seed": self.seed, "unit": self.unit}
-
     def forward(self, data: Data) -> Tensor:
         """Scores in [2, 3) in the forest, in [0, 1) elsewhere; shape ``(E,)``, float64."""
-        arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
+        arcs, nodes = arcs_and_nodes(data)
         units = graph_units(data, self.unit)
         score = RandomEdges(self.seed, self.unit)(data)[units.first]
         best_first = torch.argsort(score, descending=True, stable=True)
@@ -49,4 +43,4 @@ class SpanningForest(nn.Module):
         matrix = coo_array(((place + 1).double().cpu().numpy(), (low, high)), shape=(nodes, nodes))
         chosen = torch.from_numpy(minimum_spanning_tree(matrix.tocsr()).data).long() - 1
         score[best_first[chosen.to(score.device)]] += 2
-        return units.spread(score, 0.0)
+        return units.at_arcs(score, 0.0)

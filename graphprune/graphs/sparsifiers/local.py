@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from graphprune.graphs.scorers import uniform
-from graphprune.graphs.sparsifiers.simple import EdgeScorer, SimpleGraph, common_neighbours, rank_around
+from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer, common_neighbours, rank_around
 
 
-class Degree(EdgeScorer):
+class Degree(StructureScorer):
     """Edges between nodes of low degree stay: the edge score of TEDDY (Seo, Yun & Yang, ICLR 2024).
 
     ``T(u, v) = s(u) s(v)`` with ``s(v) = d(v)**-2 * (sum of d(w)**-0.5 over the neighbours w of v)``, as the authors'
     code has it. Of TEDDY this is the edge score only, without distillation and projected weights, and it is counted
-    anew on what each round leaves.
+    again on what each round leaves.
     """
 
     def score(self, graph: SimpleGraph) -> Tensor:
@@ -28,7 +26,7 @@ class Degree(EdgeScorer):
         return at_node[graph.ends].prod(0)
 
 
-class LocalDegree(EdgeScorer):
+class LocalDegree(StructureScorer):
     """Edges to a node's hubs stay (Hamann, Lindner, Meyerhenke, Staudt & Wagner, SNAM 2016).
 
     With the exponent a, every node keeps the edges to its ``d**a`` neighbours of highest degree, and an edge stays if
@@ -40,7 +38,7 @@ class LocalDegree(EdgeScorer):
         return _exponent(graph, graph.degree[graph.incidences[1]])
 
 
-class Jaccard(EdgeScorer):
+class Jaccard(StructureScorer):
     """Edges whose ends have the same neighbours stay (Satuluri, Parthasarathy & Ruan, SIGMOD 2011: G-Spar).
 
     Shared neighbours over all neighbours of both ends, as :func:`networkx.jaccard_coefficient`. 0 outside triangles.
@@ -52,7 +50,7 @@ class Jaccard(EdgeScorer):
         return shared.double() / (graph.degree[graph.ends].sum(0) - shared)
 
 
-class LocalSimilarity(EdgeScorer):
+class LocalSimilarity(StructureScorer):
     """Each node's edges of highest Jaccard coefficient stay (Satuluri, Parthasarathy & Ruan, SIGMOD 2011: L-Spar).
 
     As :class:`LocalDegree`, with the coefficient in place of the neighbour's degree.
@@ -63,7 +61,7 @@ class LocalSimilarity(EdgeScorer):
         return _exponent(graph, Jaccard().score(graph).repeat(2))
 
 
-class KNeighbour(EdgeScorer):
+class KNeighbour(StructureScorer):
     """Every node ranks its edges at random; an edge counts by the better of its two ranks.
 
     All edges that are some node's first choice stay longest, then all second choices, and so on: for every k, each node
@@ -78,10 +76,6 @@ class KNeighbour(EdgeScorer):
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         self.seed = seed
-
-    def config(self) -> dict[str, Any]:
-        """What the scorer is made from."""
-        return {"seed": self.seed}
 
     def score(self, graph: SimpleGraph) -> Tensor:
         """1 over the better rank (1 is best) plus a random number in [0, 1); in (0, 1]."""

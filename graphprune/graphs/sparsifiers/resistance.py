@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from scipy.sparse import coo_array
@@ -14,14 +13,14 @@ from torch import Tensor
 
 from graphprune.graphs.scorers import mix
 from graphprune.graphs.segments import pointers
-from graphprune.graphs.sparsifiers.simple import EdgeScorer, SimpleGraph
+from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
 
 _ENTRIES = 1 << 22  # numbers in the matrices inverted at once: bounds the memory, does not change a result
 _COLUMNS = 16  # projections solved for at once
 _TOLERANCE = 1e-6  # of the residual; far below what projections miss
 
 
-class EffectiveResistance(EdgeScorer):
+class EffectiveResistance(StructureScorer):
     """Edges of high effective resistance stay: those that few other paths run beside (Spielman & Srivastava, 2011).
 
     Every edge is a resistor of 1 ohm. A bridge scores 1; an edge that lies on many short cycles scores little. The
@@ -47,10 +46,6 @@ class EffectiveResistance(EdgeScorer):
                 f"exact_nodes must be at least 0 and projections at least 1, got {exact_nodes=}, {projections=}"
             )
         self.seed, self.exact_nodes, self.projections = seed, exact_nodes, projections
-
-    def config(self) -> dict[str, Any]:
-        """The arguments the scorer was made from."""
-        return {"seed": self.seed, "exact_nodes": self.exact_nodes, "projections": self.projections}
 
     def score(self, graph: SimpleGraph) -> Tensor:
         """The effective resistance between the ends of each edge, in (0, 1]."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import arcs_of
-from graphprune.graphs.scorers import arc_bits
+from graphprune.graphs.pairs import arcs_and_nodes
+from graphprune.graphs.scorers import EdgeScorer, arc_bits
 from graphprune.graphs.segments import graph_of_nodes, pointers, ranges
 
 _WEDGES = 1 << 22  # paths of length two looked at in one go: bounds the memory, does not change a result
@@ -43,14 +43,14 @@ class SimpleGraph:
         Raises:
             ValueError: no ``edge_index``, or one that points outside the graph.
         """
-        arcs, nodes = arcs_of(data), int(data.num_nodes or 0)
+        arcs, nodes = arcs_and_nodes(data)
         if arcs.numel() and not (int(arcs.min()) >= 0 and int(arcs.max()) < nodes):
             raise ValueError(f"edge_index points outside the graph's {nodes} nodes")
         low, high = arcs.sort(dim=0).values
-        proper = low != high
-        key, number = torch.unique(low[proper] * nodes + high[proper], return_inverse=True)
+        no_loop = low != high
+        key, number = torch.unique(low[no_loop] * nodes + high[no_loop], return_inverse=True)
         edge = arcs.new_full(arcs.shape[1:], -1)
-        edge[proper] = number
+        edge[no_loop] = number
         ends = torch.stack([key // max(nodes, 1), key % max(nodes, 1)])
         degree = torch.bincount(ends.flatten(), minlength=nodes)
         return cls(ends, edge, degree, *graph_of_nodes(data, nodes, arcs.device))
@@ -64,22 +64,18 @@ class SimpleGraph:
         """64 random bits for each of these pairs of nodes."""
         return arc_bits(arcs, self.of_node, self.ptr, seed)
 
-    def spread(self, values: Tensor) -> Tensor:
+    def at_arcs(self, values: Tensor) -> Tensor:
         """The value of each arc's edge, shape ``(E,)``; 0 for a self-loop."""
         return torch.cat([values, values.new_zeros(1)])[self.edge]  # -1 reads the padding
 
 
-class EdgeScorer(nn.Module, ABC):
+class StructureScorer(EdgeScorer, ABC):
     """A scorer of the simple graph's edges: arcs in both directions and copies of an edge get the same score."""
-
-    def config(self) -> dict[str, Any]:
-        """The arguments the scorer was made from."""
-        return {}
 
     def forward(self, data: Data) -> Tensor:
         """Scores of all arcs of a graph or batch, shape ``(E,)``, float64."""
         graph = SimpleGraph.of(data)
-        return graph.spread(self.score(graph))
+        return graph.at_arcs(self.score(graph))
 
     @abstractmethod
     def score(self, graph: SimpleGraph) -> Tensor:

@@ -10,17 +10,15 @@ from typing import Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
-from graphprune.masks.attach import masked_parameters
 from graphprune.masks.gates.control import DensityControl
 from graphprune.masks.gates.shadow import Shadow
 from graphprune.masks.maskset import MaskSet
-from graphprune.masks.targets import Selector, prunable
-from graphprune.masks.units import Unit, Weight
+from graphprune.masks.parameters import masked_parameters
+from graphprune.masks.targets import BY_ROLE, Selector
+from graphprune.masks.units import SINGLE_WEIGHTS, Unit
 
 Empty = Literal["raise", "keep-one"]
 
-_BY_ROLE = prunable()
-_SINGLE_WEIGHTS = Weight()
 _STEERED = DensityControl()
 
 
@@ -68,8 +66,8 @@ class Gates(nn.Module, ABC):
         *,
         density: float | None = None,
         penalty_weight: float | None = None,
-        select: Selector = _BY_ROLE,
-        unit: Unit = _SINGLE_WEIGHTS,
+        select: Selector = BY_ROLE,
+        unit: Unit = SINGLE_WEIGHTS,
         control: DensityControl = _STEERED,
     ) -> None:
         super().__init__()
@@ -176,14 +174,14 @@ class Gates(nn.Module, ABC):
             )
         open_ = {name: self._open(name) for name in self._units}
         masks = MaskSet.of(
-            {name: self._spread(name, open_[self._first(name)], self._weight(name)) for name in self._shapes}
+            {name: self._expanded(name, open_[self._first(name)], self._weight(name)) for name in self._shapes}
         )
         if density is not None:
             margins = {name: self.margin(name) for name in self._units}
             # Above 0, as units of several entries are ranked by magnitude.
             lowest = min(float(margin.min()) for margin in margins.values())
             above = {name: margin - lowest for name, margin in margins.items()}
-            scores = {name: self._spread(name, above[self._first(name)], mask) for name, mask in masks.items()}
+            scores = {name: self._expanded(name, above[self._first(name)], mask) for name, mask in masks.items()}
             floor = 1.0 / max(len(kept) for kept in open_.values()) if self.empty == "keep-one" else 0.0
             masks = masks.tighten(scores, density, unit=self.unit, regrow=True, layer_floor=floor)
         if masks.collapsed:
@@ -257,7 +255,7 @@ class Gates(nn.Module, ABC):
         """The parameter that names the units of this one."""
         return self._places[name][0]
 
-    def _spread(self, name: str, values: Tensor, like: Tensor) -> Tensor:
+    def _expanded(self, name: str, values: Tensor, like: Tensor) -> Tensor:
         """What the units have, for each entry of a parameter."""
         return self._places[name][1].expand(values, like)
 
@@ -266,7 +264,7 @@ class Gates(nn.Module, ABC):
 
     def _check_idle(self) -> None:
         if self._shadow is not None and self._shadow.running:
-            raise RuntimeError("gates cannot be hardened in the middle of a forward pass: do it behind it")
+            raise RuntimeError("gates cannot be hardened in the middle of a forward pass: do it after it")
 
 
 class _Reached:

@@ -71,7 +71,7 @@ class DensityControl:
         return min(max(log(max(kept, 0.5) / wanted), -_BOUND), _BOUND)
 
     def moved(self, log_price: float, error: float) -> float:
-        """The log of the price behind a step."""
+        """The log of the price after a step."""
         return min(max(log_price + self.gain * error, _LOWEST), _HIGHEST)
 
     def scale(self, log_price: float, error: float) -> float:

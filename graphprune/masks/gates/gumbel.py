@@ -66,13 +66,13 @@ class GumbelGates(LogitGates):
     def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight where a sampled gate is open, else 0."""
         gated: Tensor = _GatedWeight.apply(  # type: ignore[no-untyped-call]
-            weight, self._spread(name, drawn, weight), self.temperature.at(self.step)
+            weight, self._expanded(name, drawn, weight), self.temperature.at(self.step)
         )
         return gated
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
         """The weight where the gate is rather open than closed, else 0."""
-        return torch.where(self._spread(name, self._open(self._first(name)), weight), weight, 0)
+        return torch.where(self._expanded(name, self._open(self._first(name)), weight), weight, 0)
 
     def expected(self, name: str) -> Tensor:
         """``(units,)``: the probabilities of open gates, with the gradient of relaxed ones."""

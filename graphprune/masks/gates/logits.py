@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.masks.gates.base import GateOptions, Gates
-from graphprune.masks.units import Unit, Weight
-
-_SINGLE_WEIGHTS = Weight()
+from graphprune.masks.units import SINGLE_WEIGHTS, Unit
 
 
 class UnitOptions(GateOptions, total=False):
@@ -29,7 +27,7 @@ class LogitGates(Gates):
     """
 
     def __init__(
-        self, model: nn.Module, *, start: float = 0.5, unit: Unit = _SINGLE_WEIGHTS, **options: Unpack[GateOptions]
+        self, model: nn.Module, *, start: float = 0.5, unit: Unit = SINGLE_WEIGHTS, **options: Unpack[GateOptions]
     ) -> None:
         super().__init__(model, unit=unit, **options)
         if not 0.0 < start < 1.0:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from graphprune.masks.gates.base import GateOptions, Gates
 from graphprune.masks.gates.logits import LogitGates, UnitOptions, key
 from graphprune.masks.gates.temperature import Temperature
-from graphprune.masks.units import Weight
+from graphprune.masks.units import SINGLE_WEIGHTS
 
-_SINGLE_WEIGHTS = Weight()
 # Louizos et al. (ICLR 2018): the stretched interval, and the temperature of the noise.
 _LOW, _HIGH = -0.1, 1.1
 _BETA = 2.0 / 3.0
@@ -41,7 +40,7 @@ class HardConcreteGates(LogitGates):
 
     def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight times a sampled gate."""
-        gate = self._spread(name, (drawn * (_HIGH - _LOW) + _LOW).clamp(0, 1), weight)
+        gate = self._expanded(name, (drawn * (_HIGH - _LOW) + _LOW).clamp(0, 1), weight)
         return torch.where(gate > 0, weight * gate.to(weight.dtype), 0)
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
@@ -85,11 +84,11 @@ class SigmoidGates(LogitGates):
 
     def trained(self, name: str, weight: Tensor, drawn: Tensor) -> Tensor:
         """The weight times its soft gate."""
-        return weight * self._spread(name, drawn / self._start, weight).to(weight.dtype)
+        return weight * self._expanded(name, drawn / self._start, weight).to(weight.dtype)
 
     def settled(self, name: str, weight: Tensor) -> Tensor:
         """The weight, scaled, where the logit is above 0."""
-        return torch.where(self._spread(name, self._open(self._first(name)), weight), weight / self._start, 0)
+        return torch.where(self._expanded(name, self._open(self._first(name)), weight), weight / self._start, 0)
 
     def expected(self, name: str) -> Tensor:
         """``(units,)``: the soft gates, before the division."""
@@ -116,7 +115,7 @@ class STRGates(Gates):
     """
 
     def __init__(self, model: nn.Module, *, threshold: float = 1e-3, **options: Unpack[GateOptions]) -> None:
-        super().__init__(model, unit=_SINGLE_WEIGHTS, **options)
+        super().__init__(model, unit=SINGLE_WEIGHTS, **options)
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"threshold must be above 0 and below 1, got {threshold}")
         self.thresholds = nn.ParameterDict()

@@ -36,7 +36,7 @@ class Shadow:
         _refuse(model)
         self._model: nn.Module | None = model
         self._gated, self._depth = gated, 0
-        self._pass = ExitStack()  # what is undone behind a forward pass
+        self._pass = ExitStack()  # what is undone after a forward pass
         self._sites = sites(model, names)
         for name, places in self._sites.items():
             if any(attribute in _SHADOWED.get(module, ()) for module, attribute in places):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.masks import recompute
-from graphprune.masks.attach import masked_parameters
+from graphprune.masks.parameters import masked_parameters
 from graphprune.methods.core.loss import Loss, is_pair, labels_of, mean_loss
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from graphprune.data.base import Samples
 from graphprune.masks import MaskSet, magnitude, random, saliency
-from graphprune.masks.attach import check_trainable, masked_parameters
 from graphprune.masks.distribution import counts
+from graphprune.masks.parameters import check_trainable, masked_parameters
 from graphprune.methods.at_init.derivatives import Flow, Sensitivity
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import Fit, derive_seed, random_state_kept

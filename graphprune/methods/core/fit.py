@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from graphprune.data.base import LabelledData
 from graphprune.masks import Handle, MaskSet, Pruning
-from graphprune.masks.attach import came_back, told
+from graphprune.masks.parameters import came_back, in_words
 
 State = dict[str, Tensor]
 AnyData = LabelledData[Any]  # of graphs or of images
@@ -57,7 +57,7 @@ class FitJob:
     pruner: Pruner | None = None
     _runs: list[Pruning] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def attach(self, optimizer: torch.optim.Optimizer, *, steps: int | None = None) -> Handle | Pruning:
+    def attach(self, optimizer: torch.optim.Optimizer, *, steps: int | None = None) -> Handle[MaskSet] | Pruning:
         """Keep pruned weights at zero through every step of this optimiser (a context manager).
 
         A method that prunes while the model trains starts with it here. What a search trains beside the parameters (the
@@ -233,7 +233,7 @@ def _check_state(name: str, state: State, masks: MaskSet) -> None:
     back = came_back({each: mask for each, mask in masks.items() if each in state}, state)
     if back:
         raise RuntimeError(
-            f"in the {name} state of the training pruned weights are not zero, {told(back)}: the masks were lost; "
+            f"in the {name} state of the training pruned weights are not zero, {in_words(back)}: the masks were lost; "
             "train inside of `with job.attach(optimizer):`, and return job.track().result()"
         )
 

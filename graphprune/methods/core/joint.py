@@ -13,10 +13,10 @@ from torch_geometric.data import Data
 from graphprune.data import GraphData
 from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs
 from graphprune.graphs.pairs import graph_units
-from graphprune.graphs.prune import keep_arcs, targets
+from graphprune.graphs.prune import keep_arcs, units_to_keep
 from graphprune.graphs.rule import in_chunks, unit_sizes
-from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted
-from graphprune.masks.optimizers import foreign, wrapped
+from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
+from graphprune.masks.attach import nested_optimizers, not_owned
 from graphprune.methods.core.edge_gates import UnitGates, soft_gates
 from graphprune.methods.core.fit import AnyData, State, TrainingDiverged
 from graphprune.methods.core.state import ORIGINAL_UNITS
@@ -52,7 +52,7 @@ def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
         return data
     splits = {}
     for split, graphs in data.splits.items():
-        parts = [counted(batch, steps) for batch in in_chunks(graphs, EdgeRule())]
+        parts = [counted_walks(batch, steps) for batch in in_chunks(graphs, EdgeRule())]
         if parts:
             walks, walked = (torch.cat([part[name] for part in parts]) for name in (RETURN_WALKS, WALKED))
             graphs = graphs.with_node(**{RETURN_WALKS: walks}).with_graph(**{WALKED: walked})
@@ -99,7 +99,7 @@ class JointNetwork(nn.Module):
             ValueError: it does not own some of its parameters.
         """
         trained = {name: value for name, value in self.predictor.named_parameters() if value.requires_grad}
-        if missing := min((foreign(each, trained) for each in wrapped(optimizer)), key=len):
+        if missing := min((not_owned(each, trained) for each in nested_optimizers(optimizer)), key=len):
             raise ValueError(
                 f"the optimizer does not own the edge predictor's {missing}, whose scores would mean nothing: give it "
                 "job.param_groups(lr), or all of job.model.parameters()"
@@ -145,9 +145,9 @@ class JointNetwork(nn.Module):
 
         def staying() -> Tensor:
             original = self._original(batch)
-            return targets(self._stage, self._rule, original.sum()[None] if whole else original, sizes)
+            return units_to_keep(self._stage, self._rule, original.sum()[None] if whole else original, sizes)
 
-        return units.spread(self._unit_gates(logits, sizes, staying), 1.0)
+        return units.at_arcs(self._unit_gates(logits, sizes, staying), 1.0)
 
     @staticmethod
     def _check(finite: bool) -> None:

@@ -14,8 +14,8 @@ from graphprune.data.base import GraphData, LabelledData
 from graphprune.data.images import ImageBatch
 from graphprune.graphs import check_forgets
 from graphprune.masks import UNITS, Selector, Unit, UnitName
-from graphprune.masks.copies import independent_copy, uncached_
-from graphprune.masks.heads import heads_of, keep_heads_, read_by
+from graphprune.masks.copies import independent_copy, read_by, uncached_
+from graphprune.masks.heads import heads_of, keep_heads_
 from graphprune.masks.recompute import once
 
 EXAMPLES = 8  # samples with which a network runs once to show what it is

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from graphprune.data import GraphData, Images
 from graphprune.data.base import SPLITS, LabelledData, Split
 from graphprune.graphs import PackedGraphs, PruneEdges, Stage
-from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, of_units
+from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, at_arcs
 from graphprune.graphs.prune import stage_keep
 from graphprune.graphs.rule import in_chunks, prunable_arcs
 from graphprune.masks import MaskSet, rewind_
@@ -99,7 +99,7 @@ class Position:
         for split in SPLITS:
             graphs: PackedGraphs = getattr(full, split)
             if EDGE_UNIT in graphs.edge:
-                splits[split] = graphs.with_edge(edge_gate=of_units(known.float(), graphs.edge[EDGE_UNIT], 1.0))
+                splits[split] = graphs.with_edge(edge_gate=at_arcs(known.float(), graphs.edge[EDGE_UNIT], 1.0))
         return self.graph_data.with_splits(**splits)
 
 

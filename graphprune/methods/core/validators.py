@@ -11,7 +11,9 @@ from numbers import Real
 from typing import Any
 
 import attrs
+from torch import nn
 
+from graphprune.graphs.sparsifiers import SCORERS, EdgeScore, scorer_of
 from graphprune.masks import UNITS, Unit
 
 _UNITS = (*UNITS, "coupled")  # by name
@@ -67,3 +69,12 @@ first_step = whole(0, "must be a number of optimiser steps, a whole one")
 switch = kind(bool, "True or False")
 scope = one_of("global", "layer")
 unit = that(lambda value: isinstance(value, Unit) or value in _UNITS, f"must be one of {', '.join(map(repr, _UNITS))}")
+
+
+def edge_score(instance: Any, attribute: attrs.Attribute[Any], value: EdgeScore) -> None:
+    """An edge scorer, or the name of one that can be made."""
+    if isinstance(value, str):
+        SCORERS.find(value, attribute.alias or attribute.name)
+        scorer_of(value)
+    elif not isinstance(value, nn.Module):
+        raise ValueError(f"{attribute.alias} must be one of {', '.join(SCORERS)}, or a module, got {value!r}")

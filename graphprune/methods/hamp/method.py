@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from graphprune.data import GraphData
-from graphprune.masks.attach import world_size
+from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
+from graphprune.masks.parameters import world_size
 from graphprune.measure.latency import check_device, clock
 from graphprune.methods.core import validators
-from graphprune.methods.core.edge_scores import EDGE_SCORERS, EdgeScore
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
 from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.norms import kept_norms
@@ -79,8 +79,7 @@ class HAMP(Method):
             the network and of the tensors alive at one time), ``"params"``, ``"macs"`` (of a batch).
         members: tickets, ordered by the first of these, the most expensive first.
         step: what a number counts: a share of a group's channels, or so many channels.
-        edge_score: also search the share of edges that graphs keep, of which those of the lowest score go; one of the
-            scores of :class:`Sparsifier`. None: edges stay.
+        edge_score: also search the share of edges that graphs keep, by a score of :class:`Sparsifier`; None: they stay.
         search: ``"memetic"``, or what it is compared with: ``"nsga2"``, ``"random"``, ``"netadapt"`` or ``"uniform"``
             (one share for all layers).
         portfolio: several rules select survivors, by credit (memetic only).
@@ -108,7 +107,7 @@ class HAMP(Method):
     objectives: tuple[Objective, ...] = attrs.field(default=("latency",), converter=_names, validator=_costs)
     tickets: int = attrs.field(default=5, alias="members", validator=validators.count)
     step: float = attrs.field(default=0.1, validator=_step)
-    edge_score: EdgeScore | None = attrs.field(default=None, validator=validators.one_of(None, *EDGE_SCORERS))
+    edge_score: EdgeScore | None = attrs.field(default=None, validator=attrs.validators.optional(validators.edge_score))
     search: Search = attrs.field(default="memetic", validator=validators.one_of(*get_args(Search)))
     portfolio: bool = attrs.field(default=True, validator=validators.switch)
     surrogate: bool = attrs.field(default=True, validator=validators.switch)
@@ -255,7 +254,7 @@ class HAMP(Method):
         model, (judged, rest) = dense.build(start.model), held_out(start.data, self.holdout, self.seed)
         rule, scorer = self.protocol.rule, None
         if self.edge_score is not None:
-            scorer = EDGE_SCORERS[self.edge_score](derive_seed(self.seed, "edges"), rule.unit)
+            scorer = scorer_of(self.edge_score, derive_seed(self.seed, "edges"), rule.unit)
         return Proxy(
             model.to(self.device),
             genes,

@@ -14,7 +14,7 @@ from graphprune.data.base import SPLITS
 from graphprune.graphs import RandomEdges, Stage, check_removal, supports
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import keep_arcs
-from graphprune.graphs.rule import in_chunks, number_units, structure
+from graphprune.graphs.rule import in_chunks, number_units, structure_digest
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
@@ -111,7 +111,7 @@ class UGS(IterativeMethod):
         numbered = here.graph_data.with_splits(**splits)
         masked = numbered if self.protocol.pruned == "gated" else None
         train = data.train
-        graphs = structure(train.node_count, train.edge_count, train.edge_index)
+        graphs = structure_digest(train.node_count, train.edge_count, train.edge_index)
         return replace(here, data=numbered, masked=masked, graphs=graphs)
 
     def search(self, here: Position, fit: Fit) -> Found:

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from graphprune.graphs.pairs import EDGE_UNIT, of_units
-from graphprune.masks.attach import world_size
+from graphprune.graphs.pairs import EDGE_UNIT, at_arcs
+from graphprune.masks.parameters import world_size
 
 
 class EdgeStore(nn.Module):
@@ -47,14 +47,14 @@ class EdgeStore(nn.Module):
     def forward(self, numbers: Tensor) -> Tensor:
         """Gates, the absolute values, of arcs with these unit numbers, shape ``(E,)``; 1 at self-loops (-1)."""
         if not (self.training and torch.is_grad_enabled()):
-            return of_units(self.value.abs(), numbers, 1.0)
+            return at_arcs(self.value.abs(), numbers, 1.0)
         proper = numbers >= 0
         units, within = numbers[proper].unique(return_inverse=True)
         rows = self.value[units].requires_grad_()
         self._pending.append((units, rows))
         place = numbers.new_full(numbers.shape, -1)
         place[proper] = within
-        return of_units(rows.abs(), place, 1.0)
+        return at_arcs(rows.abs(), place, 1.0)
 
     @torch.no_grad()
     def step(self, lr: float, weight_decay: float = 0.0) -> None:
@@ -105,7 +105,7 @@ class StoredScores(nn.Module):
     def forward(self, data: Any) -> Tensor:
         """Shape ``(E,)``; 0 at self-loops."""
         assert isinstance(self.values, Tensor)
-        return of_units(self.values, data[EDGE_UNIT], 0.0)
+        return at_arcs(self.values, data[EDGE_UNIT], 0.0)
 
 
 def _of_all_ranks(units: Tensor, grads: Tensor) -> tuple[Tensor, Tensor]:

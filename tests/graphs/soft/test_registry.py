@@ -10,7 +10,8 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv, MessagePassing
 
 from graphprune.graphs.soft import registry
-from graphprune.graphs.soft.soft import SoftEdges, register_soft_edges, supports
+from graphprune.graphs.soft.registry import register_soft_edges
+from graphprune.graphs.soft.soft import SoftEdges, supports
 
 
 class Net(nn.Module):

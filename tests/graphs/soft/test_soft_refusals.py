@@ -23,7 +23,8 @@ from torch_geometric.nn import (
 )
 from torch_geometric.typing import OptTensor
 
-from graphprune.graphs.soft.soft import SoftEdges, register_soft_edges, supports
+from graphprune.graphs.soft.registry import register_soft_edges
+from graphprune.graphs.soft.soft import SoftEdges, supports
 from tests.graphs.samples import Net
 
 WIDTH = 4
