@@ -86,22 +86,9 @@ def run_bench(file: Path, out: Path, workers: AbstractContextManager[Executor]) 
 
 
 def run_cells(source: Path | Mapping[str, Any], out: Path, workers: AbstractContextManager[Executor]) -> list[Outcome]:
-    """Run every cell of a grid that is not finished, and write the report on all of them.
-
-    Args:
-        source: a grid file, see docs/grids.md, or what such a file holds.
-        out: gets a folder a cell, ``grid.yaml`` (the grid), ``cells.json`` (the state of every cell) and the
-            report. The same call goes on where an earlier one stopped.
-        workers: gives the executor; see :mod:`graphprune.grids.executors`.
-
-    Returns:
-        What became of each cell.
+    """What :func:`run` does, with an executor that ``workers`` gives: see :mod:`graphprune.grids.executors`.
 
     Raises:
-        ValueError: a mistake in the grid, before anything runs; the text has its place.
-        FileNotFoundError: there is no such file.
-        FileExistsError: ``out`` is a file, or the folder of a single run, or cells hold something else than the grid
-            asks for.
         ConnectionError: the executor cannot be reached.
     """
     started = time.monotonic()

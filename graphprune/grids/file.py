@@ -111,11 +111,7 @@ def cells_of(content: Any, objects: Objects = NONE) -> tuple[Cell, ...]:
     """
     axes = read_axes(content, objects)
     _all_real(axes)
-    series = [
-        _cells(axes, one, model, each)
-        for one, model, method in product(axes.data, axes.models, axes.methods)
-        for each in _merged(axes, one, model, method)
-    ]
+    series = [*chain(*(_series(axes, *three) for three in product(axes.data, axes.models, axes.methods)))]
     _all_distinct(chain(*series))
     # The first repetition of everything, then the second: an unfinished grid says something of all of it.
     return tuple(cell for part in zip_longest(*series) for cell in part if cell is not None)
@@ -132,22 +128,11 @@ def _lines(file: Path | None, text: str) -> Iterator[None]:
         raise ValueError(f"{file}, line {line_of(text, error.place)}: {error}") from error
 
 
-@dataclass(frozen=True)
-class _Series:
-    """Cells that differ in seed and fold: the label of their folder, their options, and what they compute."""
+def _series(axes: Axes, one: Entry, model: Entry, method: Entry) -> Iterator[list[Cell]]:
+    """Cells that differ in seed and fold alone, for each sparsity of a method.
 
-    label: str
-    values: Options
-    config: RunConfig
-
-    @property
-    def rounds(self) -> int:
-        """How many there are; 0 for a method that has no such option."""
-        return int(self.config.method.get("rounds", 0))
-
-
-def _merged(axes: Axes, one: Entry, model: Entry, method: Entry) -> Iterable[_Series]:
-    """A method's series; of sparsities that differ in the number of rounds alone the longest, which has them all."""
+    Of sparsities that differ in the number of rounds alone the longest is taken, which has them all.
+    """
     entries = (one, model, method)
     known = {*axes.known(*entries), *chain.from_iterable(entry.own for entry in entries)}  # an object may take any
     values: dict[str, Given] = {}
@@ -158,31 +143,49 @@ def _merged(axes: Axes, one: Entry, model: Entry, method: Entry) -> Iterable[_Se
     if FIT_OBJECT in values and (beside := [name for name in values if name.startswith("fit.") and name != FIT_OBJECT]):
         there = dotted(values[FIT_OBJECT].place[:-1])
         raise Mistake(values[beside[0]].place, f"{there} is an object, beside which no option of a Fit counts")
-    series: dict[tuple[str, str], _Series] = {}
+    repeats = {**axes.repeats, **one.repeats}
+    if folds := repeats.get("folds"):
+        if one.word and "data.fold" not in known:
+            raise Mistake(one.place, f"{one.name} takes no fold: give a function with an argument fold")
+        if "data.fold" in values:
+            place = values["data.fold"].place
+            raise Mistake(place, "fold is given here, and folds are an axis: leave one out")
+    configs: dict[tuple[str, str], RunConfig] = {}
     for sparsity in axes.sparsities:
         mine = {name: given for name, given in sparsity.items() if name in known}
         for name in mine.keys() & values.keys():
             there = dotted(values[name].place)
             raise Mistake(mine[name].place, f"{name} is given here and in {there}: leave one out")
         label = method.label + told({name: given.value for name, given in mine.items()})
-        found = _Series(label, values | mine, _config(axes, one, model, method, values | mine))
+        config = _config(axes.objects, one, model, method, values | mine)
         # Sparsities that differ in nothing this method has are one to it; a label may be that of others.
-        same = (label, _content(found.config))
-        series[same] = _longer(method, series.get(same, found), found)
-    return series.values()
+        same = (f"{one.label}/{model.label}/{label}", _content(config))
+        configs[same] = _longer(method, configs.get(same, config), config)
+    for (folder, _), config in configs.items():
+        cells = []
+        for seed, fold in product(repeats["seeds"], folds or (None,)):
+            name = f"{folder}/seed-{seed}" + ("" if fold is None else f"-fold-{fold}")
+            section = config.data if fold is None else {**config.data, "fold": fold}
+            cells.append(Cell(name, replace(config, data=section, seed=seed), one.place))
+        yield cells
 
 
-def _longer(method: Entry, one: _Series, other: _Series) -> _Series:
-    """Of two series that differ in their number of rounds alone the one that has the tickets of both."""
-    shorter, longer = sorted((one, other), key=lambda series: series.rounds)
-    every = int(longer.config.method.get("ticket_every", 1))
-    if shorter.rounds < longer.rounds and shorter.rounds % every:
+def _longer(method: Entry, one: RunConfig, other: RunConfig) -> RunConfig:
+    """Of two runs that differ in their number of rounds alone the one that has the tickets of both."""
+    shorter, longer = sorted((one, other), key=_rounds)
+    few, many = _rounds(shorter), _rounds(longer)
+    every = int(longer.method.get("ticket_every", 1))
+    if few < many and few % every:
         raise Mistake(
             method.place,
-            f"{method.name} is asked for {shorter.rounds} and for {longer.rounds} rounds of one run, but with "
-            f"ticket_every={every} the longer has no ticket of round {shorter.rounds}: leave one out",
+            f"{method.name} is asked for {few} and for {many} rounds of one run, but with ticket_every={every} the "
+            f"longer has no ticket of round {few}: leave one out",
         )
     return longer
+
+
+def _rounds(config: RunConfig) -> int:
+    return int(config.method.get("rounds", 0))
 
 
 def _content(config: RunConfig) -> str:
@@ -191,24 +194,7 @@ def _content(config: RunConfig) -> str:
     return json.dumps(options, sort_keys=True)
 
 
-def _cells(axes: Axes, one: Entry, model: Entry, series: _Series) -> list[Cell]:
-    """A cell for each seed and fold."""
-    config, values = series.config, series.values
-    repeats = {**axes.repeats, **one.repeats}
-    folds = repeats.get("folds")
-    if folds and one.word and "data.fold" not in axes.objects.options("data", one.word):
-        raise Mistake(one.place, f"{one.name} takes no fold: give a function with an argument fold")
-    if folds and "data.fold" in values:
-        raise Mistake(values["data.fold"].place, "fold is given here, and folds are an axis: leave one out")
-    cells = []
-    for seed, fold in product(repeats["seeds"], folds or (None,)):
-        name = f"{one.label}/{model.label}/{series.label}/seed-{seed}" + ("" if fold is None else f"-fold-{fold}")
-        section = config.data if fold is None else {**config.data, "fold": fold}
-        cells.append(Cell(name, replace(config, data=section, seed=seed), one.place))
-    return cells
-
-
-def _config(axes: Axes, one: Entry, model: Entry, method: Entry, values: Options) -> RunConfig:
+def _config(objects: Objects, one: Entry, model: Entry, method: Entry, values: Options) -> RunConfig:
     entries = {"method": method, "data": one, "model": model}
     sections: dict[str, dict[str, Any]] = {
         kind: {"name": entry.name} | ({OBJECT: entry.word} if entry.word else {}) for kind, entry in entries.items()
@@ -220,8 +206,8 @@ def _config(axes: Axes, one: Entry, model: Entry, method: Entry, values: Options
         sections["data"]["root"] = str(Path(str(sections["data"]["root"])).absolute())
     try:
         # Two halves, each shared by many series: parsing takes 20 ms.
-        half = _half(axes, sections, ("method", "predictor"), data={"name": "any"})
-        other = _half(axes, sections, ("data", "model", "fit"), method={"name": Dense.name})
+        half = _half(objects, sections, ("method", "predictor"), data={"name": "any"})
+        other = _half(objects, sections, ("data", "model", "fit"), method={"name": Dense.name})
         own = {**half.objects, **other.objects}
         config = replace(half, data=other.data, model=other.model, fit=other.fit, objects=own)
         check(config)
@@ -230,8 +216,8 @@ def _config(axes: Axes, one: Entry, model: Entry, method: Entry, values: Options
     return config
 
 
-def _half(axes: Axes, sections: Mapping[str, Any], names: Sequence[str], **rest: Any) -> RunConfig:
-    return axes.objects.config(json.dumps({name: sections[name] for name in names if name in sections} | rest))
+def _half(objects: Objects, sections: Mapping[str, Any], names: Sequence[str], **rest: Any) -> RunConfig:
+    return objects.config(json.dumps({name: sections[name] for name in names if name in sections} | rest))
 
 
 def _blamed(text: str, values: Options, otherwise: Place) -> Place:
