@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
-from numbers import Integral
 from typing import Any
 
 from graphprune.grids.objects import ENTRIES, FIT_OBJECT, NONE, Objects
@@ -261,7 +260,7 @@ def _listed(value: Any, place: Place) -> list[Any]:
 
 def _numbers(value: Any, place: Place) -> tuple[int, ...]:
     for number, item in enumerate(_listed(value, place)):
-        if not isinstance(item, Integral) or isinstance(item, bool) or item < 0:
+        if not isinstance(item, int) or isinstance(item, bool) or item < 0:
             raise Mistake((*place, number), f"{place[-1]} are whole numbers from 0, got {item!r}")
     return tuple(value)
 

@@ -3,8 +3,9 @@
 Each name is loaded when it is first used: a process that waits for its first run starts without torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+import lazy_loader
 
 __all__ = ["RunConfig", "Watch", "run_one"]
 
@@ -12,12 +13,6 @@ if TYPE_CHECKING:
     from graphprune.runs.config import RunConfig
     from graphprune.runs.run import Watch, run_one
 else:
-    _HOME = {"RunConfig": "config", "Watch": "run", "run_one": "run"}
-
-    def __getattr__(name: str) -> object:
-        if name in _HOME:
-            return getattr(import_module(f"graphprune.runs.{_HOME[name]}"), name)
-        raise AttributeError(f"module 'graphprune.runs' has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__, _ = lazy_loader.attach(
+        __name__, submod_attrs={"config": ["RunConfig"], "run": ["Watch", "run_one"]}
+    )

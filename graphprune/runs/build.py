@@ -74,7 +74,8 @@ def load_data(config: RunConfig) -> GraphData | ImageData:
         ValueError: unknown or damaged data.
         FileNotFoundError: no such data.
     """
-    own: GraphData | ImageData | None = _own(config, "data", None)
+    with seeded_by(0, torch.device("cpu")):  # whatever a function draws, all runs have the same data
+        own: GraphData | ImageData | None = _own(config, "data", None)
     return load(**config.data) if own is None else own
 
 

@@ -14,11 +14,11 @@ from rich.table import Column
 
 from graphprune.runs.build import last_round
 from graphprune.runs.config import RunConfig
-from graphprune.runs.run import Unwatched, Watch
+from graphprune.runs.run import Watch
 from graphprune.ticket import Ticket
 
 
-class Lines(Unwatched):
+class Lines(Watch):
     """One line a round on stdout; notices on stderr."""
 
     def started(self, config: RunConfig, finished: int) -> None:

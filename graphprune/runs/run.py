@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -33,8 +33,8 @@ _VERSIONED = ("torch", "torch-geometric", "numpy", "ogb", "lightning-fabric", "t
 _NAMED = 12  # tensors at the start and the end of a deep network that are told by name
 
 
-class Watch(Protocol):
-    """Follows a run."""
+class Watch:
+    """Follows a run; this one shows nothing of it."""
 
     def started(self, config: RunConfig, finished: int) -> None:
         """The run begins, or goes on after ``finished`` rounds."""
@@ -47,22 +47,6 @@ class Watch(Protocol):
 
     def notice(self, text: str) -> None:
         """Something a user should know."""
-
-
-class Unwatched:
-    """Shows nothing."""
-
-    def started(self, config: RunConfig, finished: int) -> None:
-        """Nothing is shown."""
-
-    def epoch(self, entry: Mapping[str, Any]) -> None:
-        """Nothing is shown."""
-
-    def ticket(self, ticket: Ticket) -> None:
-        """Nothing is shown."""
-
-    def notice(self, text: str) -> None:
-        """Nothing is shown."""
 
 
 def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> list[Row]:
@@ -85,7 +69,7 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
         graphprune.methods.TrainingDiverged: a training broke down; finished rounds stand.
         OSError: nothing more can be written; finished rounds stand.
     """
-    watch = watch or Unwatched()
+    watch = watch or Watch()
     folder = RunFolder(Path(out))
 
     def on_epoch(job: FitJob, numbers: Mapping[str, Any]) -> None:

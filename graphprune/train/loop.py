@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -105,8 +106,9 @@ class Fit:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validate_every", "eval_batch_size", "devices", "num_nodes"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
         if self.patience < 0 or 0 < self.patience < self.validate_every:
             raise ValueError(
                 f"patience must be 0, or at least validate_every={self.validate_every} epochs, got {self.patience}"

@@ -321,7 +321,7 @@ def test_a_mistake_in_a_mapping_is_told_with_its_place(content: dict[str, Any], 
         (grid := read_grid(content)).check_data(grid.cells)
 
 
-def test_a_line_is_found_behind_comments_and_anchors(tmp_path: Path) -> None:
+def test_a_line_is_found_after_comments_and_anchors(tmp_path: Path) -> None:
     text = "# a comment\ncommon:\n  fit: &fit\n    lr: 0.1\ndata: [MUTAG]\nmethods:\n- <<: *fit\n  name: dense\n"
     assert "grid.yaml, line 4: methods[0].lr: dense has no option lr" in refusal(tmp_path, text)
     assert "grid.yaml, line 2: the grid has no data" in refusal(tmp_path, "# a comment\nmethods: [dense]\n")

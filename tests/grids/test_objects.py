@@ -285,3 +285,14 @@ def test_a_script_without_the_guard_is_told(root: str, tmp_path: Path) -> None:
     command = [sys.executable, str(script(tmp_path, "if True:", "[0]")), str(tmp_path / "out"), root]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, env=environment())
     assert re.search(r"RuntimeError: a worker came here .* under if __name__ == '__main__':", done.stderr)
+
+
+def test_the_documented_script_runs_in_its_processes(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/grids-from-python.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, re.S)[0].replace('"seeds": [0, 1]', '"seeds": [0]')
+    (tmp_path / "study.py").write_text(code)
+    command = [sys.executable, "study.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment(), cwd=tmp_path)
+    assert re.findall(r"^(mine/\S+/seed-0) \d\.\d{3}$", done.stdout, re.M) == [
+        f"mine/{model}/{method}/seed-0" for model in ("gin", "wide") for method in ("dense", "random", "icpg-2")
+    ], done.stderr

@@ -23,6 +23,12 @@ def tiny(root: str, fold: int = 0) -> GraphData:
     return replace(data, name="mine")
 
 
+def drawn(root: str) -> GraphData:
+    """Another choice of training graphs at each call."""
+    data = tiny(root)
+    return data.with_splits(train=data.train.select(torch.randperm(len(data.train))[:24]))
+
+
 class Net(nn.Module):
     """A network that no registry knows, and that says nothing of how it was made."""
 

@@ -30,7 +30,7 @@ from tests.runs import own
 from tests.runs.same import assert_same_run, metrics
 from tests.runs.samples import tiny_run, tiny_set
 
-FIT = Fit(epochs=2, batch_size=16, lr=0.01)
+FIT = Fit(epochs=np.int64(2), batch_size=16, lr=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,20 @@ def test_trainings_of_ones_own(fit: Any, data: GraphData, tmp_path: Path) -> Non
     assert_same_run(tmp_path / "run", tmp_path / "again")
     run_one(replace(made, seed=1), tmp_path / "other")
     assert metrics(tmp_path / "run")[0]["loss"] != metrics(tmp_path / "other")[0]["loss"]
+
+
+def test_data_that_are_drawn_are_the_same_in_every_run(root: str, tmp_path: Path) -> None:
+    data = functools.partial(own.drawn, root)
+    rows = [run_one(config(data=data, seed=seed), tmp_path / str(seed)) for seed in (0, 1)]
+    assert all(rows)
+    tickets = [Ticket.load(tmp_path / name / "round-1").provenance["data"]["digest"] for name in ("0", "1")]
+    assert tickets[0] == tickets[1]
+
+
+def test_numbers_of_numpy_are_numbers_in_a_configuration(tmp_path: Path) -> None:
+    values = tiny_run(tmp_path).plain()
+    values["method"] = {**values["method"], "rounds": np.int64(2), "edge_rate": np.float64(0.05)}
+    assert RunConfig.of({**values, "seed": np.int32(0)}) == tiny_run(tmp_path)
 
 
 def test_configurations_travel_with_their_objects(data: GraphData) -> None:

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from graphprune.methods import TrainingDiverged
-from graphprune.runs import RunConfig, run_one
+from graphprune.runs import RunConfig, Watch, run_one
 from graphprune.runs.folder import RunFolder
-from graphprune.runs.run import Unwatched
 from graphprune.ticket import Ticket
 from tests.runs.same import assert_same_run, metrics
 from tests.runs.samples import tiny_run, tiny_set
@@ -104,7 +103,7 @@ def test_a_run_that_is_refused_before_its_first_epoch_blocks_no_other(
 
 def test_a_run_that_fails_later_keeps_its_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise ValueError("seen behind the first training")
+        raise ValueError("seen after the first training")
 
     monkeypatch.setattr("graphprune.methods.core.method.Method._ticket", refuse)
     with pytest.raises(ValueError, match="first training"):
@@ -250,7 +249,7 @@ def test_a_full_disk_leaves_the_finished_rounds(root: Path, tmp_path: Path) -> N
 
 
 def test_what_can_be_pruned_and_another_number_of_threads_are_told(root: Path, tmp_path: Path) -> None:
-    class Listening(Unwatched):
+    class Listening(Watch):
         heard: tuple[str, ...] = ()
 
         def notice(self, text: str) -> None:
@@ -282,7 +281,7 @@ def test_two_processes_keep_one_folder(root: Path, tmp_path: Path) -> None:
 
 
 def test_edge_features_that_the_model_does_not_read_are_told(tmp_path: Path) -> None:
-    class Listening(Unwatched):
+    class Listening(Watch):
         heard: tuple[str, ...] = ()
 
         def notice(self, text: str) -> None:
