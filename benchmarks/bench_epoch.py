@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch_geometric.loader import DataLoader
 
 from graphprune import EdgePredictor, data, models
-from graphprune.graphs import EdgeRule, Stage
+from graphprune.graphs import EdgeRound, EdgeRule
 from graphprune.methods.core.joint import JointNetwork
 
 
@@ -65,7 +65,7 @@ def main() -> None:
         torch.manual_seed(args.seed)
         model = models.MODELS[kind].for_data(molhiv, hidden=args.width)  # type: ignore[attr-defined]
         predictor = EdgePredictor.for_data(molhiv, hidden=64)
-        joint = JointNetwork(copy.deepcopy(model), predictor, Stage(predictor, 0.05, 0.95), EdgeRule(), graphs)
+        joint = JointNetwork(copy.deepcopy(model), predictor, EdgeRound(predictor, 0.05, 0.95), EdgeRule(), graphs)
         jobs = {
             "dense": epoch(model, loader),
             "plain_pyg": epoch(PlainPyG(model), loader),

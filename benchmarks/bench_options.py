@@ -27,7 +27,7 @@ from torch._dynamo.utils import counters
 from torch.nn import functional
 
 from graphprune import ICPG, EdgePredictor, MaskSet, data, models, prunable
-from graphprune.graphs import EdgeRule, Stage
+from graphprune.graphs import EdgeRound, EdgeRule
 from graphprune.methods import FitJob
 from graphprune.methods.core.joint import JointNetwork
 from graphprune.train import Fit
@@ -215,7 +215,7 @@ def main() -> None:
     joint = JointNetwork(
         models.GIN.for_data(graphs, hidden=args.width),
         predictor,
-        Stage(predictor, 0.05, 0.95),
+        EdgeRound(predictor, 0.05, 0.95),
         EdgeRule(),
         graphs.train,
     )

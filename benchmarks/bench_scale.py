@@ -34,7 +34,7 @@ from graphprune import EdgePredictor
 from graphprune.data import GraphData
 from graphprune.data.disk.open import open_stored
 from graphprune.data.disk.write import store, store_graphs
-from graphprune.graphs import EdgeRule, PackedGraphs, Stage
+from graphprune.graphs import EdgeRound, EdgeRule, PackedGraphs
 from graphprune.graphs.prune import keep_arcs
 from graphprune.graphs.rule import in_chunks, original_units
 
@@ -131,7 +131,7 @@ def use(args: Any, kind: str, graphs: int, folder: Path) -> dict[str, Any]:
     predictor = EdgePredictor.for_data(data, hidden=args.hidden).eval()
     rule = EdgeRule()
     units = meter.step("count_edges", lambda: original_units(train, rule))
-    stage = Stage(predictor, 0.05, 0.95)
+    stage = EdgeRound(predictor, 0.05, 0.95)
     keep, _ = meter.step("score_and_select", lambda: keep_arcs(in_chunks(train, rule), stage, rule, units))
     pruned = meter.step("prune", lambda: train.keep_edges(keep))
     return {

@@ -13,7 +13,7 @@ import torch
 from common import parser, report, take_turns
 
 from graphprune import EdgePredictor, data
-from graphprune.graphs import EdgeRule, PruneEdges, Stage
+from graphprune.graphs import EdgeRound, EdgeRule, PruneEdges
 from graphprune.graphs.prune import keep_arcs
 from graphprune.graphs.rule import in_chunks, original_units
 
@@ -28,7 +28,7 @@ def main() -> None:
     molhiv = data.load("ogbg-molhiv")
     splits = list(molhiv.splits.values())
     predictor = EdgePredictor.for_data(molhiv, hidden=args.hidden).eval()
-    rule, stage = EdgeRule(), Stage(predictor, 0.05, 0.95)
+    rule, stage = EdgeRule(), EdgeRound(predictor, 0.05, 0.95)
     original = [original_units(graphs, rule) for graphs in splits]
 
     @torch.no_grad()

@@ -41,7 +41,7 @@ def search(name: str, options: dict[str, Any], fit: dict[str, Any], threads: int
 def same(one: Ticket, other: Ticket) -> bool:
     """Whether two tickets keep and weigh the same."""
     states = zip(one.trained.values(), other.trained.values(), strict=True)
-    scorers = [(a.scorer, b.scorer) for a, b in zip(one.edges.stages, other.edges.stages, strict=True)]
+    scorers = [(a.scorer, b.scorer) for a, b in zip(one.edges.rounds, other.edges.rounds, strict=True)]
     weights = [(p, q) for a, b in scorers if a and b for p, q in zip(a.parameters(), b.parameters(), strict=True)]
     return one.masks == other.masks and all(torch.equal(a, b) for a, b in (*states, *weights))
 

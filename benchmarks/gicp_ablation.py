@@ -189,7 +189,7 @@ def _from_epoch(data: gp.data.GraphData, epochs: int, seed: int, _: Path) -> Row
 
 
 def _warm(data: gp.data.GraphData, epochs: int, seed: int, runs: Path) -> Row:
-    scorer = _tickets(data, epochs, seed, runs)[0].edges.stages[-1].scorer
+    scorer = _tickets(data, epochs, seed, runs)[0].edges.rounds[-1].scorer
     method = _gicp(data, epochs, seed, predictor=scorer)
     return _row(list(method.rounds(_network(data, seed), data, _fit(epochs, seed))))
 

@@ -29,7 +29,7 @@ from common import parser, report
 from torch import nn
 
 import graphprune as gp
-from graphprune.graphs import EdgeRule, PruneEdges, RandomEdges, Stage
+from graphprune.graphs import EdgeRound, EdgeRule, PruneEdges, RandomEdges
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.methods import Dense, NoEdges, Sparsifier
 from graphprune.report.stats import interval
@@ -131,7 +131,7 @@ def _size(graphs: PackedGraphs) -> float:
 
 def _backbones(data: gp.data.GraphData, epochs: int, seed: int, tickets: Path) -> Row:
     ticket = gp.Ticket.load(tickets / f"seed-{seed}" / f"round-{ROUND}")
-    drawn = PruneEdges((Stage(RandomEdges(seed), 1 - MOVED, MOVED),), EdgeRule())
+    drawn = PruneEdges((EdgeRound(RandomEdges(seed), 1 - MOVED, MOVED),), EdgeRule())
     kept = {
         "gicp": {split: ticket.edges.prune(part) for split, part in data.splits.items()},
         "random": {split: drawn.prune(part) for split, part in data.splits.items()},

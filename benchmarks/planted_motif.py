@@ -70,7 +70,7 @@ def main() -> None:
                 )
                 (ticket,) = icpg.rounds(model, motifs, fit)
                 name = kind if gates == "soft" else f"{kind}_{gates}"
-                scorer = ticket.edges.stages[0].scorer
+                scorer = ticket.edges.rounds[0].scorer
                 assert scorer is not None
                 found.setdefault(f"{name}_auc", []).append(auc(scorer, motifs.test))
                 found.setdefault(f"{name}_ticket_test_accuracy", []).append(ticket.row["test_metric"])

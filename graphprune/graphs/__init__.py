@@ -4,7 +4,7 @@ from graphprune.graphs.edges import EdgeMask, PrunedDataset, drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import edge_units
 from graphprune.graphs.predictor import EdgePredictor
-from graphprune.graphs.prune import PruneEdges, Stage, score_arcs
+from graphprune.graphs.prune import EdgeRound, PruneEdges, score_arcs
 from graphprune.graphs.rule import EdgeRule, number_units
 from graphprune.graphs.scorers import RandomEdges
 from graphprune.graphs.soft.check import check_forgets, check_removal
@@ -14,13 +14,13 @@ from graphprune.graphs.soft.soft import SoftEdges, supports
 __all__ = [
     "EdgeMask",
     "EdgePredictor",
+    "EdgeRound",
     "EdgeRule",
     "PackedGraphs",
     "PruneEdges",
     "PrunedDataset",
     "RandomEdges",
     "SoftEdges",
-    "Stage",
     "check_forgets",
     "check_removal",
     "drop_arcs",

@@ -1,4 +1,4 @@
-"""From edge scores to removed edges: the stages of a ticket, applied one after the other."""
+"""From edge scores to removed edges: the rounds of a ticket, applied one after the other."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from graphprune.masks import keep_top
 
 
 @dataclass(frozen=True)
-class Stage:
+class EdgeRound:
     """One round's removal.
 
     Attributes:
         scorer: batch -> one score an arc, shape ``(E,)``; the lowest go. None: unseen graphs stay as they are.
         rate: share of what is left that goes.
-        density: share of the original units left after this stage.
+        density: share of the original units left after this round.
         threshold: global budget only: the lowest score kept on the training graphs.
         known: which units of the training graphs are left, bool of shape ``(U,)``, for methods that learn a mask for
             each edge that they trained on. It prunes these graphs.
@@ -74,16 +74,16 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
         return _apply(_double(scorer, EdgeRule()), data)
 
 
-def stage_keep(
-    batches: Iterable[Data], numbers: Tensor | None, arcs: int, stage: Stage, rule: EdgeRule, original: Tensor
+def keep_in_round(
+    batches: Iterable[Data], numbers: Tensor | None, arcs: int, edge_round: EdgeRound, rule: EdgeRule, original: Tensor
 ) -> tuple[Tensor, float | None]:
-    """Which arcs stay after a stage: by its mask on graphs that it knows, else by its scores.
+    """Which arcs stay after a round: by its mask on graphs that it knows, else by its scores.
 
     Args:
         batches: the graphs, in batches, in order.
         numbers: their edge attribute ``edge_unit``; None: unseen graphs.
         arcs: how many there are.
-        stage: that prunes.
+        edge_round: that prunes.
         rule: how units are made and counted.
         original: units of each graph before any pruning, shape ``(G,)``.
 
@@ -91,28 +91,30 @@ def stage_keep(
         As :func:`keep_arcs`.
 
     Raises:
-        ValueError: scores that are not numbers, or graphs with more units than the stage knows.
+        ValueError: scores that are not numbers, or graphs with more units than the round knows.
     """
-    if stage.known is not None and numbers is not None:
-        if numbers.numel() and int(numbers.max()) >= stage.known.numel():
+    if edge_round.known is not None and numbers is not None:
+        if numbers.numel() and int(numbers.max()) >= edge_round.known.numel():
             raise ValueError(
-                f"the graphs have more edges than the {stage.known.numel()} that the masks were learnt for"
+                f"the graphs have more edges than the {edge_round.known.numel()} that the masks were learnt for"
             )
-        threshold = stage.threshold
-        if rule.budget == "global" and threshold is None and stage.scorer is not None:  # for graphs yet unseen
-            _, threshold = keep_arcs(batches, stage, rule, original)
-        return at_arcs(stage.known.to(numbers.device), numbers, True), threshold
-    if stage.scorer is None:
+        threshold = edge_round.threshold
+        if rule.budget == "global" and threshold is None and edge_round.scorer is not None:  # for graphs yet unseen
+            _, threshold = keep_arcs(batches, edge_round, rule, original)
+        return at_arcs(edge_round.known.to(numbers.device), numbers, True), threshold
+    if edge_round.scorer is None:
         return torch.ones(arcs, dtype=torch.bool, device=original.device), None
-    return keep_arcs(batches, stage, rule, original)
+    return keep_arcs(batches, edge_round, rule, original)
 
 
-def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: Tensor) -> tuple[Tensor, float | None]:
-    """Which arcs stay after one stage.
+def keep_arcs(
+    batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor
+) -> tuple[Tensor, float | None]:
+    """Which arcs stay after one round.
 
     Args:
         batches: the graphs, in batches, in order.
-        stage: whose scorer and rate.
+        edge_round: whose scorer and rate.
         rule: how units are made and counted.
         original: units of each graph before any pruning, shape ``(G,)``.
 
@@ -122,25 +124,25 @@ def keep_arcs(batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: T
     Raises:
         ValueError: scores that are not numbers.
     """
-    assert stage.scorer is not None
-    scorer = _double(stage.scorer, rule)
-    if rule.budget == "global" and stage.threshold is None:
-        return _keep_of_all(scorer, batches, stage, rule, original)
+    assert edge_round.scorer is not None
+    scorer = _double(edge_round.scorer, rule)
+    if rule.budget == "global" and edge_round.threshold is None:
+        return _keep_of_all(scorer, batches, edge_round, rule, original)
     pieces, first = list[Tensor](), 0
     for batch in batches:  # no graph competes with another: of each only what stays is remembered, a byte an arc
         part = _scored(scorer, batch, rule, first)
-        if stage.threshold is not None:
-            keep = part.score >= stage.threshold
+        if edge_round.threshold is not None:
+            keep = part.score >= edge_round.threshold
         else:
             units = original[first : first + len(part.size)].to(part.score.device)
-            keep = keep_top(part.score, pointers(part.size), units_to_keep(stage, rule, units, part.size))
+            keep = keep_top(part.score, pointers(part.size), units_to_keep(edge_round, rule, units, part.size))
         pieces.append(part.units.at_arcs(keep, True))
         first += len(part.size)
-    return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.bool), stage.threshold
+    return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.bool), edge_round.threshold
 
 
 def _keep_of_all(
-    scorer: nn.Module, batches: Iterable[Data], stage: Stage, rule: EdgeRule, original: Tensor
+    scorer: nn.Module, batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor
 ) -> tuple[Tensor, float | None]:
     """As :func:`keep_arcs`, the edges of all graphs competing with each other: all scores in memory at once."""
     parts, first = list[_Scored](), 0
@@ -151,18 +153,18 @@ def _keep_of_all(
         return torch.zeros(0, dtype=torch.bool), None
     score = torch.cat([part.score for part in parts])
     original, size = original.to(score.device).sum(0, keepdim=True), torch.cat([part.size for part in parts])
-    keep = keep_top(score, None, units_to_keep(stage, rule, original, size.sum(0, keepdim=True)))
+    keep = keep_top(score, None, units_to_keep(edge_round, rule, original, size.sum(0, keepdim=True)))
     lowest = float(score[keep].min()) if bool(keep.any()) else float("inf")
     pieces = keep.split([part.score.numel() for part in parts])
     return torch.cat([part.units.at_arcs(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
 
 
-def units_to_keep(stage: Stage, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:
-    """How many units of each graph stay after a stage, of those that are left and of the original ones."""
+def units_to_keep(edge_round: EdgeRound, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:
+    """How many units of each graph stay after a round, of those that are left and of the original ones."""
     if rule.count == "floor":
-        return left - (left.double() * stage.rate).floor().long()
+        return left - (left.double() * edge_round.rate).floor().long()
     # torch.round is Python's round: halves go to the even number.
-    return torch.minimum((original.double() * stage.density).round().long(), left)
+    return torch.minimum((original.double() * edge_round.density).round().long(), left)
 
 
 @torch.no_grad()
@@ -211,28 +213,28 @@ def _apply(scorer: nn.Module, data: Data) -> Tensor:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PruneEdges(BaseTransform):  # type: ignore[misc]
-    """Prunes graphs nobody has seen: all stages in turn, each scored on what the one before left.
+    """Prunes graphs nobody has seen: all rounds in turn, each scored on what the one before left.
 
-    Graphs whose edges the stages have learnt masks for (UGS's training graphs) are recognised and pruned by these.
+    Graphs whose edges the rounds have learnt masks for (UGS's training graphs) are recognised and pruned by these.
 
     A PyG transform for a ``Data``; :meth:`mask` and :meth:`prune` serve whole data sets.
 
     Args:
-        stages: rounds 1, ..., r.
-        rule: units, counts and scoring; the same in every stage.
+        rounds: 1, ..., r.
+        rule: units, counts and scoring; the same in every round.
 
     Raises:
-        ValueError: a global budget and a stage without the threshold that was found on the training graphs.
+        ValueError: a global budget and a round without the threshold that was found on the training graphs.
     """
 
-    stages: Sequence[Stage] = ()
+    rounds: Sequence[EdgeRound] = ()
     rule: EdgeRule = field(default_factory=EdgeRule)
 
     def __post_init__(self) -> None:
-        for number, stage in enumerate(self.stages, start=1):
-            if self.rule.budget == "global" and stage.threshold is None and stage.scorer is not None:
+        for number, edge_round in enumerate(self.rounds, start=1):
+            if self.rule.budget == "global" and edge_round.threshold is None and edge_round.scorer is not None:
                 raise ValueError(
-                    f"stage {number} has no threshold: a global budget is met on the training graphs first"
+                    f"round {number} has no threshold: a global budget is met on the training graphs first"
                 )
 
     def forward(self, data: Data) -> Data:
@@ -254,8 +256,8 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT) if self._takes_numbers else None
         if self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
             numbers = graph_units(data, self.rule.unit).unit
-        for stage in self.stages:
-            keep, _ = stage_keep([data], numbers, data.edge_index.size(1), stage, self.rule, original)
+        for edge_round in self.rounds:
+            keep, _ = keep_in_round([data], numbers, data.edge_index.size(1), edge_round, self.rule, original)
             data, numbers = drop_arcs(data, keep), None if numbers is None else numbers[keep]
         return data
 
@@ -270,8 +272,10 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         left, numbers = graphs, graphs.edge.get(EDGE_UNIT) if self._takes_numbers else None
         if self._knows(graphs.node_count, graphs.edge_count, graphs.edge_index):
             numbers = number_units(graphs, self.rule.unit).edge[EDGE_UNIT]
-        for stage in self.stages:
-            keep, _ = stage_keep(in_chunks(left, self.rule), numbers, left.num_edges, stage, self.rule, original)
+        for edge_round in self.rounds:
+            keep, _ = keep_in_round(
+                in_chunks(left, self.rule), numbers, left.num_edges, edge_round, self.rule, original
+            )
             left, numbers = left.keep_edges(keep), None if numbers is None else numbers[keep.to(numbers.device)]
             mask.keep.masked_scatter_(mask.keep.clone(), keep.to(mask.keep.device))
         return mask
@@ -279,9 +283,9 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
     @property
     def _takes_numbers(self) -> bool:
         """Whether the graphs' own numbers are believed, as tickets need it that do not tell whose masks they hold."""
-        return any(stage.known is not None and not stage.graphs for stage in self.stages)
+        return any(edge_round.known is not None and not edge_round.graphs for edge_round in self.rounds)
 
     def _knows(self, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> bool:
-        """Whether these are the very graphs for whose edges the stages have learnt masks."""
-        known = {stage.graphs for stage in self.stages if stage.known is not None and stage.graphs}
+        """Whether these are the very graphs for whose edges the rounds have learnt masks."""
+        known = {edge_round.graphs for edge_round in self.rounds if edge_round.known is not None and edge_round.graphs}
         return bool(known) and structure_digest(num_nodes, num_edges, edge_index) in known

@@ -45,7 +45,7 @@ def report(
         masks: what was pruned, of this model or of the larger one that it was compacted from; says which weights could
             be pruned and were kept.
         scorer: a module from a batch to scores of its arcs, which is measured as it is called; or the ``edges`` of a
-            ticket, of which scoring and pruning in all stages is measured, and the network sees the pruned graphs.
+            ticket, of which scoring and pruning in all rounds is measured, and the network sees the pruned graphs.
         batch_size: samples a batch.
         threads: of the CPU, for these measurements; None: those that torch uses anyway.
         repeats: passes over the batches that are timed, after three for warming up.
@@ -63,7 +63,7 @@ def report(
     with using_threads(threads) as number, evaluating(model), torch.no_grad():
         scoring = None
         if isinstance(scorer, PruneEdges):
-            modules = [stage.scorer for stage in scorer.stages if stage.scorer is not None]
+            modules = [edge_round.scorer for edge_round in scorer.rounds if edge_round.scorer is not None]
             scoring = Scoring(
                 *_cost(scorer.prune, measured.graphs, modules, device, repeats, clock), measured.mean("num_edges")
             )

@@ -8,7 +8,7 @@ from graphprune.methods.core.in_training import InTraining, OneTraining
 from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.method import Method
 from graphprune.methods.core.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
-from graphprune.methods.core.state import Found, Position
+from graphprune.methods.core.state import Decision, RunState
 from graphprune.methods.gicp import GICP
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
 from graphprune.methods.gumbel import Gumbel
@@ -71,11 +71,11 @@ __all__ = [
     "UGS",
     "UGS_PAPER",
     "AnnealedGMP",
+    "Decision",
     "Dense",
     "Fit",
     "FitJob",
     "FitResult",
-    "Found",
     "GraNet",
     "GraSP",
     "Gumbel",
@@ -85,11 +85,11 @@ __all__ = [
     "Method",
     "NoEdges",
     "OneTraining",
-    "Position",
     "Protocol",
     "RandomAtInit",
     "RandomPruning",
     "RigL",
+    "RunState",
     "SmallDense",
     "Sparsifier",
     "SynFlow",

@@ -15,7 +15,7 @@ from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.shown import Role
-from graphprune.methods.core.state import Found, Position, count_prunable_arcs, weights
+from graphprune.methods.core.state import Decision, RunState, count_prunable_arcs, weights
 from graphprune.ticket import Ticket
 
 
@@ -30,9 +30,9 @@ class IMP(IterativeMethod):
     name = "imp"
     by_ticket = True
 
-    def search(self, here: Position, fit: Fit) -> Found:
+    def search(self, state: RunState, fit: Fit) -> Decision:
         """Magnitudes after the last training."""
-        return self.trained_magnitudes(here, fit)
+        return self.trained_magnitudes(state, fit)
 
 
 @attrs.frozen(kw_only=True)
@@ -41,16 +41,16 @@ class RandomPruning(IterativeMethod):
 
     name = "random"
 
-    def search(self, here: Position, fit: Fit) -> Found:
+    def search(self, state: RunState, fit: Fit) -> Decision:
         """Draw; nothing is trained."""
-        number = here.round + 1
+        number = state.round + 1
         scores = random(derive_seed(self.seed, number, "weights"))(
-            weights(here.model.state_dict(), here.masks), {}, here.masks
+            weights(state.model.state_dict(), state.masks), {}, state.masks
         )
         edges = (
             RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit) if self.edge_rate else None
         )
-        return Found(edges, scores if self.weight_rate else None)
+        return Decision(edges, scores if self.weight_rate else None)
 
 
 @attrs.frozen(kw_only=True)
@@ -63,9 +63,9 @@ class Dense(IterativeMethod):
     name = "dense"
     role: ClassVar[Role] = "dense"
 
-    def search(self, here: Position, fit: Fit) -> Found:
+    def search(self, state: RunState, fit: Fit) -> Decision:
         """Nothing goes."""
-        return Found(None, None)
+        return Decision(None, None)
 
 
 @attrs.frozen(kw_only=True)
@@ -85,9 +85,9 @@ class NoEdges(Dense):
             raise ValueError(f"{data.name} has no edges: dense and no-edges are the same there")
         super().supports(model, data)
 
-    def search(self, here: Position, fit: Fit) -> Found:
+    def search(self, state: RunState, fit: Fit) -> Decision:
         """Every edge goes, whatever its score."""
-        return Found(RandomEdges(), None)
+        return Decision(RandomEdges(), None)
 
 
 @attrs.frozen(kw_only=True)

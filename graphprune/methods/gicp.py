@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
-from graphprune.graphs import PruneEdges, Stage, check_removal
+from graphprune.graphs import EdgeRound, PruneEdges, check_removal
 from graphprune.graphs.rule import original_units
 from graphprune.masks import Cubic, MaskSet, Pruning, Targets
 from graphprune.methods.core import validators
@@ -25,7 +25,7 @@ from graphprune.methods.core.joint import JointNetwork, check_predictor, with_wa
 from graphprune.methods.core.method import Epochs, Method, seeded
 from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
 from graphprune.methods.core.stable_repr import predictor_settings
-from graphprune.methods.core.state import Position, count_prunable_arcs, pruned
+from graphprune.methods.core.state import RunState, count_prunable_arcs, pruned
 from graphprune.methods.gradual import FGGP
 from graphprune.ticket import Ticket
 
@@ -142,13 +142,13 @@ class GICP(Method):
 
     # ------------------------------------------------------------------ the one training, and its tickets
 
-    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+    def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Train, in the first round; then the graphs of the round's density."""
-        assert isinstance(here, Trained)
+        assert isinstance(state, Trained)
         epochs: Epochs = ()
-        if here.scorer is None:
-            here, epochs = self._trained(here, fit)
-        return self._thinned(here, self.densities[here.round]), epochs
+        if state.scorer is None:
+            state, epochs = self._trained(state, fit)
+        return self._thinned(state, self.densities[state.round]), epochs
 
     def at(self, density: float, ticket: Ticket, model: nn.Module, data: AnyData) -> Ticket:
         """A ticket of another density, out of one that this method handed out: nothing is trained.
@@ -168,65 +168,65 @@ class GICP(Method):
         if not isinstance(density, int | float) or not lowest <= density <= 1:
             raise ValueError(f"density must lie between {lowest}, the lowest trained, and 1, got {density!r}")
         started = time.perf_counter()
-        here = self._thinned(self._resume(model, data, ticket), density)
-        return self._measured(replace(here, round=ticket.round - 1), (), started)
+        state = self._thinned(self._resume(model, data, ticket), density)
+        return self._measured(replace(state, round=ticket.round - 1), (), started)
 
-    def _round(self, here: Position, fit: Fit) -> tuple[Ticket, Position]:
+    def _round(self, state: RunState, fit: Fit) -> tuple[Ticket, RunState]:
         started = time.perf_counter()
-        here, history = self.prune(here, fit)
-        return seeded(self._measured(here, history, started), fit), replace(here, round=here.round + 1)
+        state, history = self.prune(state, fit)
+        return seeded(self._measured(state, history, started), fit), replace(state, round=state.round + 1)
 
-    def _thinned(self, here: Position, density: float) -> Position:
+    def _thinned(self, state: RunState, density: float) -> RunState:
         """The full graphs, pruned to a density."""
-        assert isinstance(here, Trained)
-        full = replace(here, data=here.full_data, edges=PruneEdges((), self.protocol.rule))
-        return pruned(full, Stage(here.scorer, 1 - density, density))
+        assert isinstance(state, Trained)
+        full = replace(state, data=state.full_data, edges=PruneEdges((), self.protocol.rule))
+        return pruned(full, EdgeRound(state.scorer, 1 - density, density))
 
-    def _measured(self, here: Position, history: Epochs, started: float) -> Ticket:
+    def _measured(self, state: RunState, history: Epochs, started: float) -> Ticket:
         """The trained network on graphs of this density, with norms of its own."""
-        assert isinstance(here, Trained) and here.best is not None
-        model, graphs = copy.deepcopy(here.model), here.graph_data.train
-        model.load_state_dict(here.best)
-        here.masks.verify(model)
+        assert isinstance(state, Trained) and state.best is not None
+        model, graphs = copy.deepcopy(state.model), state.graph_data.train
+        model.load_state_dict(state.best)
+        state.masks.verify(model)
         device = next(model.parameters()).device
         parts = (graphs.batch(part).to(device) for part in strided_parts(graphs, _BATCH))
-        recalibrate_(model, parts, kept_norms(here.model.state_dict(), model))
+        recalibrate_(model, parts, kept_norms(state.model.state_dict(), model))
         metrics = {}
         for split in ("val", "test"):
-            metrics[split] = evaluate(model, here.data.splits[split], here.data, split=split, batch_size=_BATCH)
+            metrics[split] = evaluate(model, state.data.splits[split], state.data, split=split, batch_size=_BATCH)
             if not math.isfinite(metrics[split]):
-                left = here.edges.stages[-1].density
+                left = state.edges.rounds[-1].density
                 raise TrainingDiverged(f"with {left:.1%} of the edges the network's outputs on {split} are not finite")
-        result = FitResult(snapshot(model), here.best, here.epoch, metrics["val"], metrics["test"])
-        ticket = self._ticket(here, result, history, time.perf_counter() - started)
-        return replace(ticket, row=ticket.row | {"edge_density": here.edges.stages[-1].density})
+        result = FitResult(snapshot(model), state.best, state.epoch, metrics["val"], metrics["test"])
+        ticket = self._ticket(state, result, history, time.perf_counter() - started)
+        return replace(ticket, row=ticket.row | {"edge_density": state.edges.rounds[-1].density})
 
-    def _start(self, model: nn.Module, data: AnyData) -> Position:
-        here = super()._start(model, data)
-        return Trained(**vars(here), full_data=here.data)
+    def _start(self, model: nn.Module, data: AnyData) -> RunState:
+        state = super()._start(model, data)
+        return Trained(**vars(state), full_data=state.data)
 
-    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
-        here = super()._resume(model, data, after)
-        assert isinstance(here, Trained)
-        return replace(here, scorer=after.edges.stages[-1].scorer, best=here.last, epoch=int(after.row["epoch"]))
+    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> RunState:
+        state = super()._resume(model, data, after)
+        assert isinstance(state, Trained)
+        return replace(state, scorer=after.edges.rounds[-1].scorer, best=state.last, epoch=int(after.row["epoch"]))
 
-    def _trained(self, here: Trained, fit: Fit) -> tuple[Trained, Epochs]:
+    def _trained(self, state: Trained, fit: Fit) -> tuple[Trained, Epochs]:
         scorer, rule = copy.deepcopy(self.predictor), self.protocol.rule
         assert scorer is not None
         schedule = Cubic(1.0, self.densities[-1], 0, self.stop, 1)
         gates = GradualGates(schedule, self.edge_gates, self.temperature, self.train_densities == "range")
         middle = self.densities[len(self.densities) // 2]
-        stage = Stage(scorer, 1 - middle, middle)
-        seen = replace(here, round=0, data=with_walks(here.graph_data, scorer))
-        joint = JointNetwork(here.rewound(), scorer, stage, rule, seen.graph_data.train, self.predictor_lr, gates)
-        dense = MaskSet.dense(here.model, self.selector)
+        edge_round = EdgeRound(scorer, 1 - middle, middle)
+        seen = replace(state, round=0, data=with_walks(state.graph_data, scorer))
+        joint = JointNetwork(state.rewound(), scorer, edge_round, rule, seen.graph_data.train, self.predictor_lr, gates)
+        dense = MaskSet.dense(state.model, self.selector)
         job = self.job(seen, joint, dense.prefixed(_PREFIX), "search")
         result = replace(job, pruner=self._weights(gates)).run(fit)
         joint.trained_predictor(result.best)
         best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
         assert result.masks is not None
         masks = MaskSet.of({name.removeprefix(_PREFIX): mask for name, mask in result.masks.items()})
-        return replace(here, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
+        return replace(state, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
 
     def _weights(self, gates: GradualGates) -> Weights:
         return Weights(
@@ -259,7 +259,7 @@ class GICP(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained(Position):
+class Trained(RunState):
     """A position after the one training: what it found, and the graphs before any pruning."""
 
     full_data: AnyData

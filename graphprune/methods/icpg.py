@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import nn
 
-from graphprune.graphs import EdgePredictor, RandomEdges, Stage, check_removal
+from graphprune.graphs import EdgePredictor, EdgeRound, RandomEdges, check_removal
 from graphprune.masks import magnitude, random
 from graphprune.methods.core import validators
 from graphprune.methods.core.edge_gates import REMOVING, UnitGates, soft_gates
@@ -18,7 +18,7 @@ from graphprune.methods.core.fit import AnyData, Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.core.stable_repr import predictor_settings
-from graphprune.methods.core.state import Found, Position, weights
+from graphprune.methods.core.state import Decision, RunState, weights
 
 EdgeGates = Literal["soft", "gumbel", "top"]
 
@@ -87,27 +87,27 @@ class ICPG(IterativeMethod):
             check_predictor(self.predictor, data)
             check_removal(model, data)
 
-    def search(self, here: Position, fit: Fit) -> Found:
+    def search(self, state: RunState, fit: Fit) -> Decision:
         """Train model and predictor together; score edges by the predictor, weights by magnitude."""
-        number = here.round + 1
-        model, prefix, scorer = here.rewound(), "", None
+        number = state.round + 1
+        model, prefix, scorer = state.rewound(), "", None
         if self._learns_edges:
             scorer, prefix = self._initial_predictor(number), "model."
-            stage = Stage(scorer, self.edge_rate, self.edge_density(number))
+            edge_round = EdgeRound(scorer, self.edge_rate, self.edge_density(number))
             gates: UnitGates = soft_gates
             if self.edge_gates != "soft":
                 gates = REMOVING[self.edge_gates](1 - self.edge_rate, self.temperature)
-            here = replace(here, data=with_walks(here.graph_data, scorer))
-            rule, train = self.protocol.rule, here.graph_data.train
-            model = JointNetwork(model, scorer, stage, rule, train, self.predictor_lr, gates)
-        result = self.job(here, model, here.masks.prefixed(prefix), "search").run(fit)
+            state = replace(state, data=with_walks(state.graph_data, scorer))
+            rule, train = self.protocol.rule, state.graph_data.train
+            model = JointNetwork(model, scorer, edge_round, rule, train, self.predictor_lr, gates)
+        result = self.job(state, model, state.masks.prefixed(prefix), "search").run(fit)
         if isinstance(model, JointNetwork):
             scorer = model.trained_predictor(result.best)
         elif self.edge_rate:
             scorer = RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit)
         score = magnitude if self.weight_scores == "magnitude" else random(derive_seed(self.seed, number, "weights"))
-        last = weights(result.last, here.masks, prefix)
-        return Found(scorer, score(last, {}, here.masks) if self.weight_rate else None, result.history)
+        last = weights(result.last, state.masks, prefix)
+        return Decision(scorer, score(last, {}, state.masks) if self.weight_rate else None, result.history)
 
     def _initial_predictor(self, number: int) -> nn.Module:
         assert self.predictor is not None

@@ -12,7 +12,7 @@ from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
-from graphprune.methods.core.state import Found, Position
+from graphprune.methods.core.state import Decision, RunState
 
 
 @attrs.frozen(kw_only=True)
@@ -48,10 +48,10 @@ class Sparsifier(IterativeMethod):
         """For its weights it does."""
         return self.weight_rate > 0
 
-    def search(self, here: Position, fit: Fit) -> Found:
+    def search(self, state: RunState, fit: Fit) -> Decision:
         """Score what is left; train only where weights are to be pruned and none have been trained yet."""
-        found = self.trained_magnitudes(here, fit) if self.weight_rate else Found(None, None)
+        found = self.trained_magnitudes(state, fit) if self.weight_rate else Decision(None, None)
         if not self.edge_rate:
             return found
-        seed = derive_seed(self.seed, here.round + 1, "edges")
+        seed = derive_seed(self.seed, state.round + 1, "edges")
         return replace(found, scorer=scorer_of(self.edges, seed, self.protocol.rule.unit))

@@ -50,7 +50,7 @@ def compact_ticket(trained: Trained, out: Path, options: Mapping[str, Any] | Non
     small = compact(masked, example)
     costs = {"masked": report(masked, data.test, masks=ticket.masks)}
     costs["compacted"] = report(small, data.test, masks=ticket.masks)
-    if ticket.edges.stages:
+    if ticket.edges.rounds:
         costs["compacted, edges pruned"] = report(small, data.test, masks=ticket.masks, scorer=ticket.edges)
     for name, each in costs.items():
         print(f"{name}, on the test samples of {data.name}\n{each}\n")
@@ -127,7 +127,7 @@ def prune_data(ticket: Ticket, data: GraphData | ImageData, out: Path, source: s
         raise FileExistsError(f"{out} exists and is not empty; choose another --out")
     if isinstance(data, ImageData):
         raise ValueError(f"{data.name} is a set of images: there are no edges to prune")
-    if not ticket.edges.stages:
+    if not ticket.edges.rounds:
         raise ValueError(f"{source}: this ticket of {ticket.method} prunes no edges")
     _check_features(ticket, data, source)
     summary: dict[str, Any] = {
@@ -167,8 +167,8 @@ def _counts(graphs: PackedGraphs, keep: Tensor, unit: EdgeUnit) -> dict[str, Any
 
 
 def _check_features(ticket: Ticket, data: GraphData, source: str) -> None:
-    for stage in ticket.edges.stages:
-        config = getattr(stage.scorer, "config", None)
+    for edge_round in ticket.edges.rounds:
+        config = getattr(edge_round.scorer, "config", None)
         wanted = config().get("features", data.features) if callable(config) else data.features
         if wanted != data.features:
             raise ValueError(

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.graphs import EdgeRule, PruneEdges, Stage
+from graphprune.graphs import EdgeRound, EdgeRule, PruneEdges
 from graphprune.masks import MaskSet
 from graphprune.ticket import plain, scorers
 
 STATES = ("rewind", "trained", "last")
-NOTHING = "nothing"  # the kind of a stage without a scorer: unseen graphs stay as they are
+NOTHING = "nothing"  # the kind of a round without a scorer: unseen graphs stay as they are
 
 _NAMES = {"mask": list[str]} | {state: list[str] for state in STATES}
 _FIELDS = {
@@ -27,7 +27,7 @@ _FIELDS = {
     "provenance": dict,
     "history": list[dict[str, Any]],
 }
-_STAGE = {"kind": str, "config": dict, "rate": float, "density": float, "threshold": float | None, "graphs": str}
+_EDGE_ROUND = {"kind": str, "config": dict, "rate": float, "density": float, "threshold": float | None, "graphs": str}
 _ROW = {
     "method": str,
     "data": str,
@@ -61,19 +61,24 @@ def pack(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     sections = {"mask": fields["masks"]} | {state: fields[state] for state in STATES}
     tensors = {f"{section}/{name}": t for section, named in sections.items() for name, t in named.items()}
-    stages = []
-    for number, stage in enumerate(fields["edges"].stages, start=1):
-        kind, config = (NOTHING, {}) if stage.scorer is None else scorers.describe(stage.scorer)
-        numbers = {"rate": stage.rate, "density": stage.density, "threshold": stage.threshold, "graphs": stage.graphs}
-        stages.append({"kind": kind, "config": config, **numbers})
-        if stage.scorer is not None:
-            tensors |= {f"edges/{number}/{name}": t for name, t in stage.scorer.state_dict().items()}
-        if stage.known is not None:
-            tensors[f"known/{number}"] = stage.known
+    rounds = []
+    for number, edge_round in enumerate(fields["edges"].rounds, start=1):
+        kind, config = (NOTHING, {}) if edge_round.scorer is None else scorers.describe(edge_round.scorer)
+        numbers = {
+            "rate": edge_round.rate,
+            "density": edge_round.density,
+            "threshold": edge_round.threshold,
+            "graphs": edge_round.graphs,
+        }
+        rounds.append({"kind": kind, "config": config, **numbers})
+        if edge_round.scorer is not None:
+            tensors |= {f"edges/{number}/{name}": t for name, t in edge_round.scorer.state_dict().items()}
+        if edge_round.known is not None:
+            tensors[f"known/{number}"] = edge_round.known
     document = {
         **{name: fields[name] for name in ("method", "round", "row")},
         "rule": asdict(fields["edges"].rule),
-        "stages": stages,
+        "stages": rounds,
         # In their own order, which breaks ties between equal weights; safetensors has an order of its own.
         "names": {section: list(named) for section, named in sections.items()},
         **{name: fields[name] for name in ("provenance", "history")},
@@ -94,11 +99,13 @@ def unpack(document: object, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     names = plain.require_fields(fields.pop("names"), _NAMES, "ticket.names")
     masks, *states = ({name: _take(left, section, name) for name in names[section]} for section in _NAMES)
     _check_masks(masks, dict(zip(STATES, states, strict=True)))
-    rule, stages = fields.pop("rule"), fields.pop("stages")
-    scored = _by_stage(left)
-    known = {number: left.pop(f"known/{number}", None) for number in range(1, len(stages) + 1)}
-    made = tuple(_stage(n, stage, scored.pop(str(n), {}), known[n]) for n, stage in enumerate(stages, start=1))
-    if len({stage.known.numel() for stage in made if stage.known is not None}) > 1:
+    rule, rounds = fields.pop("rule"), fields.pop("stages")
+    scored = _by_round(left)
+    known = {number: left.pop(f"known/{number}", None) for number in range(1, len(rounds) + 1)}
+    made = tuple(
+        _edge_round(n, edge_round, scored.pop(str(n), {}), known[n]) for n, edge_round in enumerate(rounds, start=1)
+    )
+    if len({edge_round.known.numel() for edge_round in made if edge_round.known is not None}) > 1:
         raise ValueError("ticket.stages: their edge masks are of different lengths")
     left |= {f"edges/{number}/{name}": t for number, named in scored.items() for name, t in named.items()}
     if left:
@@ -119,8 +126,8 @@ def _take(left: dict[str, Tensor], section: str, name: str) -> Tensor:
         raise ValueError(f"the tensor {section}/{name[:80]} is missing, or named twice") from None
 
 
-def _by_stage(left: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Takes the tensors of edge scorers out: number of the stage -> name -> tensor."""
+def _by_round(left: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Takes the tensors of edge scorers out: number of the round -> name -> tensor."""
     found: dict[str, dict[str, Tensor]] = {}
     for key in [key for key in left if key.startswith("edges/")]:
         number, _, name = key.removeprefix("edges/").partition("/")
@@ -154,11 +161,11 @@ def _rule(words: dict[str, str]) -> EdgeRule:
         raise ValueError(f"ticket.rule: {error}") from None
 
 
-def _stage(number: int, stage: object, tensors: Mapping[str, Tensor], known: Tensor | None) -> Stage:
+def _edge_round(number: int, edge_round: object, tensors: Mapping[str, Tensor], known: Tensor | None) -> EdgeRound:
     where = f"ticket.stages[{number - 1}]"
-    if isinstance(stage, dict):  # tickets written before methods learnt masks of single edges
-        stage = {"graphs": ""} | stage
-    found = plain.require_fields(stage, _STAGE, where)
+    if isinstance(edge_round, dict):  # tickets written before methods learnt masks of single edges
+        edge_round = {"graphs": ""} | edge_round
+    found = plain.require_fields(edge_round, _EDGE_ROUND, where)
     rate, density, threshold = found["rate"], found["density"], found["threshold"]
     if not (0 <= rate <= 1 and 0 <= density <= 1):
         raise ValueError(f"{where}: rate must lie in [0, 1] and density in [0, 1], got {rate} and {density}")
@@ -170,10 +177,10 @@ def _stage(number: int, stage: object, tensors: Mapping[str, Tensor], known: Ten
             raise ValueError(f"known/{number} must be flat, got shape {tuple(known.shape)}")
     if found["kind"] == NOTHING:
         if tensors or found["config"]:
-            raise ValueError(f"{where}: a stage without a scorer has neither config nor tensors")
-        return Stage(None, rate, density, threshold, known, found["graphs"])
+            raise ValueError(f"{where}: a round without a scorer has neither config nor tensors")
+        return EdgeRound(None, rate, density, threshold, known, found["graphs"])
     try:
         scorer = scorers.rebuild(found["kind"], found["config"], tensors)
-        return Stage(scorer, rate, density, threshold, known, found["graphs"])
+        return EdgeRound(scorer, rate, density, threshold, known, found["graphs"])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -35,7 +35,7 @@ class Ticket:
         method: name of the method.
         round: number of the round, counted from 1.
         masks: which weights are left.
-        edges: how graphs are pruned, by the stages of all rounds.
+        edges: how graphs are pruned, round by round.
         rewind: the complete state of the model before training.
         trained: its state at the selected epoch of this round's training.
         last: its state after the last epoch; of GICP that at the selected one, with norms as they were trained.
@@ -56,8 +56,8 @@ class Ticket:
     provenance: dict[str, Any]
 
     def __repr__(self) -> str:
-        stages = len(self.edges.stages)
-        return f"Ticket(method={self.method!r}, round={self.round}, masks={self.masks}, edge stages={stages})"
+        rounds = len(self.edges.rounds)
+        return f"Ticket(method={self.method!r}, round={self.round}, masks={self.masks}, edge rounds={rounds})"
 
     def summary(self) -> str:
         """One line for people; a second one names layers that have no weight left."""
@@ -79,7 +79,7 @@ class Ticket:
     # ------------------------------------------------------------------ graphs
 
     def score_edges(self, data: Data) -> Tensor:
-        """Scores of the last stage on a graph as it is; the lowest would go first.
+        """Scores of the last round on a graph as it is; the lowest would go first.
 
         Args:
             data: a graph or a batch, as the method was given them (not pruned before).
@@ -92,7 +92,7 @@ class Ticket:
         Raises:
             ValueError: the ticket prunes no edges, or the graph lacks ``x`` or ``edge_index``.
         """
-        scorer = self.edges.stages[-1].scorer if self.edges.stages else None
+        scorer = self.edges.rounds[-1].scorer if self.edges.rounds else None
         if scorer is None:
             raise ValueError(f"this ticket of {self.method} prunes no unseen graphs, so it has no edge scores")
         logits = score_arcs(scorer, data).double()
@@ -100,7 +100,7 @@ class Ticket:
         return units.at_arcs(units.mean(logits).sigmoid(), 1.0).float()
 
     def prune_graph(self, data: Data) -> Data:
-        """A graph without the edges that the stages of all rounds, in turn, remove.
+        """A graph without the edges that all rounds, in turn, remove.
 
         A function of this graph alone, but under ``scoring="batch"`` (the paper protocol), where batch statistics
         are then those of one graph.

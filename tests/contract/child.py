@@ -20,7 +20,7 @@ def account(ticket: gp.Ticket, data: Any) -> dict[str, Any]:
     states = {name: getattr(ticket, name) for name in ("masks", "rewind", "trained", "last")}
     about = {"row": ticket.row, "history": ticket.history, "settings": ticket.provenance["settings"]}
     edges = {}
-    if ticket.edges.stages:
+    if ticket.edges.rounds:
         edges = {split: counting.left(ticket, data, split) for split in ("train", "test")}
     return {
         **{name: {key: digest(value) for key, value in state.items()} for name, state in states.items()},

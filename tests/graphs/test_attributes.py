@@ -11,11 +11,11 @@ from torch_geometric.transforms import RandomLinkSplit
 from torch_geometric.utils import to_dense_adj
 
 from graphprune.data import from_graphs
-from graphprune.graphs import EdgeMask, PackedGraphs, PrunedDataset, PruneEdges, RandomEdges, Stage, drop_arcs
+from graphprune.graphs import EdgeMask, EdgeRound, PackedGraphs, PrunedDataset, PruneEdges, RandomEdges, drop_arcs
 from tests.graphs.samples import random_graph, to_index
 
 PATH = [(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2), (3, 4), (4, 3), (4, 5), (5, 4), (5, 6), (6, 5)]
-HALF = PruneEdges([Stage(RandomEdges(), 0.5, 0.5)])
+HALF = PruneEdges([EdgeRound(RandomEdges(), 0.5, 0.5)])
 
 
 def bonds(**attributes):

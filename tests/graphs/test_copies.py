@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 
 from graphprune.data import from_graphs, from_nodes
 from graphprune.data.images import Images
-from graphprune.graphs import EdgeMask, EdgeRule, PackedGraphs, PruneEdges, Stage, score_arcs
+from graphprune.graphs import EdgeMask, EdgeRound, EdgeRule, PackedGraphs, PruneEdges, score_arcs
 from tests.graphs.samples import to_index
 
 INDEX = to_index([(0, 1), (1, 0), (1, 2), (2, 1)])
@@ -111,7 +111,7 @@ def test_scorers_that_change_their_input():
     own.x += torch.arange(3.0)[:, None]
     assert score_arcs(InPlace(), own).tolist() == [1.5, 2.0, 2.0, 2.5]
     assert own.x[:, 0].tolist() == [3, 4, 5]
-    prune = PruneEdges([Stage(InPlace(), 0.5, 0.5)], EdgeRule(unit="arc"))
+    prune = PruneEdges([EdgeRound(InPlace(), 0.5, 0.5)], EdgeRule(unit="arc"))
     assert prune(own).edge_index.tolist() == [[1, 2], [0, 1]]
     assert own.x[:, 0].tolist() == [3, 4, 5]
     packed = PackedGraphs.of([own])

@@ -6,7 +6,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
 from graphprune.data import from_graphs, from_nodes
-from graphprune.graphs import PackedGraphs, PruneEdges, RandomEdges, Stage, score_arcs
+from graphprune.graphs import EdgeRound, PackedGraphs, PruneEdges, RandomEdges, score_arcs
 from graphprune.graphs.adjacency import Adjacency
 from graphprune.graphs.conv import GCNLayer
 from tests.graphs.samples import to_index
@@ -45,7 +45,7 @@ def test_bad_weights_are_named_with_their_place(name, split):
 def test_bad_weights_that_come_by_themselves(name):
     weight, error, text = BAD[name]
     with pytest.raises(error, match=text):
-        PruneEdges([Stage(RandomEdges(), 0.5, 0.5)])(graph(weight))
+        PruneEdges([EdgeRound(RandomEdges(), 0.5, 0.5)])(graph(weight))
     with pytest.raises(error, match=text):
         score_arcs(RandomEdges(), graph(weight))
     if weight.shape == (4,) and weight.is_floating_point():
@@ -76,7 +76,7 @@ def test_all_graphs_have_weights_or_none(lacking):
 def test_good_weights_pass():
     data = from_graphs(*[[graph(GOOD)]] * 3, name="own", task="multiclass", num_classes=2)
     assert torch.equal(data.train.edge["edge_weight"], GOOD)
-    assert PruneEdges([Stage(RandomEdges(), 0.5, 0.5)])(graph(GOOD)).edge_weight.shape == (2,)
+    assert PruneEdges([EdgeRound(RandomEdges(), 0.5, 0.5)])(graph(GOOD)).edge_weight.shape == (2,)
 
 
 @pytest.mark.parametrize("value", [-3.0, -0.5, float("nan"), 0.0, 1e-20])

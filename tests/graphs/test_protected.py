@@ -9,7 +9,7 @@ from torch_geometric.transforms import VirtualNode
 
 from graphprune import ICPG, UGS, EdgePredictor, NoEdges, RandomPruning, Sparsifier
 from graphprune.data import from_graphs, from_nodes
-from graphprune.graphs import EdgeRule, PackedGraphs, PruneEdges, RandomEdges, Stage, edge_units, score_arcs
+from graphprune.graphs import EdgeRound, EdgeRule, PackedGraphs, PruneEdges, RandomEdges, edge_units, score_arcs
 from graphprune.graphs.rule import number_units, original_units, prunable_arcs
 from graphprune.methods import Protocol
 from graphprune.models import GCN
@@ -63,7 +63,7 @@ def test_the_arcs_of_a_virtual_node_stay(rule, one_way):
         pytest.skip("arcs fall one by one")
     whole, bare = star(17, one_way), random_graph(17, nodes=22, edges=25)
     assert whole.num_edges - bare.num_edges == 44
-    prune = PruneEdges([Stage(RandomEdges(), 0.3, 0.7), Stage(RandomEdges(1), 0.3, 0.49)], RULES[rule])
+    prune = PruneEdges([EdgeRound(RandomEdges(), 0.3, 0.7), EdgeRound(RandomEdges(1), 0.3, 0.49)], RULES[rule])
     less = prune(whole)
     hub = (less.edge_index == 22).any(0)
     assert int(hub.sum()) == 44
@@ -87,7 +87,7 @@ def test_what_is_left_of_the_others_is_as_without_the_protected(unit):
     assert int(prunable_arcs(graphs[1], unit).sum()) == index.size(1)
     assert number_units(graphs[1], unit).edge["edge_unit"][-18:].eq(-1).all()
     scorer = _ByEnds()
-    stages = [Stage(scorer, 0.25, 0.75), Stage(scorer, 0.25, 0.5625)]
+    stages = [EdgeRound(scorer, 0.25, 0.75), EdgeRound(scorer, 0.25, 0.5625)]
     less = [PruneEdges(stages, rule)(graph) for graph in (plain, whole)]
     assert torch.equal(less[0].edge_index, less[1].edge_index[:, : less[0].num_edges])
     assert less[1].num_edges == less[0].num_edges + 18
@@ -161,7 +161,7 @@ def test_marks_that_are_none():
         graph = whole.clone()
         graph.edge_protected = mark
         with pytest.raises(ValueError, match=r"edge_protected must be bool of shape"):
-            PruneEdges([Stage(RandomEdges(), 0.3, 0.7)])(graph)
+            PruneEdges([EdgeRound(RandomEdges(), 0.3, 0.7)])(graph)
         with pytest.raises(ValueError, match=r"edge_protected must be bool of shape"):
             score_arcs(RandomEdges(), graph)
         with pytest.raises(ValueError, match=r"stars, train graph 0: edge_protected must be bool"):

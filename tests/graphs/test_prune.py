@@ -10,7 +10,7 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 
 from graphprune import data as sets
-from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, PruneEdges, RandomEdges, Stage, prune
+from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, PruneEdges, RandomEdges, prune
 from graphprune.graphs import rule as counting
 from graphprune.measure import peak_bytes
 from tests.graphs.samples import (
@@ -32,7 +32,7 @@ def stages(scorer, rates, thresholds=None):
     density, made = 1.0, []
     for number, rate in enumerate(rates):
         density *= 1 - rate
-        made.append(Stage(scorer, rate, density, thresholds[number] if thresholds else None))
+        made.append(EdgeRound(scorer, rate, density, thresholds[number] if thresholds else None))
     return tuple(made)
 
 
@@ -80,7 +80,7 @@ def test_targets_are_met_exactly_although_all_edges_tie(unit, edges):
     before = None
     for rounds in (1, 2, 3, 5, 11, 20):
         # The density of a round as its method computes it.
-        made = tuple(Stage(Given(), rate, (1 - rate) ** r) for r in range(1, rounds + 1))
+        made = tuple(EdgeRound(Given(), rate, (1 - rate) ** r) for r in range(1, rounds + 1))
         mask = PruneEdges(made, EdgeRule(unit=unit)).mask(graphs)
         expected = round(edges * (1 - rate) ** rounds)
         assert [int(mask.graph(i).sum()) for i in range(3)] == [expected * arcs_a_unit] * 3
@@ -103,7 +103,8 @@ def test_edge_sets_are_nested_even_when_every_round_scores_anew(scored, rates):
     graphs, rule = pack(scored), EdgeRule()
     scorers = [RandomEdges(seed) for seed in range(len(rates))]
     made = [
-        Stage(scorer, stage.rate, stage.density) for scorer, stage in zip(scorers, stages(Given(), rates), strict=True)
+        EdgeRound(scorer, edge_round.rate, edge_round.density)
+        for scorer, edge_round in zip(scorers, stages(Given(), rates), strict=True)
     ]
     before = torch.ones(graphs.num_edges, dtype=torch.bool)
     for rounds in range(len(made) + 1):
@@ -128,8 +129,8 @@ def test_self_loops_stay_and_are_not_counted(scored):
 def test_a_pair_has_one_score_and_falls_together():
     # Arc by arc 0->1 scores lowest; the pair 1-2 has the lowest mean.
     scored = [(3, [(0, 1), (1, 0), (1, 2), (2, 1)], [0.0, 9.0, 2.0, 1.0])]
-    pairs = PruneEdges((Stage(Given(), 0.5, 0.5),), EdgeRule()).mask(pack(scored))
-    single = PruneEdges((Stage(Given(), 0.25, 0.75),), EdgeRule(unit="arc")).mask(pack(scored))
+    pairs = PruneEdges((EdgeRound(Given(), 0.5, 0.5),), EdgeRule()).mask(pack(scored))
+    single = PruneEdges((EdgeRound(Given(), 0.25, 0.75),), EdgeRule(unit="arc")).mask(pack(scored))
     assert pairs.keep.tolist() == [True, True, False, False]
     assert single.keep.tolist() == [False, True, True, True]
 
@@ -252,29 +253,33 @@ def test_scores_that_are_no_numbers_name_the_graph(rule):
     graphs = pack([(2, [(0, 1)], [1.0]), (1, [], []), (3, [(0, 1), (1, 2)], [1.0, math.nan])])
     for threshold in (None, 0.5):
         with pytest.raises(ValueError, match="graph 2: Given scores an edge NaN"):
-            PruneEdges((Stage(Given(), 0.5, 0.5, threshold),), rule).mask(graphs)
+            PruneEdges((EdgeRound(Given(), 0.5, 0.5, threshold),), rule).mask(graphs)
 
 
 @pytest.mark.parametrize("budget", ["graph", "global"])
 def test_the_graph_is_named_in_whichever_batch_it_is(monkeypatch, budget):
     monkeypatch.setattr(counting, "CHUNK", 1)
     graphs = pack([(2, [(0, 1)], [1.0]), (1, [], []), (2, [(0, 1)], [math.nan])])
-    rule, stage = EdgeRule(budget=budget), Stage(Given(), 0.5, 0.5)
+    rule, edge_round = EdgeRule(budget=budget), EdgeRound(Given(), 0.5, 0.5)
     original = counting.original_units(graphs, rule)
     with pytest.raises(ValueError, match="graph 2: Given scores an edge NaN"):
-        prune.keep_arcs(counting.in_chunks(graphs, rule), stage, rule, original)
+        prune.keep_arcs(counting.in_chunks(graphs, rule), edge_round, rule, original)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.5])
 def test_of_graphs_that_were_scored_only_what_stays_takes_memory(monkeypatch, threshold):
     monkeypatch.setattr(counting, "CHUNK", 1)  # each graph is a batch
-    rule, stage, graph = EdgeRule(), Stage(RandomEdges(), 0.5, 0.5, threshold), random_graph(0, nodes=300, edges=2000)
+    rule, edge_round, graph = (
+        EdgeRule(),
+        EdgeRound(RandomEdges(), 0.5, 0.5, threshold),
+        random_graph(0, nodes=300, edges=2000),
+    )
 
     def peak(count):
         graphs = PackedGraphs.of([graph] * count)
         known = [graphs.edge_index, graphs.node["x"], graphs.edge["edge_attr"]]
         original = counting.original_units(graphs, rule)
-        return peak_bytes(lambda: prune.keep_arcs(counting.in_chunks(graphs, rule), stage, rule, original), known)
+        return peak_bytes(lambda: prune.keep_arcs(counting.in_chunks(graphs, rule), edge_round, rule, original), known)
 
     assert peak(21) - peak(1) <= 20 * 3 * graph.num_edges  # a byte an arc, and again where all are put together
 
@@ -285,7 +290,7 @@ def test_one_score_an_arc():
             return torch.zeros(1)
 
     with pytest.raises(ValueError, match="Whole gives scores of shape"):
-        PruneEdges((Stage(Whole(), 0.5, 0.5),)).mask(PackedGraphs.of([random_graph(0)]))
+        PruneEdges((EdgeRound(Whole(), 0.5, 0.5),)).mask(PackedGraphs.of([random_graph(0)]))
 
 
 @pytest.mark.parametrize("word", ["unit", "count", "budget", "scoring"])
@@ -304,23 +309,23 @@ def test_a_global_budget_is_exact_on_train_and_a_threshold_elsewhere(unit, score
     units = [(number, each) for number, (_, found, _) in enumerate(scored) for each in units_by_hand(found, unit)]
     means = [sum(scored[number][2][i] for i in each) / len(each) for number, each in units]
     target = round(len(units) * (1 - rate))
-    stage = Stage(Given(), rate, 1 - rate)
+    edge_round = EdgeRound(Given(), rate, 1 - rate)
     original = counting.original_units(graphs, rule)
-    keep, threshold = prune.keep_arcs(counting.in_chunks(graphs, rule), stage, rule, original)
+    keep, threshold = prune.keep_arcs(counting.in_chunks(graphs, rule), edge_round, rule, original)
     kept = best(means, target)
     gone = {(units[i][0], position) for i in set(range(len(units))) - set(kept) for position in units[i][1]}
     places = [(number, position) for number, (_, found, _) in enumerate(scored) for position in range(len(found))]
     assert keep.tolist() == [place not in gone for place in places]
     assert threshold == (min(means[i] for i in kept) if kept else math.inf)
-    mask = PruneEdges((Stage(Given(), rate, 1 - rate, threshold),), rule).mask(pack(unseen))
+    mask = PruneEdges((EdgeRound(Given(), rate, 1 - rate, threshold),), rule).mask(pack(unseen))
     for (_, found, score), left in zip(unseen, kept_arcs(unseen, mask), strict=True):
         low = [each for each in units_by_hand(found, unit) if sum(score[i] for i in each) / len(each) < threshold]
         assert left == [i for i in range(len(found)) if not any(i in each for each in low)]
 
 
 def test_a_global_budget_needs_its_thresholds():
-    with pytest.raises(ValueError, match="stage 2 has no threshold"):
-        PruneEdges((Stage(Given(), 0.1, 0.9, 0.5), Stage(Given(), 0.1, 0.81)), EdgeRule(budget="global"))
+    with pytest.raises(ValueError, match="round 2 has no threshold"):
+        PruneEdges((EdgeRound(Given(), 0.1, 0.9, 0.5), EdgeRound(Given(), 0.1, 0.81)), EdgeRule(budget="global"))
 
 
 # ------------------------------------------------------------------ the authors' batch statistics
@@ -331,7 +336,7 @@ def test_batch_statistics_are_those_of_128_graphs_and_change_nothing():
     model = learned()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     rule = EdgeRule(unit="arc", count="floor", scoring="batch")
-    mask = PruneEdges((Stage(model, 0.3, 0.7),), rule).mask(graphs).keep
+    mask = PruneEdges((EdgeRound(model, 0.3, 0.7),), rule).mask(graphs).keep
     expected = []
     for part in (range(128), range(128, 140)):
         twin = EdgePredictor(**model.config()).double()
@@ -351,7 +356,7 @@ def test_batch_statistics_are_those_of_128_graphs_and_change_nothing():
 
 def test_batch_statistics_leave_nothing_to_chance():
     graphs = PackedGraphs.of([random_graph(seed) for seed in range(20)])
-    pruner = PruneEdges((Stage(learned("gat"), 0.3, 0.7),), EdgeRule(scoring="batch"))  # has attention dropout
+    pruner = PruneEdges((EdgeRound(learned("gat"), 0.3, 0.7),), EdgeRule(scoring="batch"))  # has attention dropout
     assert torch.equal(pruner.mask(graphs).keep, pruner.mask(graphs).keep)
 
 

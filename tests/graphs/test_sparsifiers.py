@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from graphprune.data import load
-from graphprune.graphs import EdgeRule, PruneEdges, RandomEdges, Stage
+from graphprune.graphs import EdgeRound, EdgeRule, PruneEdges, RandomEdges
 from graphprune.graphs.rule import in_chunks
 from graphprune.graphs.sparsifiers import (
     Degree,
@@ -188,7 +188,7 @@ def test_rounds_keep_nested_sets_of_exact_size(name, drawn):
     before = set(range(len(found)))
     loops = {i for i in before if found[i][0] == found[i][1]}
     for rounds in (1, 2, 3):
-        stages = [Stage(ALL[name], 0.3, 0.7**number) for number in range(1, rounds + 1)]
+        stages = [EdgeRound(ALL[name], 0.3, 0.7**number) for number in range(1, rounds + 1)]
         pruned = PruneEdges(stages, rule)(data)
         left = set(pruned.edge_number.tolist())
         assert left <= before and loops <= left
@@ -254,7 +254,7 @@ def test_no_component_falls_apart_while_the_budget_allows(unit, drawn, seed, rou
     for keep in range(units + 1):
         # The last round keeps so many; those before have a part of the way behind them.
         goals = [units - (units - keep) * number // rounds for number in range(1, rounds + 1)]
-        stages = [Stage(SpanningForest(seed + goal, unit), 0.1, goal / max(units, 1)) for goal in goals]
+        stages = [EdgeRound(SpanningForest(seed + goal, unit), 0.1, goal / max(units, 1)) for goal in goals]
         left = PruneEdges(stages, EdgeRule(unit=unit))(data_of(nodes, found)).edge_index.t().tolist()
         assert len(units_by_hand(left, unit)) == keep
         if keep >= needed:

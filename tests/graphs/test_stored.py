@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Data
 
 from graphprune import EdgePredictor
-from graphprune.graphs import EdgeRule, PackedGraphs, PruneEdges, Stage, packed, stored
+from graphprune.graphs import EdgeRound, EdgeRule, PackedGraphs, PruneEdges, packed, stored
 from graphprune.graphs.stored import StoredGraphs, mapped, room, write
 from tests.graphs.samples import random_graph, shake, to_index
 
@@ -126,7 +126,7 @@ def test_scores_decide_as_in_memory(tmp_path, in_files, budget, scoring):
     graphs = PackedGraphs.of([random_graph(seed, edges=12) for seed in range(20)])
     scorer = shake(EdgePredictor(4, hidden=8))
     rule = EdgeRule(budget=budget, scoring=scoring)
-    stages = [Stage(scorer, 0.3, 0.7, threshold=0.1), Stage(scorer, 0.3, 0.49, threshold=0.2)]
+    stages = [EdgeRound(scorer, 0.3, 0.7, threshold=0.1), EdgeRound(scorer, 0.3, 0.49, threshold=0.2)]
     prune = PruneEdges(stages, rule)
     assert prune.prune(same_graphs(tmp_path, graphs)).digest() == prune.prune(graphs).digest()
 

@@ -9,7 +9,7 @@ from torch_geometric.data import Batch, Data
 
 from graphprune.data.images import Images
 from graphprune.graphs import EdgePredictor, PackedGraphs, PruneEdges, RandomEdges
-from graphprune.graphs.prune import Stage
+from graphprune.graphs.prune import EdgeRound
 from graphprune.masks import MaskSet
 from graphprune.measure.costs import Weights
 from graphprune.measure.latency import break_even
@@ -141,7 +141,7 @@ def test_the_edges_of_a_ticket_prune_what_the_network_sees() -> None:
     model = GIN(3, 2, hidden=4, layers=1)
     full = report(model, PACKED, repeats=1)
     for batch_size in (10, 1):
-        edges = PruneEdges((Stage(RandomEdges(), 0.5, 0.5), Stage(EdgePredictor(3, 4), 0.5, 0.25)))
+        edges = PruneEdges((EdgeRound(RandomEdges(), 0.5, 0.5), EdgeRound(EdgePredictor(3, 4), 0.5, 0.25)))
         found = report(model, PACKED, scorer=edges, batch_size=batch_size, repeats=1)
         left = edges.prune(PACKED).num_edges
         assert found.scoring is not None
@@ -153,7 +153,7 @@ def test_the_edges_of_a_ticket_prune_what_the_network_sees() -> None:
 
 
 def test_rows_are_plain_data() -> None:
-    edges = PruneEdges((Stage(EdgePredictor(3, 4), 0.5, 0.5),))
+    edges = PruneEdges((EdgeRound(EdgePredictor(3, 4), 0.5, 0.5),))
     row = report(GIN(3, 2, hidden=4, layers=1), GRAPHS, scorer=edges, repeats=1).as_row()
     assert json.loads(json.dumps(row)) == row
     assert row["macs_transformation"] * 10 == pytest.approx(85 * (3 * 4 + 2 * 4 * 4) + 10 * 4 * 2)

@@ -191,7 +191,7 @@ def test_a_global_budget_is_met_on_the_training_graphs_and_its_threshold_goes_al
     for ticket, density in zip(found, DENSITIES, strict=True):
         assert ticket.row["edge_sparsity_train"] == pytest.approx(1 - round(density * pairs) / pairs)
         left = ticket.prune(data.train)  # by the threshold, which edges of equal score reach together
-        stage = ticket.edges.stages[-1]
+        stage = ticket.edges.rounds[-1]
         assert stage.scorer is not None and stage.threshold is not None
         batch = data.train.batch(torch.arange(len(data.train)))
         units = edge_units(batch.edge_index, int(batch.num_nodes), "pair")

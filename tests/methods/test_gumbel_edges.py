@@ -16,7 +16,7 @@ from torch_geometric.nn import TAGConv, global_add_pool
 
 from graphprune import ICPG, EdgePredictor, Ticket
 from graphprune.data import GraphData
-from graphprune.graphs import EdgeRule, Stage, register_soft_edges
+from graphprune.graphs import EdgeRound, EdgeRule, register_soft_edges
 from graphprune.graphs.edges import drop_arcs
 from graphprune.methods import Protocol, TrainingDiverged
 from graphprune.methods.core.edge_gates import SampledGates, soft_gates, to_share
@@ -57,8 +57,8 @@ class Given(nn.Module):
 
 
 def joint(data: GraphData, predictor: nn.Module, gates: Any, kind: Any = GCN, **rule: Any) -> JointNetwork:
-    stage = Stage(predictor, 0.25, 0.75)
-    return JointNetwork(network(data, kind), predictor, stage, EdgeRule(**rule), data.train, unit_gates=gates)
+    edge_round = EdgeRound(predictor, 0.25, 0.75)
+    return JointNetwork(network(data, kind), predictor, edge_round, EdgeRule(**rule), data.train, unit_gates=gates)
 
 
 def whole(data: GraphData) -> Data:
@@ -135,9 +135,9 @@ def test_gates_are_0_or_1_shared_by_both_arcs_and_fresh(data: GraphData) -> None
     assert bool((draws[:, -1] == 1).all())
     assert len({tuple(draw.tolist()) for draw in draws}) == 8
     for arcs in (batch.edge_index[:, number] for number in range(batch.num_edges - 1)):
-        here = (batch.edge_index == arcs[:, None]).all(0)
+        state = (batch.edge_index == arcs[:, None]).all(0)
         back = (batch.edge_index == arcs.flip(0)[:, None]).all(0)
-        assert torch.equal(draws[:, here], draws[:, back])
+        assert torch.equal(draws[:, state], draws[:, back])
     torch.manual_seed(0)
     assert torch.equal(both.gates(batch), draws[0])
 
@@ -234,7 +234,7 @@ def train(seed: int = 0) -> Fit:
 
 
 def digest(ticket: Ticket) -> list[Any]:
-    scorers = [stage.scorer.state_dict() for stage in ticket.edges.stages if stage.scorer is not None]
+    scorers = [edge_round.scorer.state_dict() for edge_round in ticket.edges.rounds if edge_round.scorer is not None]
     tensors = [*ticket.trained.values(), *ticket.last.values(), *(v for state in scorers for v in state.values())]
     return [ticket.masks.digest(), ticket.row["test_metric"], [tensor.tolist() for tensor in tensors]]
 

@@ -153,7 +153,7 @@ class Carried(nn.Module):
 def test_a_scorer_of_ones_own_prunes_and_its_ticket_travels_once_it_has_a_name(data: GraphData, tmp_path: Path) -> None:
     method = Sparsifier(edges=Carried(), rounds=2, **RATES)
     first, second = method.rounds(network(data), data, plain_fit(1))
-    assert isinstance(first.edges.stages[0].scorer, Carried)
+    assert isinstance(first.edges.rounds[0].scorer, Carried)
     assert first.provenance["settings"]["edges"] == "Carried()"
     for graph in data.test:
         left = {tuple(arc) for arc in first.prune_graph(graph).edge_index.T.tolist()}

@@ -11,7 +11,7 @@ from torch_geometric.nn import GCNConv, global_mean_pool
 
 from graphprune.data import GraphData, load
 from graphprune.graphs import EdgePredictor, RandomEdges
-from graphprune.methods import ICPG, FitJob, FitResult, Found, IterativeMethod, Position
+from graphprune.methods import ICPG, Decision, FitJob, FitResult, IterativeMethod, RunState
 from graphprune.methods.core.method import Fit as FitFunction
 from graphprune.train import Fit
 from tests.runs.samples import NAME
@@ -73,8 +73,8 @@ class Halving(IterativeMethod):
     def last_round(self) -> int:
         return self.halvings
 
-    def search(self, here: Position, fit: FitFunction) -> Found:
-        return Found(RandomEdges(here.round), None)
+    def search(self, state: RunState, fit: FitFunction) -> Decision:
+        return Decision(RandomEdges(state.round), None)
 
 
 def train(job: FitJob, epochs: int = 2) -> FitResult:

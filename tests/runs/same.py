@@ -28,7 +28,7 @@ def tensors(ticket: Ticket) -> dict[str, torch.Tensor]:
     found = {f"mask {name}": mask for name, mask in ticket.masks.items()}
     for name in ("rewind", "trained", "last"):
         found |= {f"{name} {key}": value for key, value in getattr(ticket, name).items()}
-    for number, stage in enumerate(ticket.edges.stages):
+    for number, stage in enumerate(ticket.edges.rounds):
         found |= {f"edges {number} {key}": value for key, value in stage.scorer.state_dict().items()}
     return found
 

@@ -125,7 +125,7 @@ def test_a_made_method_may_get_more_rounds_and_another_predictor_a_seed(data: Gr
     run_one(made(2), tmp_path / "whole")
     assert_same_run(tmp_path / "grown", tmp_path / "whole")
     run_one(made(1, seed=1), tmp_path / "other")
-    states = [Ticket.load(tmp_path / name / "round-1").edges.stages[0].scorer for name in ("whole", "other")]
+    states = [Ticket.load(tmp_path / name / "round-1").edges.rounds[0].scorer for name in ("whole", "other")]
     assert not all(map(torch.equal, *(state.state_dict().values() for state in states if state is not None)))
 
 

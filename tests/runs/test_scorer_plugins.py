@@ -63,7 +63,7 @@ def test_a_plugin_prunes_saves_loads_and_prunes_other_graphs(plugin: None, tmp_p
     rows = run_one(tiny_run(raw, "sparsifier", edges="sums", edge_rate=0.2), tmp_path / "run")
     assert [row["unseen"] for row in rows] == ["scorer", "scorer"]
     ticket = Ticket.load(tmp_path / "run/round-2")
-    scorers: list[Any] = [stage.scorer for stage in ticket.edges.stages]
+    scorers: list[Any] = [stage.scorer for stage in ticket.edges.rounds]
     assert [type(scorer).__name__ for scorer in scorers] == ["Sums", "Sums"]
     assert scorers[0].seed != scorers[1].seed  # the method's own, of each round
     assert scorers[1].power == 2.0 and scorers[1].scale.tolist() == [3.0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.graphs import EdgePredictor, EdgeRule, PruneEdges, RandomEdges, Stage
+from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PruneEdges, RandomEdges
 from graphprune.graphs.encoders import ATOM_FEATURES
 from graphprune.masks import MaskSet, magnitude
 from graphprune.models import GIN
@@ -67,7 +67,7 @@ def ticket(
     """A ticket of two rounds with weights as of a training."""
     scorers = predictors(2, seed=seed) if scorers is None else scorers
     stages = [
-        Stage(scorer, rate, (1 - rate) ** number, threshold)
+        EdgeRound(scorer, rate, (1 - rate) ** number, threshold)
         for number, (scorer, threshold) in enumerate(zip(scorers, thresholds, strict=False), start=1)
     ]
     model = network(seed=seed)
@@ -155,15 +155,15 @@ def facts(sample: Ticket) -> dict[str, Any]:
         "rule": sample.edges.rule,
         "stages": [
             (
-                type(stage.scorer),
-                stage.scorer.config(),
-                {name: bits(value) for name, value in stage.scorer.state_dict().items()},
-                {name: bits(value) for name, value in stage.scorer.named_buffers()},
-                stage.rate,
-                stage.density,
-                stage.threshold,
+                type(edge_round.scorer),
+                edge_round.scorer.config(),
+                {name: bits(value) for name, value in edge_round.scorer.state_dict().items()},
+                {name: bits(value) for name, value in edge_round.scorer.named_buffers()},
+                edge_round.rate,
+                edge_round.density,
+                edge_round.threshold,
             )
-            for stage in sample.edges.stages
+            for edge_round in sample.edges.rounds
         ],
         "plain": repr((sample.row, sample.history, sample.provenance)),
     }

@@ -154,7 +154,7 @@ def test_loading_does_not_depend_on_defaults(saved: Path) -> None:
 def test_infinite_thresholds_and_missing_metrics_are_kept(tmp_path: Path) -> None:
     original = ticket(random_scorers(2), rule=EdgeRule(budget="global"), thresholds=(-math.inf, math.inf))
     again = loaded(original, tmp_path / "t")
-    assert [stage.threshold for stage in again.edges.stages] == [-math.inf, math.inf]
+    assert [stage.threshold for stage in again.edges.rounds] == [-math.inf, math.inf]
     assert math.isnan(again.row["test_metric"])
 
 

@@ -89,7 +89,7 @@ def test_scores_are_those_of_the_last_stage(unit: Any) -> None:
     sample = ticket(rule=EdgeRule(unit=unit))
     scores = sample.score_edges(data)
     with torch.no_grad():
-        logits = sample.edges.stages[-1].scorer.eval()(data).tolist()
+        logits = sample.edges.rounds[-1].scorer.eval()(data).tolist()
     assert scores.dtype == torch.float32 and scores.shape == (6,)
     assert scores.tolist() == pytest.approx(plain_scores(logits, arcs, unit), abs=1e-6)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.data import GraphData
-from graphprune.graphs import EdgeRule, Stage
+from graphprune.graphs import EdgeRound, EdgeRule
 from graphprune.graphs.rule import original_units
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob, FitResult, TrainingDiverged
@@ -257,7 +257,7 @@ def test_a_search_trains_model_and_predictor_under_their_names() -> None:
         joint = JointNetwork(
             copy.deepcopy(model),
             copy.deepcopy(predictor),
-            Stage(predictor, 0.2, 0.8),
+            EdgeRound(predictor, 0.2, 0.8),
             EdgeRule(),
             data.train,
             predictor_lr=0.01,

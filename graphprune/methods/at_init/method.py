@@ -21,7 +21,7 @@ from graphprune.methods.core.fit import Fit, derive_seed, random_state_kept
 from graphprune.methods.core.in_training import OneTraining, inner
 from graphprune.methods.core.loss import Loss, loss_for, mean_loss
 from graphprune.methods.core.method import Epochs
-from graphprune.methods.core.state import Position
+from graphprune.methods.core.state import RunState
 
 Distribution = Literal["global", "erk", "uniform"]
 
@@ -59,10 +59,10 @@ class AtInit(OneTraining):
         with random_state_kept(), torch.enable_grad():
             return self.keep(model, dense, tuple(batches), loss or mean_loss)
 
-    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+    def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Choose by training examples that the seed draws; nothing is trained for it."""
-        batches, loss = self.batches(here.data.train), loss_for(here.data.task)
-        return replace(here, masks=self.masks(here.model, batches, loss)), ()
+        batches, loss = self.batches(state.data.train), loss_for(state.data.task)
+        return replace(state, masks=self.masks(state.model, batches, loss)), ()
 
     def batches(self, train: Samples) -> tuple[Any, ...]:
         """What is read of a data set's training examples: nothing."""

@@ -33,7 +33,7 @@ from graphprune.methods.core.fit import (
 from graphprune.methods.core.loss import loss_for
 from graphprune.methods.core.method import Epochs, Method, patterns
 from graphprune.methods.core.prepare import example
-from graphprune.methods.core.state import Position
+from graphprune.methods.core.state import RunState
 from graphprune.ticket import Ticket
 from graphprune.ticket.scorers import first, misfits
 
@@ -132,51 +132,51 @@ class CLAD(Method):
         if self.distillation:
             attention_stages(model, given, self.stages)
 
-    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+    def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Train the teacher and the criterion; the best channels that fit into the target stay."""
-        state, history = self._taught(here, fit)
-        model = copy.deepcopy(here.model)
-        model.load_state_dict(state)
-        here = replace(here, model=model)
-        channels = Channels.of(model, _example(here.data), self.selector)
-        scores, lessons = self._scores(here, channels)
+        taught, history = self._taught(state, fit)
+        model = copy.deepcopy(state.model)
+        model.load_state_dict(taught)
+        state = replace(state, model=model)
+        channels = Channels.of(model, _example(state.data), self.selector)
+        scores, lessons = self._scores(state, channels)
         keep = best_within(channels, scores, self.target, self.layer_floor)
-        return replace(here, masks=channels.masks(model, keep)), (*history, *lessons)
+        return replace(state, masks=channels.masks(model, keep)), (*history, *lessons)
 
-    def training(self, here: Position) -> FitJob:
+    def training(self, state: RunState) -> FitJob:
         """Fine-tuning, which the teacher's attention takes part in."""
-        job = super().training(here)
+        job = super().training(state)
         if self.distillation:
-            self._distillation(here, job.model).follow(job.model)
+            self._distillation(state, job.model).follow(job.model)
         return job
 
     # ------------------------------------------------------------------ the phases
 
-    def _taught(self, here: Position, fit: Fit) -> tuple[State, Epochs]:
+    def _taught(self, state: RunState, fit: Fit) -> tuple[State, Epochs]:
         """The teacher's weights: given, or trained."""
         if self.teacher is not None:
             return {name: value.clone() for name, value in self.teacher.items()}, ()
-        result = self.job(here, here.rewound(), here.masks, "dense").run(fit)
+        result = self.job(state, state.rewound(), state.masks, "dense").run(fit)
         rows = ({"phase": "dense", **row} for row in result.history)
         # A metric that the test split selected is no validation metric.
         val = result.val_metric if self.protocol.select == "val" else math.nan
         return result.best, (*rows, {_TEACHER: {"teacher_val_metric": val, "teacher_test_metric": result.test_metric}})
 
-    def _scores(self, here: Position, channels: Channels) -> tuple[Tensor, Epochs]:
+    def _scores(self, state: RunState, channels: Channels) -> tuple[Tensor, Epochs]:
         with random_state_kept():
             torch.manual_seed(derive_seed(self.seed, "criterion"))
-            criterion = Criterion(channels, here.model, self.criterion, self.learner_hidden, self.learner_norms)
+            criterion = Criterion(channels, state.model, self.criterion, self.learner_hidden, self.learner_norms)
             if self.criterion in FIXED:
                 return criterion().detach(), ()
-            gated = Gated(here.model, channels, _example(here.data))
-            distillation = self._distillation(here, gated.network) if self.distillation else None
+            gated = Gated(state.model, channels, _example(state.data))
+            distillation = self._distillation(state, gated.network) if self.distillation else None
             order = torch.Generator().manual_seed(derive_seed(self.seed, "order"))
             usual = 1e-3 if self.criterion == "learner" else _FAST
             rows = learn(
                 criterion,
                 gated,
-                here.data.train,
-                loss_for(here.data.task),
+                state.data.train,
+                loss_for(state.data.task),
                 distillation,
                 order,
                 epochs=self.criterion_epochs,
@@ -189,17 +189,17 @@ class CLAD(Method):
             )
         return criterion().detach(), tuple(rows)
 
-    def _distillation(self, here: Position, student: nn.Module) -> Distillation:
-        stages = attention_stages(here.model, _example(here.data), self.stages)
-        return Distillation(student, copy.deepcopy(here.model), stages, self.distillation / 2)
+    def _distillation(self, state: RunState, student: nn.Module) -> Distillation:
+        stages = attention_stages(state.model, _example(state.data), self.stages)
+        return Distillation(student, copy.deepcopy(state.model), stages, self.distillation / 2)
 
     # ------------------------------------------------------------------ what a ticket says
 
-    def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
+    def _ticket(self, state: RunState, result: FitResult, search: Epochs, seconds: float) -> Ticket:
         teacher: Mapping[str, float] = next((row[_TEACHER] for row in search if _TEACHER in row), {})
         search = tuple(row for row in search if _TEACHER not in row)  # the rest are epochs
-        ticket = super()._ticket(here, result, search, seconds)
-        channels = Channels.of(here.model, _example(here.data), self.selector)
+        ticket = super()._ticket(state, result, search, seconds)
+        channels = Channels.of(state.model, _example(state.data), self.selector)
         kept = channels.kept(ticket.masks)
         more = {
             "macs_kept": float(channels.macs(kept.double())),

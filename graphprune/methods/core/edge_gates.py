@@ -16,7 +16,7 @@ from graphprune.masks.gates import straight_through
 _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
 
 # From logits of units, (U,), how many of them compete with each other, (S,) summing to U, and how many of these are to
-# stay after the stage, (S,), for gates that ask, to gates, (U,).
+# stay after the round, (S,), for gates that ask, to gates, (U,).
 UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
 
 
@@ -93,7 +93,7 @@ class GradualGates:
         self.run: Pruning | None = None
 
     def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
-        """Gates of 0 and 1, shape ``(U,)``; as many as the drawn density says, whatever the stage would keep."""
+        """Gates of 0 and 1, shape ``(U,)``; as many as the drawn density says, whatever the round would keep."""
         lowest = self.schedule.density(self.run.step if self.run else 0)
         density = lowest + (1 - lowest) * float(torch.rand(())) if self.over_range else lowest
         gates = REMOVING[self.removal](density, self.temperature)

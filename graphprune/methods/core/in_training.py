@@ -21,14 +21,14 @@ from graphprune.methods.core import validators
 from graphprune.methods.core.fit import Fit, FitJob, derive_seed
 from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.prepare import unit_of
-from graphprune.methods.core.state import Position
+from graphprune.methods.core.state import RunState
 
 
 @attrs.frozen(kw_only=True)
 class OneTraining(Method):
     """A method that trains once and hands out one ticket; edges stay as they are.
 
-    A subclass that knows its masks before the training says so in :meth:`prune`, by ``replace(here, masks=...)``.
+    A subclass that knows its masks before the training says so in :meth:`prune`, by ``replace(state, masks=...)``.
 
     Args:
         density: share of the prunable weights that is left in the end; of the channels where these are pruned.
@@ -135,14 +135,14 @@ class InTraining(OneTraining):
             )
         return self.begin(dense, model, optimizer, resume)
 
-    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+    def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Nothing goes before the training."""
-        return here, ()
+        return state, ()
 
-    def training(self, here: Position) -> FitJob:
+    def training(self, state: RunState) -> FitJob:
         """The one training, in which the weights go."""
-        unit = self.unit_in(here.model, here.data)
-        return replace(super().training(here), pruner=self if self.unit == "weight" else self.replace(unit=unit))
+        unit = self.unit_in(state.model, state.data)
+        return replace(super().training(state), pruner=self if self.unit == "weight" else self.replace(unit=unit))
 
 
 @attrs.frozen(kw_only=True)

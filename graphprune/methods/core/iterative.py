@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from graphprune.data import GraphData
 from graphprune.data.base import SPLITS
-from graphprune.graphs import Stage
+from graphprune.graphs import EdgeRound
 from graphprune.masks import MaskSet, Unit, UnitName, magnitude, random
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob
 from graphprune.methods.core.method import Epochs, Method
-from graphprune.methods.core.state import Found, Position, count_prunable_arcs, pruned, weights
+from graphprune.methods.core.state import Decision, RunState, count_prunable_arcs, pruned, weights
 from graphprune.ticket import Ticket
 
 
@@ -54,17 +54,17 @@ class IterativeMethod(Method):
     name = "iterative"
 
     @abstractmethod
-    def search(self, here: Position, fit: Fit) -> Found:
+    def search(self, state: RunState, fit: Fit) -> Decision:
         """Decide what the coming round prunes."""
 
-    def trained_magnitudes(self, here: Position, fit: Fit) -> Found:
+    def trained_magnitudes(self, state: RunState, fit: Fit) -> Decision:
         """Weights by their magnitudes after the last training; before the first, the network is trained for them."""
         history: Epochs = ()
-        last = here.last
+        last = state.last
         if last is None:
-            dense = self.job(here, here.rewound(), here.masks, "search").run(fit)
+            dense = self.job(state, state.rewound(), state.masks, "search").run(fit)
             last, history = dense.last, dense.history
-        return Found(None, magnitude(weights(last, here.masks), {}, here.masks), history)
+        return Decision(None, magnitude(weights(last, state.masks), {}, state.masks), history)
 
     @property
     def last_round(self) -> int:
@@ -91,55 +91,55 @@ class IterativeMethod(Method):
         if self.degree_features == "recomputed" and not (isinstance(data, GraphData) and data.degrees):
             raise ValueError(f"{data.name} has no degree features to recompute; use degree_features='full'")
 
-    def _start(self, model: nn.Module, data: AnyData) -> Position:
-        here = super()._start(model, data)
+    def _start(self, model: nn.Module, data: AnyData) -> RunState:
+        state = super()._start(model, data)
         if self.prunes_weights:
-            self._tightened(here, random(0)({}, {}, here.masks), self.num_rounds)  # what cannot be kept in the end
-        return here
+            self._tightened(state, random(0)({}, {}, state.masks), self.num_rounds)  # what cannot be kept in the end
+        return state
 
-    def _tightened(self, here: Position, scores: Mapping[str, Tensor], number: int) -> MaskSet:
+    def _tightened(self, state: RunState, scores: Mapping[str, Tensor], number: int) -> MaskSet:
         """The weights that stay after a round."""
-        density, unit = (1 - self.weight_rate) ** number, self.unit_in(here.model, here.data)
+        density, unit = (1 - self.weight_rate) ** number, self.unit_in(state.model, state.data)
         floor = self.floor(self.layer_floor, density)
         try:
-            return here.masks.tighten(scores, density, scope=self.scope, unit=unit, layer_floor=floor)
+            return state.masks.tighten(scores, density, scope=self.scope, unit=unit, layer_floor=floor)
         except ValueError as error:
             raise ValueError(f"round {number} of {self.num_rounds}: {error}") from error
 
-    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+    def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Search and prune, round by round up to the next that has a ticket."""
-        here, epochs = self._one_round(here, fit)
-        while (here.round + 1) % self.ticket_every and here.round + 1 < self.num_rounds:
-            here, more = self._one_round(replace(here, round=here.round + 1), fit)
+        state, epochs = self._one_round(state, fit)
+        while (state.round + 1) % self.ticket_every and state.round + 1 < self.num_rounds:
+            state, more = self._one_round(replace(state, round=state.round + 1), fit)
             epochs += more
-        return here, epochs
+        return state, epochs
 
-    def _one_round(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+    def _one_round(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Search, and prune what was found by this round's rates."""
-        number = here.round + 1
-        found = self.search(here, fit)
+        number = state.round + 1
+        found = self.search(state, fit)
         if found.scores is not None:
-            here = replace(here, masks=self._tightened(here, found.scores, number))
+            state = replace(state, masks=self._tightened(state, found.scores, number))
         if found.scorer is not None or found.known is not None:
             left = self.edge_density(number)
-            stage = Stage(found.scorer, self.edge_rate, left, known=found.known, graphs=here.graphs)
-            here = pruned(here, stage)
-        return here, found.history
+            edge_round = EdgeRound(found.scorer, self.edge_rate, left, known=found.known, graphs=state.graphs)
+            state = pruned(state, edge_round)
+        return state, found.history
 
-    def training(self, here: Position) -> FitJob:
+    def training(self, state: RunState) -> FitJob:
         """The training of the coming round's ticket, with degree features as they are to be."""
-        job = super().training(here)
+        job = super().training(state)
         if self.degree_features == "full":
             return job
-        data = here.graph_data
+        data = state.graph_data
         splits = {split: data.recompute_degrees(getattr(job.data, split)) for split in SPLITS}
         return replace(job, data=job.data.with_splits(**splits))
 
-    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
-        here = super()._resume(model, data, after)
-        for stage in after.edges.stages:
-            here = pruned(here, stage)
-        return here
+    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> RunState:
+        state = super()._resume(model, data, after)
+        for edge_round in after.edges.rounds:
+            state = pruned(state, edge_round)
+        return state
 
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data."""

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch_geometric.data import Data
 
 from graphprune.data import GraphData
-from graphprune.graphs import EdgePredictor, EdgeRule, PackedGraphs, SoftEdges, Stage, drop_arcs
+from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, SoftEdges, drop_arcs
 from graphprune.graphs.pairs import graph_units
 from graphprune.graphs.prune import keep_arcs, units_to_keep
 from graphprune.graphs.rule import in_chunks, unit_sizes
@@ -66,7 +66,7 @@ class JointNetwork(nn.Module):
     Args:
         model: the network f.
         predictor: the scorer g.
-        stage: rate and density of this round; its scorer is ``predictor``.
+        edge_round: rate and density of this round; its scorer is ``predictor``.
         rule: units, counts and budget.
         train_graphs: this round's training graphs; read for the threshold of a global budget.
         predictor_lr: learning rate of the predictor's parameters; None: the model's.
@@ -78,7 +78,7 @@ class JointNetwork(nn.Module):
         self,
         model: nn.Module,
         predictor: nn.Module,
-        stage: Stage,
+        edge_round: EdgeRound,
         rule: EdgeRule,
         train_graphs: PackedGraphs,
         predictor_lr: float | None = None,
@@ -86,7 +86,7 @@ class JointNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.predictor = model, predictor
-        self._stage = replace(stage, scorer=predictor)
+        self._edge_round = replace(edge_round, scorer=predictor)
         # Selection looks at single graphs even where the final pruning reads batch statistics.
         self._rule = replace(rule, scoring="eval")
         self._train_graphs, self._predictor_lr, self._unit_gates = train_graphs, predictor_lr, unit_gates
@@ -145,7 +145,7 @@ class JointNetwork(nn.Module):
 
         def staying() -> Tensor:
             original = self._original(batch)
-            return units_to_keep(self._stage, self._rule, original.sum()[None] if whole else original, sizes)
+            return units_to_keep(self._edge_round, self._rule, original.sum()[None] if whole else original, sizes)
 
         return units.at_arcs(self._unit_gates(logits, sizes, staying), 1.0)
 
@@ -168,11 +168,11 @@ class JointNetwork(nn.Module):
     def _keep(self, batch: Data) -> Tensor:
         original = self._original(batch)
         self._check(all(bool(value.isfinite().all()) for value in self.predictor.state_dict().values()))
-        stage = self._stage
+        edge_round = self._edge_round
         if self._rule.budget == "global":
             if self._threshold is None:
                 graphs = self._train_graphs.to(original.device)
                 total = graphs.graph[ORIGINAL_UNITS]
-                _, self._threshold = keep_arcs(in_chunks(graphs, self._rule), stage, self._rule, total)
-            stage = replace(stage, threshold=self._threshold)
-        return keep_arcs([batch], stage, self._rule, original)[0]
+                _, self._threshold = keep_arcs(in_chunks(graphs, self._rule), edge_round, self._rule, total)
+            edge_round = replace(edge_round, threshold=self._threshold)
+        return keep_arcs([batch], edge_round, self._rule, original)[0]

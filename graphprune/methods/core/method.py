@@ -28,7 +28,7 @@ from graphprune.methods.core.prepare import prepared, unit_in
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
 from graphprune.methods.core.shown import Shown
 from graphprune.methods.core.stable_repr import stable_repr
-from graphprune.methods.core.state import ORIGINAL_UNITS, Position, count_prunable_arcs
+from graphprune.methods.core.state import ORIGINAL_UNITS, RunState, count_prunable_arcs
 from graphprune.ticket import Ticket
 
 Epochs = tuple[Mapping[str, Any], ...]
@@ -77,7 +77,7 @@ class Method(Shown, ABC):
         return True
 
     @abstractmethod
-    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+    def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Prune up to the next round with a ticket: where the method stands before its training, and epochs it took."""
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
@@ -128,9 +128,9 @@ class Method(Shown, ABC):
         self.selector(model)  # what is no weight at all is told before anything is copied or run
         model = self.prepared(model, data)
         self.supports(model, data)
-        here = self._start(model, data) if after is None else self._resume(model, data, after)
-        while here.round < self.last_round:
-            ticket, here = self._round(here, fit)
+        state = self._start(model, data) if after is None else self._resume(model, data, after)
+        while state.round < self.last_round:
+            ticket, state = self._round(state, fit)
             yield ticket
 
     # ------------------------------------------------------------------ the steps of a round
@@ -150,7 +150,7 @@ class Method(Shown, ABC):
         # Of whole channels a head has one for each logit; no authors prune these.
         return self.protocol.published and getattr(self, "unit", "weight") == "weight"
 
-    def _start(self, model: nn.Module, data: AnyData) -> Position:
+    def _start(self, model: nn.Module, data: AnyData) -> RunState:
         data = self.protocol.splits(data)
         model = self.prepared(model, data)
         unit, digest = self.protocol.rule.unit, data.digest()
@@ -160,52 +160,52 @@ class Method(Shown, ABC):
             with_units = {split: data.splits[split].with_graph(**{ORIGINAL_UNITS: units[split]}) for split in SPLITS}
             data = data.with_splits(**with_units)
         masks = MaskSet.dense(model, self.selector, unit=self.unit_in(model, data))
-        return Position(0, model, masks, PruneEdges((), self.protocol.rule), data, full, digest)
+        return RunState(0, model, masks, PruneEdges((), self.protocol.rule), data, full, digest)
 
-    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
-        here = self._start(model, data)
-        made = after.rewound(here.model)
-        after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
+    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> RunState:
+        state = self._start(model, data)
+        made = after.rewound(state.model)
+        after.check(method=self.name, settings=self.settings(), data_digest=state.digest)
         made.load_state_dict(after.rewind)
-        return replace(here, model=made, round=after.round, masks=after.masks, last=dict(after.last))
+        return replace(state, model=made, round=after.round, masks=after.masks, last=dict(after.last))
 
-    def _round(self, here: Position, fit: Fit) -> tuple[Ticket, Position]:
+    def _round(self, state: RunState, fit: Fit) -> tuple[Ticket, RunState]:
         started = time.perf_counter()
-        here, history = self.prune(here, fit)
-        job = self.training(here)
+        state, history = self.prune(state, fit)
+        job = self.training(state)
         result = job.run(fit)
         masks = job.masks if result.masks is None else result.masks
-        here = replace(here, masks=masks)
+        state = replace(state, masks=masks)
         masks.verify(job.model)
-        ticket = seeded(self._ticket(here, result, history, time.perf_counter() - started), fit)
-        return ticket, replace(here, round=here.round + 1, last=result.last)
+        ticket = seeded(self._ticket(state, result, history, time.perf_counter() - started), fit)
+        return ticket, replace(state, round=state.round + 1, last=result.last)
 
-    def training(self, here: Position) -> FitJob:
+    def training(self, state: RunState) -> FitJob:
         """The training of the coming round's ticket."""
-        return self.job(here, here.rewound(), here.masks, "ticket")
+        return self.job(state, state.rewound(), state.masks, "ticket")
 
-    def job(self, here: Position, model: nn.Module, masks: MaskSet, phase: str) -> FitJob:
+    def job(self, state: RunState, model: nn.Module, masks: MaskSet, phase: str) -> FitJob:
         """A training in the coming round, in which the protocol's split selects."""
-        data = here.seen
+        data = state.seen
         if self.protocol.select == "test":
             data = data.with_splits(val=data.test)
-        return FitJob(model, data, masks, here.round + 1, phase)
+        return FitJob(model, data, masks, state.round + 1, phase)
 
     def _ticket(
-        self, here: Position, result: FitResult, search: tuple[Mapping[str, Any], ...], seconds: float
+        self, state: RunState, result: FitResult, search: tuple[Mapping[str, Any], ...], seconds: float
     ) -> Ticket:
-        data, masks = here.data, here.masks
-        total = sum(parameter.numel() for parameter in here.model.parameters())
+        data, masks = state.data, state.masks
+        total = sum(parameter.numel() for parameter in state.model.parameters())
         left = {split: count_prunable_arcs(getattr(data, split), self.protocol.rule.unit) for split in SPLITS}
         row = {
             "method": self.name,
             "data": data.name,
-            "model": type(here.model).__name__,
+            "model": type(state.model).__name__,
             "protocol": self.label,
             "seed": self.seed,
-            "round": here.round + 1,
+            "round": state.round + 1,
             **{
-                f"edge_sparsity_{split}": 1 - left[split] / here.full[split] if here.full[split] else 0.0
+                f"edge_sparsity_{split}": 1 - left[split] / state.full[split] if state.full[split] else 0.0
                 for split in SPLITS
             },
             "weight_sparsity": masks.sparsity,
@@ -218,7 +218,7 @@ class Method(Shown, ABC):
             "epoch": result.epoch,
             "epochs_trained": len(search) + len(result.history),
             "epochs_search": len(search),
-            **_of_unseen(here.edges),
+            **_of_unseen(state.edges),
             "seconds": seconds,
             "collapsed": list(masks.collapsed),
         }
@@ -226,15 +226,15 @@ class Method(Shown, ABC):
         history += [{"phase": "ticket", **entry} for entry in result.history]
         return Ticket(
             method=self.name,
-            round=here.round + 1,
+            round=state.round + 1,
             masks=masks,
-            edges=here.edges,
-            rewind=snapshot(here.model),
+            edges=state.edges,
+            rewind=snapshot(state.model),
             trained=result.best,
             last=result.last,
             row=row,
             history=tuple(history),
-            provenance=self.provenance(here),
+            provenance=self.provenance(state),
         )
 
     # ------------------------------------------------------------------ what a ticket says of its origin
@@ -257,16 +257,16 @@ class Method(Shown, ABC):
         del settings["prune_heads"]
         return settings if self._prunes_heads else settings | {"prune_heads": False}
 
-    def provenance(self, here: Position) -> dict[str, Any]:
+    def provenance(self, state: RunState) -> dict[str, Any]:
         """Where a ticket comes from."""
-        config = getattr(here.model, "config", None)
+        config = getattr(state.model, "config", None)
         return {
             "settings": self.settings(),
             "model": {
-                "class": f"{type(here.model).__module__}.{type(here.model).__qualname__}",
+                "class": f"{type(state.model).__module__}.{type(state.model).__qualname__}",
                 "config": config() if callable(config) else None,
             },
-            "data": {**here.data.provenance, "name": here.data.name, "digest": here.digest},
+            "data": {**state.data.provenance, "name": state.data.name, "digest": state.digest},
             "versions": {
                 "python": platform.python_version(),
                 "graphprune": __version__,
@@ -293,7 +293,7 @@ def seeded(ticket: Ticket, fit: Fit) -> Ticket:
 
 def _of_unseen(edges: PruneEdges) -> dict[str, Any]:
     """How unseen graphs are pruned, and how many passes of a learnt scorer that takes."""
-    scorers = [stage.scorer for stage in edges.stages]
+    scorers = [edge_round.scorer for edge_round in edges.rounds]
     learnt = sum(scorer is not None and any(True for _ in scorer.parameters()) for scorer in scorers)
     if not scorers:
         rule = "none"

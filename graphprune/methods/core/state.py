@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from graphprune.data import GraphData, Images
 from graphprune.data.base import SPLITS, LabelledData, Split
-from graphprune.graphs import PackedGraphs, PruneEdges, Stage
+from graphprune.graphs import EdgeRound, PackedGraphs, PruneEdges
 from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, at_arcs
-from graphprune.graphs.prune import stage_keep
+from graphprune.graphs.prune import keep_in_round
 from graphprune.graphs.rule import in_chunks, prunable_arcs
 from graphprune.masks import MaskSet, rewind_
 
@@ -22,7 +22,7 @@ ORIGINAL_UNITS = "original_units"
 
 
 @dataclass(frozen=True)
-class Found:
+class Decision:
     """What a search decided for the next round.
 
     Attributes:
@@ -30,7 +30,7 @@ class Found:
         scores: a score for each prunable weight; None: no weight goes.
         history: the epochs of the search.
         known: which edges of the training graphs stay, for methods that learn a mask for each of them; see
-            :class:`graphprune.graphs.Stage`.
+            :class:`graphprune.graphs.EdgeRound`.
     """
 
     scorer: nn.Module | None
@@ -40,14 +40,14 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Position:
+class RunState:
     """What the finished rounds left, and where the next one starts.
 
     Attributes:
         round: finished rounds.
         model: with the rewind weights.
         masks: weights that are left.
-        edges: stages of the finished rounds.
+        edges: the finished rounds.
         data: the pruned graphs.
         full: arcs that can be pruned in each full split.
         digest: of the full data set.
@@ -91,10 +91,10 @@ class Position:
         return model
 
     def _gated(self, full: GraphData) -> GraphData:
-        """Full graphs, with a gate of 0 at the arcs that the stages' masks have pruned; unseen graphs as pruned."""
-        if not self.edges.stages:
+        """Full graphs, with a gate of 0 at the arcs that the rounds' masks have pruned; unseen graphs as pruned."""
+        if not self.edges.rounds:
             return full
-        splits, known = {}, self.edges.stages[-1].known
+        splits, known = {}, self.edges.rounds[-1].known
         assert known is not None
         for split in SPLITS:
             graphs: PackedGraphs = getattr(full, split)
@@ -113,17 +113,19 @@ def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> di
     return {name: state[prefix + name] for name in masks}
 
 
-def pruned(here: Position, stage: Stage) -> Position:
-    """Prune all splits by one more stage; the training graphs come first, a global budget is counted there."""
-    rule, splits = here.edges.rule, dict[str, PackedGraphs]()
-    stage = replace(stage, threshold=None)  # of a finished round: ties are to be counted out again, as they were
+def pruned(state: RunState, edge_round: EdgeRound) -> RunState:
+    """Prune all splits by one more round; the training graphs come first, a global budget is counted there."""
+    rule, splits = state.edges.rule, dict[str, PackedGraphs]()
+    edge_round = replace(
+        edge_round, threshold=None
+    )  # of a finished round: ties are to be counted out again, as they were
     for split in SPLITS:
-        graphs: PackedGraphs = getattr(here.data, split)
+        graphs: PackedGraphs = getattr(state.data, split)
         # The splits of a transductive set are one graph, of which a threshold alone would keep other ties.
-        if not (splits and here.graph_data.transductive):
+        if not (splits and state.graph_data.transductive):
             numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
-            keep, lowest = stage_keep(in_chunks(graphs, rule), numbers, graphs.num_edges, stage, rule, original)
-            stage = replace(stage, threshold=lowest)
+            keep, lowest = keep_in_round(in_chunks(graphs, rule), numbers, graphs.num_edges, edge_round, rule, original)
+            edge_round = replace(edge_round, threshold=lowest)
         splits[split] = graphs.keep_edges(keep)
-    edges = PruneEdges((*here.edges.stages, stage), rule)
-    return replace(here, edges=edges, data=here.data.with_splits(**splits))
+    edges = PruneEdges((*state.edges.rounds, edge_round), rule)
+    return replace(state, edges=edges, data=state.data.with_splits(**splits))

@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from graphprune.methods.core.prepare import EXAMPLES
-from graphprune.methods.core.state import Position
+from graphprune.methods.core.state import RunState
 from graphprune.methods.hamp.journal import Found, Journal
 from graphprune.methods.hamp.proxy import Meter, Point, Proxy, Reference, compacted
 from graphprune.search import Archive, FloatArray, IntArray
@@ -137,8 +137,8 @@ class Searched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searching(Position):
+class Searching(RunState):
     """A position that also has what the search has found, and the graphs before any pruning."""
 
-    start: Position
+    start: RunState
     searched: Searched | None = field(default=None, repr=False)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graphprune.compaction import compact, coupled_channels
 from graphprune.compaction.tape import recorded
-from graphprune.graphs import EdgeRule, PruneEdges, Stage
+from graphprune.graphs import EdgeRound, EdgeRule, PruneEdges
 from graphprune.masks import Coupled, MaskSet, Selector, magnitude, sparing
 from graphprune.search import Space
 
@@ -154,7 +154,7 @@ class Genes:
         density = self.density(point)
         if scorer is None or density == 1:
             return PruneEdges((), rule)
-        return PruneEdges((Stage(scorer, 1 - density, density),), rule)
+        return PruneEdges((EdgeRound(scorer, 1 - density, density),), rule)
 
 
 def _links(model: nn.Module, example: Any, select: Selector) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
 from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.norms import kept_norms
 from graphprune.methods.core.prepare import example
-from graphprune.methods.core.state import Position, count_prunable_arcs
+from graphprune.methods.core.state import RunState, count_prunable_arcs
 from graphprune.methods.hamp.evaluation import Evaluator, Searched, Searching
 from graphprune.methods.hamp.figures import figures
 from graphprune.methods.hamp.genes import Genes
@@ -171,19 +171,19 @@ class HAMP(Method):
         if (sure := fewest(self.search, genes.space, self.budget)) < self.tickets:
             raise ValueError(f"search={self.search!r} may find only {sure} points, fewer than members={self.tickets}")
 
-    def prune(self, here: Position, fit: Fit) -> tuple[Position, Epochs]:
+    def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Search, in the first round; then the network of the round's point, before its training."""
-        assert isinstance(here, Searching)
-        searched = here.searched or self._search(here.start, fit, ended=here.round > 0)
-        epochs = () if here.searched or here.round else searched.dense.history
-        proxy, point = searched.proxy, searched.point(here.round + 1)
+        assert isinstance(state, Searching)
+        searched = state.searched or self._search(state.start, fit, ended=state.round > 0)
+        epochs = () if state.searched or state.round else searched.dense.history
+        proxy, point = searched.proxy, searched.point(state.round + 1)
         network, masks = proxy.network(point)
         edges = proxy.genes.edges(point, proxy.scorer, proxy.rule)
-        data = here.start.data
-        if edges.stages:
+        data = state.start.data
+        if edges.rounds:
             data = data.with_splits(**{split: edges.prune(graphs) for split, graphs in data.splits.items()})
-        here = replace(here, searched=searched, model=network.to("cpu"), masks=masks, edges=edges, data=data)
-        return here, epochs
+        state = replace(state, searched=searched, model=network.to("cpu"), masks=masks, edges=edges, data=data)
+        return state, epochs
 
     # ------------------------------------------------------------------ the search
 
@@ -193,20 +193,20 @@ class HAMP(Method):
         self.supports(model, data)
         return self._search(self._start(model, data), fit)
 
-    def _start(self, model: nn.Module, data: AnyData) -> Position:
+    def _start(self, model: nn.Module, data: AnyData) -> RunState:
         if world_size() > 1:
             raise RuntimeError(f"{self.name} searches in one process: use workers, not torchrun")
-        here = super()._start(model, data)
-        return Searching(**vars(here), start=here)
+        state = super()._start(model, data)
+        return Searching(**vars(state), start=state)
 
-    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> Position:
+    def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> RunState:
         if self.journal is None:
             raise ValueError(f"{self.name} goes on after a ticket only with the journal of its search")
-        here = self._start(model, data)
-        after.check(method=self.name, settings=self.settings(), data_digest=here.digest)
-        return replace(here, round=after.round)
+        state = self._start(model, data)
+        after.check(method=self.name, settings=self.settings(), data_digest=state.digest)
+        return replace(state, round=after.round)
 
-    def _search(self, start: Position, fit: Fit, *, ended: bool = False) -> Searched:
+    def _search(self, start: RunState, fit: Fit, *, ended: bool = False) -> Searched:
         journal, begun = Journal(self.journal), time.perf_counter()
         genes = self._genes(start.model, start.data)
         dense = journal.dense()
@@ -233,12 +233,12 @@ class HAMP(Method):
             )
         return Searched(dense, proxy, archive, tuple(diverse(archive.f, self.tickets)), evaluator)
 
-    def _dense(self, start: Position, genes: Genes, fit: Fit, begun: float) -> Ticket:
+    def _dense(self, start: RunState, genes: Genes, fit: Fit, begun: float) -> Ticket:
         """The dense network as a ticket of round 0."""
         data = start.data.with_splits(train=held_out(start.data, self.holdout, self.seed)[1])
-        here = replace(start, round=-1, data=data, masks=genes.dense)
-        result = self.job(here, here.rewound(), here.masks, "dense").run(fit)
-        ticket = super()._ticket(here, result, (), time.perf_counter() - begun)
+        state = replace(start, round=-1, data=data, masks=genes.dense)
+        result = self.job(state, state.rewound(), state.masks, "dense").run(fit)
+        ticket = super()._ticket(state, result, (), time.perf_counter() - begun)
         origin = {**ticket.provenance, "settings": self._decisive()}
         return replace(ticket, history=tuple(result.history), provenance=origin)
 
@@ -250,7 +250,7 @@ class HAMP(Method):
     def _genes(self, model: nn.Module, data: AnyData) -> Genes:
         return Genes.of(model, example(data), self.selector, self.step, edges=self.edge_score is not None)
 
-    def _proxy(self, dense: Ticket, start: Position, genes: Genes) -> Proxy:
+    def _proxy(self, dense: Ticket, start: RunState, genes: Genes) -> Proxy:
         model, (judged, rest) = dense.build(start.model), held_out(start.data, self.holdout, self.seed)
         rule, scorer = self.protocol.rule, None
         if self.edge_score is not None:
@@ -272,13 +272,13 @@ class HAMP(Method):
             return nullcontext(self.executor)
         return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
 
-    def _ticket(self, here: Position, result: FitResult, search: Epochs, seconds: float) -> Ticket:
-        ticket = super()._ticket(here, result, search, seconds)
-        assert isinstance(here, Searching) and here.searched is not None
-        searched, number = here.searched, here.round + 1
+    def _ticket(self, state: RunState, result: FitResult, search: Epochs, seconds: float) -> Ticket:
+        ticket = super()._ticket(state, result, search, seconds)
+        assert isinstance(state, Searching) and state.searched is not None
+        searched, number = state.searched, state.round + 1
         try:
             costs: dict[str, Any] = {
-                "costs": searched.evaluator.costs(ticket.build(here.model), searched.point(number))
+                "costs": searched.evaluator.costs(ticket.build(state.model), searched.point(number))
             }
         except (TypeError, ValueError, RuntimeError) as error:  # the network is trained, and worth keeping
             costs = {"costs": None, "costs_missing": str(error)}

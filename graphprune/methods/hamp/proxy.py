@@ -90,7 +90,7 @@ class Proxy:
     def pruned(self, samples: Any, point: Sequence[int]) -> Any:
         """Samples without the edges that a point removes."""
         edges = self.genes.edges(point, self.scorer, self.rule)
-        return edges.prune(samples) if edges.stages and isinstance(samples, PackedGraphs) else samples
+        return edges.prune(samples) if edges.rounds and isinstance(samples, PackedGraphs) else samples
 
     def inputs(self, samples: Any, size: int) -> Any:
         """A batch of so many samples that are evenly spread over all, as a network takes it."""

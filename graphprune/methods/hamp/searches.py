@@ -97,28 +97,28 @@ def netadapt(evaluate: Evaluate, space: Space, *, budget: int) -> Archive:
     The upper bounds of the space are the dense network; see :class:`graphprune.search.Archive`.
     """
     archive = Archive(evaluate, space, budget)
-    here, lower = np.array(space.upper), np.array(space.lower)
-    cost = float(archive.ask(here[None])[0, 1])
+    state, lower = np.array(space.upper), np.array(space.lower)
+    cost = float(archive.ask(state[None])[0, 1])
     cut, least = CUT * cost, cost / 1000
-    saving = np.full(len(space), cost / (here - lower).sum())  # of a level
-    while archive.left and (here > lower).any():
+    saving = np.full(len(space), cost / (state - lower).sum())  # of a level
+    while archive.left and (state > lower).any():
         target, proposals = cost - cut, list[_Proposal]()
-        for gene in np.flatnonzero(here > lower).tolist():
-            made, resource = here.copy(), cost
+        for gene in np.flatnonzero(state > lower).tolist():
+            made, resource = state.copy(), cost
             while made[gene] > lower[gene] and resource > target:
                 further = max(1, round((resource - target) / saving[gene]))
                 made[gene] = max(lower[gene], made[gene] - further)
                 if not archive.left and made not in archive:
                     break
                 error, resource = (float(value) for value in archive.ask(made[None])[0, :2])
-                saving[gene] = max((cost - resource) / (here[gene] - made[gene]), least)
+                saving[gene] = max((cost - resource) / (state[gene] - made[gene]), least)
                 proposals.append(_Proposal(error, resource, made.copy()))
         if not proposals:
             break
         # Of proposals that save enough the most accurate; where none does, the one that saves most.
         enough = [one for one in proposals if one.resource <= target]
         best = min(enough, key=lambda one: one.error) if enough else min(proposals, key=lambda one: one.resource)
-        here, cost, cut = best.point, min(cost, best.resource), cut * DECAY
+        state, cost, cut = best.point, min(cost, best.resource), cut * DECAY
     return archive
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.data.base import SPLITS
-from graphprune.graphs import RandomEdges, Stage, check_removal, supports
+from graphprune.graphs import EdgeRound, RandomEdges, check_removal, supports
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import keep_arcs
 from graphprune.graphs.rule import in_chunks, number_units, structure_digest
@@ -19,7 +19,7 @@ from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, derive_seed
 from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.protocol import CLEAN, UGS_PAPER, Protocol, protocol
-from graphprune.methods.core.state import ORIGINAL_UNITS, Found, Position
+from graphprune.methods.core.state import ORIGINAL_UNITS, Decision, RunState
 from graphprune.methods.ugs.masks import SoftMasked, soft_start
 from graphprune.methods.ugs.store import EdgeStore, StoredScores
 
@@ -101,48 +101,48 @@ class UGS(IterativeMethod):
         if self.protocol.pruned == "gated" and self.degree_features == "recomputed":
             raise ValueError("degree_features='recomputed' needs removed edges, not protocol='paper' of UGS")
 
-    def _start(self, model: nn.Module, data: AnyData) -> Position:
-        here: Position = super()._start(model, data)
+    def _start(self, model: nn.Module, data: AnyData) -> RunState:
+        state: RunState = super()._start(model, data)
         if not self._masks_edges:
-            return here
-        known = SPLITS if here.graph_data.transductive else SPLITS[:1]
+            return state
+        known = SPLITS if state.graph_data.transductive else SPLITS[:1]
         unit = self.protocol.rule.unit
-        splits = {split: number_units(here.graph_data.splits[split], unit) for split in known}
-        numbered = here.graph_data.with_splits(**splits)
+        splits = {split: number_units(state.graph_data.splits[split], unit) for split in known}
+        numbered = state.graph_data.with_splits(**splits)
         masked = numbered if self.protocol.pruned == "gated" else None
         train = data.train
         graphs = structure_digest(train.node_count, train.edge_count, train.edge_index)
-        return replace(here, data=numbered, masked=masked, graphs=graphs)
+        return replace(state, data=numbered, masked=masked, graphs=graphs)
 
-    def search(self, here: Position, fit: Fit) -> Found:
+    def search(self, state: RunState, fit: Fit) -> Decision:
         """Train the masks with the weights; weights and edges of the smallest go."""
-        number = here.round + 1
-        names = list(here.masks)
-        kept = soft_start([here.masks[name] for name in names], self.noise, derive_seed(self.seed, number, "weights"))
-        store = EdgeStore(self._edge_start(here), self.edge_l1) if self._masks_edges else None
-        network = SoftMasked(here.rewound(), dict(zip(names, kept, strict=True)), self.weight_l1, store)
-        job = self.job(here, network, here.masks.prefixed("model."), "search")
+        number = state.round + 1
+        names = list(state.masks)
+        kept = soft_start([state.masks[name] for name in names], self.noise, derive_seed(self.seed, number, "weights"))
+        store = EdgeStore(self._edge_start(state), self.edge_l1) if self._masks_edges else None
+        network = SoftMasked(state.rewound(), dict(zip(names, kept, strict=True)), self.weight_l1, store)
+        job = self.job(state, network, state.masks.prefixed("model."), "search")
         result = job.run(fit)
         if store is not None and not store.trained:
             raise ValueError("the search has trained no edge mask: the training has to use job.attach(optimizer)")
         scores = network.weight_scores(result.best) if self.weight_rate else None
-        known = None if store is None else self._known(here, result.best["edges.value"].abs())
-        return Found(self._of_unseen_graphs(number), scores, result.history, known)
+        known = None if store is None else self._known(state, result.best["edges.value"].abs())
+        return Decision(self._of_unseen_graphs(number), scores, result.history, known)
 
-    def _edge_start(self, here: Position) -> Tensor:
+    def _edge_start(self, state: RunState) -> Tensor:
         """Initial masks of all units of the training graphs; 0 for those that are gone."""
-        if here.edges.stages:
-            left = here.edges.stages[-1].known
+        if state.edges.rounds:
+            left = state.edges.rounds[-1].known
             assert left is not None
         else:
-            left = torch.ones(int(here.data.train.graph[ORIGINAL_UNITS].sum()), dtype=torch.bool)
-        return soft_start([left], self.noise, derive_seed(self.seed, here.round + 1, "edges"))[0]
+            left = torch.ones(int(state.data.train.graph[ORIGINAL_UNITS].sum()), dtype=torch.bool)
+        return soft_start([left], self.noise, derive_seed(self.seed, state.round + 1, "edges"))[0]
 
-    def _known(self, here: Position, values: Tensor) -> Tensor:
+    def _known(self, state: RunState, values: Tensor) -> Tensor:
         """Which units of the training graphs stay, by the size of their masks."""
-        graphs, rule, number = here.data.train, self.protocol.rule, here.round + 1
-        stage = Stage(StoredScores(values), self.edge_rate, self.edge_density(number))
-        keep, _ = keep_arcs(in_chunks(graphs, rule), stage, rule, graphs.graph[ORIGINAL_UNITS])
+        graphs, rule, number = state.data.train, self.protocol.rule, state.round + 1
+        edge_round = EdgeRound(StoredScores(values), self.edge_rate, self.edge_density(number))
+        keep, _ = keep_arcs(in_chunks(graphs, rule), edge_round, rule, graphs.graph[ORIGINAL_UNITS])
         units = graphs.edge[EDGE_UNIT][keep].cpu()
         known = torch.zeros(values.numel(), dtype=torch.bool)
         known[units[units >= 0]] = True

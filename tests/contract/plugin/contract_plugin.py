@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from graphprune.masks import magnitude
-from graphprune.methods import Found, IterativeMethod
+from graphprune.methods import Decision, IterativeMethod
 from graphprune.ticket import SCORERS
 
 
@@ -30,11 +30,11 @@ class Plugged(IterativeMethod):
 
     name = "contract-plugin"
 
-    def search(self, here, fit) -> Found:
-        trained = self.job(here, here.rewound(), here.masks, "search").run(fit)
-        last = {name: trained.last[name] for name in here.masks}
+    def search(self, state, fit) -> Decision:
+        trained = self.job(state, state.rewound(), state.masks, "search").run(fit)
+        last = {name: trained.last[name] for name in state.masks}
         scorer = Spread(2.0) if self.edge_rate else None
-        return Found(scorer, magnitude(last, {}, here.masks) if self.weight_rate else None, trained.history)
+        return Decision(scorer, magnitude(last, {}, state.masks) if self.weight_rate else None, trained.history)
 
 
 SCORERS.setdefault("contract-spread", Spread)

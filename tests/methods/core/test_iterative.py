@@ -94,7 +94,7 @@ def same(left: Ticket, right: Ticket) -> None:
         ours, others = getattr(left, name), getattr(right, name)
         assert ours.keys() == others.keys()
         assert all(torch.equal(ours[key], others[key]) for key in ours), name
-    for mine, other in zip(left.edges.stages, right.edges.stages, strict=True):
+    for mine, other in zip(left.edges.rounds, right.edges.rounds, strict=True):
         assert type(mine.scorer) is type(other.scorer)
         if mine.scorer is not None and other.scorer is not None:
             ours, others = mine.scorer.state_dict(), other.scorer.state_dict()

@@ -212,7 +212,7 @@ def test_numbers_of_other_graphs_are_not_believed() -> None:
 def test_tickets_that_do_not_tell_their_graphs_go_by_numbers() -> None:
     data = small_data()
     (ticket,) = UGS(rounds=1).rounds(model_of(data), data, plain_fit())
-    stages = [replace(stage, graphs="") for stage in ticket.edges.stages]
+    stages = [replace(stage, graphs="") for stage in ticket.edges.rounds]
     old, pruned = PruneEdges(stages, ticket.edges.rule), ticket.prune(data.train)
     numbered = number_units(data.train, "pair")
     assert torch.equal(old.prune(numbered).edge_index, pruned.edge_index)
@@ -332,7 +332,7 @@ def test_a_ticket_of_the_published_gcn_predicts_by_degrees_over_sources() -> Non
     ugs = UGS(rounds=3, edge_rate=0.2, weight_rate=0.3, protocol="paper")
     *_, ticket = ugs.rounds(model_of(data, UGSGCN), data, Fit(epochs=5, lr=0.01))
     graph = number_units(data.test, "arc")[0]
-    known = ticket.edges.stages[-1].known
+    known = ticket.edges.rounds[-1].known
     assert known is not None
     kept = known[graph.edge_unit]
     assert 1 - ticket.row["edge_sparsity_test"] == pytest.approx(float(kept.double().mean()))
