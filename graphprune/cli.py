@@ -85,7 +85,8 @@ def bench(argv: Sequence[str]) -> int:
     if given.executor == "dask" and given.workers is not None:
         raise ValueError("--workers is for local processes; a Dask scheduler has the workers that were started for it")
 
-    from graphprune.grids import dask, processes, run_bench
+    from graphprune.grids.command import run_bench
+    from graphprune.grids.executors import dask, processes
 
     number = (os.cpu_count() or 1) if given.workers is None else given.workers
     return run_bench(given.grid, given.out, dask(given.scheduler) if given.scheduler else processes(number))
@@ -103,7 +104,8 @@ def demo(argv: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes side by side (%(default)s)")
     given = parser.parse_args(argv)
 
-    from graphprune.grids import processes, run_bench
+    from graphprune.grids.command import run_bench
+    from graphprune.grids.executors import processes
     from graphprune.report.report import needed
 
     needed()

@@ -45,7 +45,7 @@ def listing() -> str:
             "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
             *(
                 fault
-                for plugins in (METHODS, MODELS, data.PLUGINS, data.METRICS)
+                for plugins in (METHODS, MODELS, SCORERS, data.PLUGINS, data.METRICS)
                 for fault in plugins.faults().values()
             ),
         ]
