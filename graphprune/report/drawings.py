@@ -17,9 +17,10 @@ from torch_geometric.data import Data
 
 from graphprune.graphs import PackedGraphs
 from graphprune.report.style import COLOURS, INK
+from graphprune.report.truth import TRUTH
 
 SMALLEST, LARGEST = 8, 30  # nodes: fewer show nothing, more cannot be read at this size
-KEPT, REMOVED = INK, COLOURS[1]
+KEPT, REMOVED, TRUE = INK, COLOURS[1], "#f2c94c"
 # How far the lines of a bond lie from its middle, as shares of its length, by its order.
 AROMATIC = 4
 SHIFTS = {1: (0.0,), 2: (-0.07, 0.07), 3: (-0.12, 0.0, 0.12), AROMATIC: (0.0, 0.13)}
@@ -50,6 +51,8 @@ def drawable(graphs: PackedGraphs, count: int = 6) -> list[int]:
 def drawings(graphs: PackedGraphs, keep: Sequence[torch.Tensor], numbers: Sequence[int], atoms: bool) -> Figure:
     """Graphs in a grid: kept edges solid, removed ones dashed and in colour; molecules with atoms and bonds.
 
+    Edges that are known to be true (``edge_truth``) lie on a broad band.
+
     Args:
         graphs: the full graphs.
         keep: for each drawn graph, which of its arcs stay.
@@ -75,7 +78,9 @@ def drawings(graphs: PackedGraphs, keep: Sequence[torch.Tensor], numbers: Sequen
         Line2D([], [], color=KEPT, linewidth=1.6, label="kept"),
         Line2D([], [], color=REMOVED, linewidth=1.8, linestyle=(0, (2, 1.5)), label="removed"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    if TRUTH in graphs.edge:
+        handles.append(Line2D([], [], color=TRUE, linewidth=6, label="true"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     return figure
 
 
@@ -84,6 +89,9 @@ def _draw(axes: Axes, data: Data, mask: torch.Tensor, atoms: bool) -> None:
     orders = _bond_orders(data) if atoms else {}
     places = (_as_molecule(data, orders) if atoms else None) or _lying(nx.kamada_kawai_layout(full))
     rings = nx.minimum_cycle_basis(full) if AROMATIC in orders.values() else []
+    true = _graph(data, data[TRUTH]).edges if TRUTH in data else ()
+    for u, v in true:
+        axes.plot(*np.stack([places[u], places[v]], axis=1), color=TRUE, linewidth=6, solid_capstyle="round", zorder=0)
     for u, v in full.edges:
         stays = kept.has_edge(u, v)
         colour, width = (KEPT, 1.3) if stays else (REMOVED, 1.8)

@@ -16,6 +16,7 @@ from graphprune.report.records import Run
 from graphprune.report.results import EDGES, SAME_SIZE, WEIGHTS, Group, Series
 from graphprune.report.stats import MIN_PAIRS
 from graphprune.report.style import Lent
+from graphprune.report.truth import KeptTruth, kept_truth, truth_table
 from graphprune.runs.trained import Trained
 from graphprune.ticket import Ticket
 
@@ -54,8 +55,8 @@ def illustrations(found: Findings, styles: Styles) -> Iterator[Illustration]:
         yield Illustration("cost", "Cost against quality", caption, figure)
 
 
-def from_folders(group: Group, styles: Styles) -> tuple[list[Illustration | Table], list[str]]:
-    """What tickets, graphs and other files of the runs are read for, and notes on what cannot be drawn.
+def from_folders(group: Group, styles: Styles) -> tuple[list[Illustration | Table], dict[str, KeptTruth], list[str]]:
+    """What tickets, graphs and other files of the runs are read for, true edges kept, and notes on what is missing.
 
     These are densities of layers, drawings of pruned graphs, and what methods show of their own.
 
@@ -64,15 +65,21 @@ def from_folders(group: Group, styles: Styles) -> tuple[list[Illustration | Tabl
         styles: of each series.
     """
     made: list[Illustration | Table] = []
+    truth: dict[str, KeptTruth] = {}
     notes: list[str] = []
+
+    def true_edges(group: Group, styles: Styles) -> Iterator[Table]:
+        truth.update(kept_truth(group))
+        yield truth_table(truth)
+
     own = [partial(_own, method) for method in dict.fromkeys(run.method for run in group.runs)]
-    every: list[Callable[[Group, Styles], Iterable[Illustration | Table]]] = [_layers, *own, _graphs]
+    every: list[Callable[[Group, Styles], Iterable[Illustration | Table]]] = [true_edges, _layers, *own, _graphs]
     for draw in every:
         try:
             made += list(draw(group, styles))
         except Exception as error:  # files may be damaged, methods are others' code: a report without it is still one
             notes.append(f"One figure is missing: {str(error) or type(error).__name__}")
-    return made, list(dict.fromkeys(notes))
+    return made, truth, list(dict.fromkeys(notes))
 
 
 def _own(method: type[Shown], group: Group, styles: Styles) -> Iterable[Illustration | Table]:

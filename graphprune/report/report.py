@@ -19,6 +19,7 @@ from graphprune.report.export import write_csv, write_latex
 from graphprune.report.overview import overview
 from graphprune.report.records import IGNORED, PLACE, REPEATED, Run, mixtures, parts, read_cells
 from graphprune.report.results import Group, Series, leaking
+from graphprune.report.words import in_words
 from graphprune.runs.text import numeric, text_table
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Written:
     Attributes:
         markdown: report.md.
         html: report.html.
-        summary: the short tables as text.
+        summary: the short tables as text, and what they amount to in words.
         others: report.csv and files of tables, where they were asked for.
     """
 
@@ -107,7 +108,9 @@ def write_report(folders: Sequence[Path], out: Path, *, csv: bool = False, latex
             every += [(str(number), table) for table in (one["results"], *one["tables"], one["rounds"]) if table.rows]
         others += write_latex(every, out / "tables")
     titled = [*((one["title"], one["results"]) for one in chapters), *((table.title, table) for table in first)]
-    summary = "\n\n".join(f"{title}\n{text_table(table.head, table.rows, numbers=True)}" for title, table in titled)
+    texts = [f"{title}\n{text_table(table.head, table.rows, numbers=True)}" for title, table in titled]
+    texts += ["\n".join(f"{'  ' * (number > 0)}{text}" for number, text in enumerate(one["words"])) for one in chapters]
+    summary = "\n\n".join(filter(None, texts))
     return Written(out / "report.md", out / "report.html", summary, tuple(others))
 
 
@@ -132,7 +135,7 @@ def chapter(found: Findings, out: Path, number: int, styles: Styles, tickets: bo
     from graphprune.report.illustrate import from_folders, illustrations
 
     group, drawn = found.group, list(illustrations(found, styles))
-    own, missing = from_folders(group, styles) if tickets else ([], [])
+    own, truth, missing = from_folders(group, styles) if tickets else ([], {}, [])
     pictures: dict[str, dict[str, str]] = {}
     for one in (*drawn, *own):
         if isinstance(one, Illustration):
@@ -149,6 +152,7 @@ def chapter(found: Findings, out: Path, number: int, styles: Styles, tickets: bo
     compared = (*tables.comparisons(found), *(one for one in own if isinstance(one, Table)))
     return {
         "title": group.title,
+        "words": in_words(found, truth),
         "facts": list(facts(group)),
         "leaks": [series.label for series in group.series if series.selects_on_test],
         "collapsed": list(collapsed),
