@@ -89,7 +89,7 @@ class Pruning:
             _check_dense(model, masks)
         if not fits(masks, rule.left(step, masks), rule.pruned_unit):
             raise ValueError(
-                f"{_kept(masks, rule.pruned_unit)} are kept, but behind step {step:,} it would be "
+                f"{_kept(masks, rule.pruned_unit)} are kept, but after step {step:,} it would be "
                 f"{_told(rule.left(step, masks))}: take step and masks from the same state"
             )
         self._rule, self._stepping, self.step = rule, stepping_optimizers(optimizer, self._parameters), step
@@ -143,7 +143,7 @@ class Pruning:
     def _unfinished(self) -> str:
         """What to say of a training that ends too early."""
         return (
-            f"the training ended behind step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
+            f"the training ended after step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
             f"{_kept(self.masks, self._rule.pruned_unit)} are left instead of "
             f"{_told(self._rule.left(self._rule.stop, self.masks))}. Lower stop or train longer; to go on later, "
             "call detach() and keep state()"
@@ -184,7 +184,7 @@ class Pruning:
         missing = [name for name, grad in found.items() if grad is None]
         if missing:
             raise RuntimeError(
-                f"the masks change behind step {self.step + 1:,}, but {missing} have no gradient: they take no part in "
+                f"the masks change after step {self.step + 1:,}, but {missing} have no gradient: they take no part in "
                 "the loss, or gradients were cleared before the step. Protect these parameters, or mend the loop"
             )
         self._grads = {name: grad.detach().clone() for name, grad in found.items() if grad is not None}
@@ -193,7 +193,7 @@ class Pruning:
         wrong = [name for name, grad in self._grads.items() if not bool(grad.isfinite().all())]
         if wrong:
             raise RuntimeError(
-                f"the masks change behind step {self.step + 1:,}, but the gradients of {wrong} are not finite: they "
+                f"the masks change after step {self.step + 1:,}, but the gradients of {wrong} are not finite: they "
                 "cannot be ranked"
             )
 

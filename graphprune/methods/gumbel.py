@@ -59,7 +59,7 @@ class Gumbel(InTraining):
 
     def __attrs_post_init__(self) -> None:
         if self.fall is not None and self.fall > self.stop:
-            raise ValueError(f"fall={self.fall} lies behind stop={self.stop}, where the gates harden")
+            raise ValueError(f"fall={self.fall} lies after stop={self.stop}, where the gates harden")
 
     def begin(
         self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None

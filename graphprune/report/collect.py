@@ -14,6 +14,8 @@ COLUMNS = (*NUMBERS, *(name for name, value in ADDED.items() if value == 0))
 SUMMED = ("epochs_trained", "epochs_search", "seconds")
 RATES = ("method.edge_rate", "method.weight_rate")
 PROTOCOL = "method.protocol"  # the results have better words for it
+# Of a method that was given as an object: what it is called says it all.
+OBJECT = ("method.name", "method.object", "method.source")
 
 
 def collect(folders: Sequence[Path]) -> tuple[Group, ...]:
@@ -114,11 +116,11 @@ def _label(run: Run, rivals: Sequence[Run], without: Sequence[str] = ()) -> str:
     """
     told = [run.variant] if run.variant else []
     for option in _differing([rival.options for rival in rivals if rival.variant == run.variant]):
-        if option not in without and not option.startswith(PROTOCOL):
+        if option not in (*without, *OBJECT) and not option.startswith(PROTOCOL):
             told.append(_told(option, run.options))
     if len({rival.rows[0]["protocol"] for rival in rivals}) > 1:
         told.append(run.rows[0]["protocol"])
-    return _bracketed(str(run.rows[0]["method"]), told)
+    return _bracketed(str(run.config["method.name"] if OBJECT[1] in run.config else run.rows[0]["method"]), told)
 
 
 def _joint(run: Run, rivals: Sequence[Run]) -> str:

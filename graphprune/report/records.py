@@ -35,7 +35,7 @@ ADDED: Mapping[str, Any] = {"epochs_search": 0, "predictor_passes": 0, "unseen":
 # Where this machine keeps the raw files: says nothing of what is computed, and is nobody's business.
 PLACE = "data.root"
 # Options that tell repetitions apart, and those that change nothing about what is compared.
-REPEATED, IGNORED = ("seed", "data.fold"), (PLACE, "method.rounds")
+REPEATED, IGNORED = ("seed", "data.fold"), (PLACE, "method.rounds", "method.last_round")
 DENSITY = "method.density"
 
 

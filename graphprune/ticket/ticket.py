@@ -180,7 +180,7 @@ class Ticket:
             if name not in _EXTENSIBLE and mine.get(name, "nothing") != wanted.get(name, "nothing")
         ]
         if differ:
-            raise ValueError(f"cannot continue behind round {self.round}, which differs: {first(differ, 10)}")
+            raise ValueError(f"cannot continue after round {self.round}, which differs: {first(differ, 10)}")
 
     def _recorded(self, name: str) -> Mapping[str, Any]:
         part = self.provenance.get(name)

@@ -62,13 +62,13 @@ class Fit:
         weight_decay: of the optimiser (FGGP and GraNet authors: 5e-4).
         optimizer: ``"adam"``, ``"adamw"``, ``"sgd"`` (momentum 0.9) or ``"nesterov"`` (Nesterov's momentum of 0.9, as
             the FGGP and GraNet authors).
-        milestones: shares of the epochs, rounded to whole ones, behind which all learning rates are divided by 10 (FGGP
+        milestones: shares of the epochs, rounded to whole ones, after which all learning rates are divided by 10 (FGGP
             and GraNet authors: 0.5 and 0.75).
         label_smoothing: share of a class label that the training loss spreads evenly over all classes (Szegedy et al.,
             CVPR 2016; FGGP authors: 0.1); multiclass only.
         validate_every: epochs from one validation to the next; the last epoch is always validated. Only epochs that
             are can be selected.
-        patience: stop the training this many epochs behind the best one; 0: never. Methods that prune while the model
+        patience: stop the training this many epochs after the best one; 0: never. Methods that prune while the model
             trains have their final density by then.
         eval_batch_size: graphs or images a batch without gradients; bounds the memory.
         seed: of the order of the graphs or images and of dropout; every job mixes its round and phase into it.
@@ -78,7 +78,7 @@ class Fit:
         num_nodes: machines.
         strategy: ``"auto"`` is one process or ``"ddp"``; the third word is for models that do not use all parameters
             in every step.
-        on_epoch: called behind every epoch with the job and its row of the history (``epoch``, ``val_metric``,
+        on_epoch: called after every epoch with the job and its row of the history (``epoch``, ``val_metric``,
             ``loss``, ``seconds``), in the first process only.
 
     Raises:
@@ -120,8 +120,8 @@ class Fit:
         reached = [0, *(round(share * self.epochs) for share in self.milestones), self.epochs]
         if not all(earlier < later for earlier, later in pairwise(reached)):
             raise ValueError(
-                f"milestones must rise and lie behind different epochs before the last: {self.milestones} of "
-                f"{self.epochs} epochs are behind epochs {reached[1:-1]}"
+                f"milestones must rise and lie after different epochs before the last: {self.milestones} of "
+                f"{self.epochs} epochs are after epochs {reached[1:-1]}"
             )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
@@ -181,7 +181,7 @@ class Fit:
         return track.result(None if job.phase == "search" else lambda: measure(model, data.test, split="test"))
 
     def _slow_down(self, optimizer: Optimizer, finished: int) -> None:
-        """Divide all learning rates by 10 for each milestone that lies behind just so many epochs."""
+        """Divide all learning rates by 10 for each milestone that lies after just so many epochs."""
         reached = sum(round(share * self.epochs) == finished for share in self.milestones)
         for group in optimizer.param_groups:
             group["lr"] /= 10**reached
@@ -198,7 +198,7 @@ class Fit:
             batch = data.train.batch(step[rank::world])
             optimizer.zero_grad()
             total, known = task_loss(data.task, outputs(model, batch), batch.y, self.label_smoothing)
-            tallies.append(torch.stack([total.detach().double(), known.double()]))  # read behind the last step only
+            tallies.append(torch.stack([total.detach().double(), known.double()]))  # read after the last step only
             everywhere = _sum(fabric, known)
             # The gradients are averaged over the processes; together they are those of the mean over all labels.
             fabric.backward(total * (world / everywhere.clamp(min=1)))

@@ -142,7 +142,7 @@ def test_a_training_that_does_not_prune_is_refused():
 
 def test_a_stop_behind_the_training_is_refused_before_it():
     data, model = made("mlp")
-    with pytest.raises(ValueError, match=f"stop=5 lies behind the {STEPS // 4 * 2} steps"):
+    with pytest.raises(ValueError, match=f"stop=5 lies after the {STEPS // 4 * 2} steps"):
         list(method("fggp").rounds(model, data, fit(epochs=2)))
     with pytest.raises(ValueError, match="in none of the"):
 

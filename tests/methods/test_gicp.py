@@ -246,7 +246,7 @@ def test_data_and_trainings_that_do_not_fit_are_refused_before_anything_is_train
     with pytest.raises(ValueError, match="digits is a set of images"):
         next(method(data).rounds(gp.models.LeNet300.for_data(digits), digits, fit()))
     for weights in (1.0, 0.2):
-        with pytest.raises(ValueError, match="stop=500 lies behind the"):
+        with pytest.raises(ValueError, match="stop=500 lies after the"):
             next(method(data, stop=500, weight_density=weights).rounds(model(data), data, fit()))
     floor = gp.Protocol(rule=gp.EdgeRule(count="floor"))
     with pytest.raises(ValueError, match="count='cumulative'"):

@@ -162,7 +162,7 @@ def test_accumulated_gradients_reach_the_gates_as_well():
 def test_a_training_that_ends_too_early_is_an_error():
     net = network()
     optimizer = OPTIMIZERS["sgd"](net.parameters())
-    with pytest.raises(RuntimeError, match=f"ended behind step 10, but pruning ends at stop={STOP}"):
+    with pytest.raises(RuntimeError, match=f"ended after step 10, but pruning ends at stop={STOP}"):
         pruned(net, optimizer, method(), steps=10)
     train(net, optimizer, 2)  # nothing is left behind
 
@@ -264,7 +264,7 @@ def test_an_emptied_layer_is_named_or_keeps_one():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"fall": STOP + 1}, f"fall={STOP + 1} lies behind stop={STOP}"),
+        ({"fall": STOP + 1}, f"fall={STOP + 1} lies after stop={STOP}"),
         ({"fall": 0}, "fall must be a number of optimiser steps"),
         ({"cycles": -1}, "cycles"),
         ({"cycles": 1.5}, "cycles must be a whole number"),
@@ -286,7 +286,7 @@ def test_too_low_a_density_and_a_late_stop_are_refused_at_once():
     optimizer = OPTIMIZERS["sgd"](net.parameters())
     with pytest.raises(ValueError, match="keeps 2 of 138"):
         method(density=0.015).attach(net, optimizer)
-    with pytest.raises(ValueError, match=f"stop={STOP} lies behind the 10 steps"):
+    with pytest.raises(ValueError, match=f"stop={STOP} lies after the 10 steps"):
         method().attach(net, optimizer, steps=10)
     assert torch.equal(net(torch.ones(1, 6)), network()(torch.ones(1, 6)))
     gp.GMP(density=0.5, stop=4, every=1).attach(net, optimizer).detach()  # the optimiser is free

@@ -31,7 +31,7 @@ from graphprune.methods.core.fit import (
     state_digest,
 )
 from graphprune.methods.core.loss import loss_for
-from graphprune.methods.core.method import Epochs, Method, patterns
+from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.prepare import example
 from graphprune.methods.core.state import RunState
 from graphprune.ticket import Ticket
@@ -44,7 +44,7 @@ _FAST = 0.05  # learning rate of scores that are parameters themselves, and so m
 
 
 def _stage_names(value: str | Iterable[str]) -> tuple[str, ...]:
-    found = patterns(value) if isinstance(value, Iterable) else (value,)
+    found = validators.patterns(value) if isinstance(value, Iterable) else (value,)
     if not all(isinstance(name, str) for name in found):
         raise ValueError(f"stages must be names of modules, got {value!r}")
     return found

@@ -131,7 +131,7 @@ class InTraining(OneTraining):
         if steps is not None and self.horizon > steps:
             name = "stop" if self.horizon == self.stop else "end"
             raise ValueError(
-                f"{name}={self.horizon} lies behind the {steps} steps of the training: lower it, or train longer"
+                f"{name}={self.horizon} lies after the {steps} steps of the training: lower it, or train longer"
             )
         return self.begin(dense, model, optimizer, resume)
 

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,11 +37,6 @@ Epochs = tuple[Mapping[str, Any], ...]
 SAFE_FLOOR = 0.1
 
 
-def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
-    """One pattern or several, always in the same order."""
-    return (value,) if isinstance(value, str) else tuple(sorted(value) if isinstance(value, set | frozenset) else value)
-
-
 @attrs.frozen(kw_only=True)
 class Method(Shown, ABC):
     """A method of one or several trainings. A subclass says in :meth:`prune` what goes; the rest is shared.
@@ -58,7 +53,7 @@ class Method(Shown, ABC):
 
     protocol: Protocol = attrs.field(default=CLEAN, converter=protocol)
     select: Selector = attrs.field(factory=prunable)
-    protect: tuple[str, ...] = attrs.field(default=(), converter=patterns)
+    protect: tuple[str, ...] = attrs.field(default=(), converter=validators.patterns)
     prune_heads: bool | None = None
     seed: int = attrs.field(default=0, validator=validators.whole())
 

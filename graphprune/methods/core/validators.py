@@ -5,7 +5,7 @@ Those of attrs name the field (``num_rounds``, not ``rounds``), and the text of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from numbers import Real
 from typing import Any
@@ -78,3 +78,8 @@ def edge_score(instance: Any, attribute: attrs.Attribute[Any], value: EdgeScore)
         scorer_of(value)
     elif not isinstance(value, nn.Module):
         raise ValueError(f"{attribute.alias} must be one of {', '.join(SCORERS)}, or a module, got {value!r}")
+
+
+def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
+    """One pattern or several, always in the same order."""
+    return (value,) if isinstance(value, str) else tuple(sorted(value) if isinstance(value, set | frozenset) else value)

@@ -455,7 +455,7 @@ def test_too_few_candidates_are_told_before_any_training(scope):
 
 def test_a_stop_behind_the_training_is_refused_at_once():
     net = network()
-    with pytest.raises(ValueError, match="stop=20 lies behind the 15 steps"):
+    with pytest.raises(ValueError, match="stop=20 lies after the 15 steps"):
         GRADUAL["fggp"].attach(net, OPTIMIZERS["sgd"](net.parameters()), steps=15)
 
 
@@ -463,7 +463,7 @@ def test_a_training_that_ends_too_early_is_an_error():
     net = network()
     optimizer = OPTIMIZERS["sgd"](net.parameters())
     with (
-        pytest.raises(RuntimeError, match="ended behind step 10, but pruning ends at stop=20"),
+        pytest.raises(RuntimeError, match="ended after step 10, but pruning ends at stop=20"),
         GRADUAL["fggp"].attach(net, optimizer),
     ):
         train(net, optimizer, 10)
@@ -482,7 +482,7 @@ def test_a_parameter_without_gradient_is_named():
             optimizer.step()
     assert run.finished
     with (
-        pytest.raises(RuntimeError, match=r"behind step 5, but .*4\.weight.* no gradient"),
+        pytest.raises(RuntimeError, match=r"after step 5, but .*4\.weight.* no gradient"),
         GRADUAL["fggp"].attach(net, optimizer),
     ):
         for x, _ in batches(5):
@@ -495,7 +495,7 @@ def test_a_gradient_that_is_not_finite_is_named():
     net = network()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
     with (
-        pytest.raises(RuntimeError, match=r"behind step 5, but the gradients of .*'0.weight'.* are not finite"),
+        pytest.raises(RuntimeError, match=r"after step 5, but the gradients of .*'0.weight'.* are not finite"),
         GRADUAL["fggp"].attach(net, optimizer),
     ):
         for x, _ in batches(5):
@@ -693,7 +693,7 @@ def test_annealing_ends_with_the_training(kind):
     net = network()
     with pytest.raises(ValueError, match="end=10 is the end of the training"):
         kind(density=0.2, end=10, **PLAN)
-    with pytest.raises(ValueError, match="end=30 lies behind the 25 steps"):
+    with pytest.raises(ValueError, match="end=30 lies after the 25 steps"):
         kind(density=0.2, end=30, **PLAN).attach(net, OPTIMIZERS["sgd"](net.parameters()), steps=25)
 
 

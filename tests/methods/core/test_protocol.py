@@ -105,7 +105,7 @@ def test_a_run_goes_on_behind_its_own_tickets_and_not_behind_those_of_other_grap
     assert all(torch.equal(value, tickets[1].trained[name]) for name, value in again.trained.items())
     apart = replace(data, held_out=())  # as older versions had them
     old = next(method.rounds(network(data), apart, plain_fit(1)))
-    with pytest.raises(ValueError, match="cannot continue behind round 1"):
+    with pytest.raises(ValueError, match="cannot continue after round 1"):
         next(method.rounds(network(data), data, plain_fit(1), after=old))
 
 
