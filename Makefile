@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 
 help:
 	@echo 'make venv       create .venv with the exact versions of constraints.txt, all extras included'
-	@echo 'make demo       prune an embedded OGB set and write a report'
+	@echo 'make demo       compare ICPG, GICP and UGS on two embedded sets and write a report'
 	@echo 'make docs       the documentation site, in site/; warnings are errors, and the network is not needed'
 	@echo 'make lint       ruff, mypy --strict, import-linter'
 	@echo 'make structure  files, lines, floors and arrows of the code'
