@@ -62,11 +62,11 @@ class PackedGraphs(Dataset[Data]):
             check_edge_weight(self.edge["edge_weight"], self.num_edges, self._where)
 
     def _set(self, *, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor, **fields: Any) -> None:
-        """Take the constructor's arguments, without a look at what the arcs are."""
+        """Take the constructor's arguments, of which these three are needed, without a look at what the arcs are."""
         self.node_count, self.edge_count, self.edge_index = num_nodes.long(), num_edges.long(), edge_index
-        self.node, self.edge, self.graph = (dict[str, Tensor](fields[level] or {}) for level in _LEVELS)
-        self.objects = {name: list(values) for name, values in (fields["objects"] or {}).items()}
-        self.joining: Joining = fields["joining"] or Joining()
+        self.node, self.edge, self.graph = (dict[str, Tensor](fields.get(level) or {}) for level in _LEVELS)
+        self.objects = {name: list(values) for name, values in (fields.get("objects") or {}).items()}
+        self.joining: Joining = fields.get("joining") or Joining()
         self.node_ptr = pointers(self.node_count)
         self.edge_ptr = pointers(self.edge_count)
         self._check_rows()

@@ -76,7 +76,7 @@ def _against_dense(found: Findings, label: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}"
+    return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
 def _runs(count: int) -> str:

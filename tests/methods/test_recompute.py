@@ -250,7 +250,7 @@ def test_pruning_at_the_start(method: Any) -> None:
 
 
 def test_gates_of_filters() -> None:
-    entries = {"layers.1.weight": SimpleNamespace(spread=lambda values, weight: values[:6, None])}
+    entries = {"layers.1.weight": SimpleNamespace(broadcast=lambda values, weight: values[:6, None])}
     found = []
     for run in (lambda layer, x: layer(x), lambda layer, x: checkpoint(layer, x, use_reentrant=True)):
         gates = torch.full((6,), 0.5, requires_grad=True)

@@ -29,7 +29,7 @@ from pathlib import Path
 import attrs
 
 from graphprune.graphs import RandomEdges
-from graphprune.methods import Found, IterativeMethod
+from graphprune.methods import Decision, IterativeMethod
 
 
 @attrs.frozen(kw_only=True)
@@ -47,12 +47,12 @@ class Halving(IterativeMethod):
     def last_round(self):
         return self.halvings
 
-    def search(self, here, fit):
+    def search(self, state, fit):
         fatal = Path(__file__).with_name("fatal")
-        if here.round == 1 and fatal.exists():
+        if state.round == 1 and fatal.exists():
             fatal.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
-        return Found(RandomEdges(here.round), None)
+        return Decision(RandomEdges(state.round), None)
 """
 
 
