@@ -21,6 +21,7 @@ from graphprune.data import open_stored
 from graphprune.grids.command import run_bench
 from graphprune.report.report import Written, write_report
 from graphprune.runs import RunConfig
+from graphprune.runs.build import build
 from graphprune.runs.trained import Trained
 from tests.before import write
 from tests.report.committed import FEW, NUMBER
@@ -113,15 +114,26 @@ def test_a_run_whose_process_died_goes_on(run: str, held: dict[str, Any]) -> Non
     assert not list(folder.glob(".round-*"))
 
 
+def start_alike() -> None:
+    """Skips where the processor draws other initial weights, which a search refuses: its journal is of those it has."""
+    drawn = build(RunConfig.load("runs/hamp/config.yaml")).model.state_dict()
+    known = Ticket.load("runs/hamp/search/dense").rewind
+    if not all(torch.equal(drawn[name], known[name]) for name in known):
+        pytest.skip("this processor draws other initial weights than the one that wrote the files")
+
+
 @pytest.mark.parametrize("run", ["icpg-paper", "ugs", "degree", "hamp"])
 def test_a_run_without_its_last_round_goes_on(run: str, held: dict[str, Any]) -> None:
     folder = Path("runs", run)
+    if run == "hamp":
+        start_alike()
     shutil.rmtree(folder / "round-2")
     assert main(["run", *write.RUNS[run], "--out", str(folder)]) == 0
     same_run(folder, held, run)
 
 
 def test_a_search_goes_on_from_its_journal(held: dict[str, Any]) -> None:
+    start_alike()
     journal = Path("cut/hamp/search/evaluations.jsonl")
     known = journal.read_text().splitlines()[:-1]
     assert main(["run", *write.RUNS["hamp"], "--out", "cut/hamp"]) == 0
@@ -184,7 +196,7 @@ def test_small_networks_are_those_that_they_were(held: dict[str, Any]) -> None:
         one, other = (write.load_file(Path(parent, name, "weights.safetensors")) for parent in ("small", "new"))
         assert {key: value.shape for key, value in one.items()} == {key: value.shape for key, value in other.items()}
         costs = [json.loads(Path(parent, name, "costs.json").read_text()) for parent in ("small", "new")]
-        timed = ("latency", "throughput", "peak", "file")
+        timed = ("latency", "throughput", "peak", "file", "threads")
         one, other = ({key: rows_without(row, timed) for key, row in cost.items()} for cost in costs)
         assert one == other
 
