@@ -48,9 +48,10 @@ def _ranking(found: Findings, ranking: Ranking) -> str:
     text = f"Without {ranking.at:.0%} of the {ranking.kind.name}"
     order = sorted(metrics, key=lambda label: metrics[label].mean, reverse=group.higher_is_better)
     if ranking.runs < MIN_PAIRS:
-        spread = max((one.sd for one in metrics.values() if not math.isnan(one.sd)), default=math.nan)
+        spreads = [one.sd for one in metrics.values() if not math.isnan(one.sd)]
         named = _listed([f"{label} {_number(metrics[label].mean)}" for label in order])
-        over = f"over {_runs(ranking.runs)} (standard deviations up to {_number(spread)})"
+        spread = f" (standard deviations up to {_number(max(spreads))})" if spreads else ""  # none over a single run
+        over = f"over {_runs(ranking.runs)}{spread}"
         return f"{text}: {named} {over}; it takes {MIN_PAIRS} runs to claim an order."
     first, rest = order[0], order[1:]
     verdicts = {

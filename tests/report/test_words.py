@@ -91,3 +91,8 @@ def test_objects_are_called_by_their_names(tmp_path: Path) -> None:
             cell(tmp_path / f"{name}{seed}", "icpg", seed, config=told)
     (group,) = collect([tmp_path])
     assert [series.label for series in group.series] == ["mine", "other"]
+
+
+def test_a_single_run_has_no_deviation_to_tell(tmp_path: Path) -> None:
+    text = words(grid(tmp_path, seeds=1, losses={"icpg": 0.0, "random": 0.1}))
+    assert "over 1 run; it takes 5 runs" in text and "deviation" not in text
