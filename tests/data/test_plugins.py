@@ -119,7 +119,8 @@ def test_a_metric_is_computed_and_known_by_its_task() -> None:
         metrics.check_metric("recall", "regression")
     with pytest.raises(ValueError, match="metric of a multiclass task must be accuracy or recall, got 'recal'"):
         metrics.check_metric("recal", "multiclass")
-    with pytest.raises(TypeError, match=r"\(rings_plugin:of_class\) of graphprune.metrics: not a MetricInfo with name = 'odd'"):
+    told = r"\(rings_plugin:of_class\) of graphprune.metrics: not a MetricInfo with name = 'odd'"
+    with pytest.raises(TypeError, match=told):
         metrics.check_metric("odd", "binary")
 
 
