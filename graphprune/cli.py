@@ -6,6 +6,7 @@ import argparse
 import difflib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,12 +50,9 @@ def run(argv: Sequence[str]) -> int:
     if method is None:
         if not {"-h", "--help"} & set(argv):
             raise ValueError(f"name a method (graphprune run METHOD ...): {', '.join(METHODS)}")
-        print(
-            RUN_USAGE,
-            *(f"  {name:12} {_first_line(method)}\n" for name, method in METHODS.working().items()),
-            sep="",
-            end="",
-        )
+        methods = METHODS.working()
+        width = max(map(len, methods))
+        print(RUN_USAGE + "".join(f"  {name:{width}} {_first_line(each)}\n" for name, each in methods.items()), end="")
         return 0
     parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
     parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")
@@ -245,7 +243,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
+    return re.sub(r"``|:\w+:(?=`)|`", "", (inspect.getdoc(thing) or "").partition("\n")[0])
 
 
 def _usage() -> str:

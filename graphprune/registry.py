@@ -48,7 +48,9 @@ class Registry(MutableMapping[str, T]):
                     f"uninstall the package that registers it in {self.group}"
                 ) from error
             if not self._fits(name, thing):
-                raise TypeError(f"plug-in {plugin.value}: not {self._kind.format(name=name)}")
+                raise TypeError(
+                    f"plug-in {name!r} ({plugin.value}) of {self.group}: not {self._kind.format(name=name)}"
+                )
             return thing
         raise KeyError(name)
 
@@ -91,12 +93,16 @@ class Registry(MutableMapping[str, T]):
 
     def working(self) -> dict[str, T]:
         """All but the plug-ins that cannot be used."""
-        broken = self.faults()
+        broken = self.faults().keys() - self._own.keys()
         return {name: self[name] for name in self if name not in broken}
 
     def faults(self) -> dict[str, str]:
         """The plug-ins that cannot be used, with the reason."""
-        found = {}
+        found = {
+            plugin.name: f"plug-in {plugin.name!r} ({plugin.value}) is not used: graphprune has one of that name"
+            for plugin in entry_points(group=self.group)
+            if plugin.name in self._own
+        }
         for name in self:
             try:
                 self[name]

@@ -6,13 +6,13 @@ from graphprune.data.disk.open import open_stored
 from graphprune.data.disk.write import store, store_graphs
 from graphprune.data.images import Augment, ImageBatch, ImageData, Images
 from graphprune.data.metrics import METRICS, MetricInfo
-from graphprune.data.registry import PLUGINS, cards, load, names
+from graphprune.data.registry import LOADERS, cards, load, names
 from graphprune.data.sets.shared import Card
 from graphprune.data.users import from_graphs, from_nodes
 
 __all__ = [
+    "LOADERS",
     "METRICS",
-    "PLUGINS",
     "Augment",
     "Card",
     "DegreeColumns",

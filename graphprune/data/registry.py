@@ -22,8 +22,11 @@ from graphprune.data.splits import SEED
 from graphprune.registry import Registry
 
 # Functions that other packages register, called with their set's name and those options of load() that they name.
-PLUGINS: Registry[Callable[..., GraphData | ImageData]] = Registry(
-    "graphprune.data", {}, lambda _, thing: callable(thing), "a function that loads {name!r}"
+LOADERS: Registry[Callable[..., GraphData | ImageData]] = Registry(
+    "graphprune.data",
+    {},
+    lambda name, thing: callable(thing) and not any(name in family.names(name) for family in FAMILIES),
+    "a function that loads a set under a free name",
 )
 
 # The sets of https://chrsmrrs.github.io/datasets/docs/datasets, to tell a typing error from a download.
@@ -45,14 +48,14 @@ TU_NAMES = frozenset(
 
 def names() -> tuple[str, ...]:
     """The embedded data sets, which need no network, and those of plug-ins."""
-    return tuple(dict.fromkeys((*bundled.CARDS, *PLUGINS)))
+    return tuple(dict.fromkeys((*bundled.CARDS, *LOADERS)))
 
 
 def cards() -> tuple[Card, ...]:
     """What is known of each embedded data set, and of those of plug-ins that can be imported."""
     plugins = (
         Card(name, (inspect.getdoc(load) or "").partition("\n")[0], f"plug-in {load.__module__}", "?", "?")
-        for name, load in PLUGINS.working().items()
+        for name, load in LOADERS.working().items()
         if name not in bundled.CARDS
     )
     return (*bundled.CARDS.values(), *plugins)
@@ -91,7 +94,7 @@ def _is_stored(place: str | Path) -> bool:
 
 
 def _plugin(name: str, **options: Any) -> GraphData | ImageData:
-    data = PLUGINS[name](name=name, **options)
+    data = LOADERS[name](name=name, **options)
     if not isinstance(data, GraphData | ImageData):
         raise TypeError(f"plug-in {name!r} gives a {type(data).__name__}, not a GraphData or ImageData")
     return data
@@ -190,8 +193,8 @@ def _family(name: str, root: str | Path | None) -> Family:
     for family in families:
         if name in family.names(name):
             return family
-    if name in PLUGINS:
-        taken = inspect.signature(PLUGINS[name]).parameters
+    if name in LOADERS:
+        taken = inspect.signature(LOADERS[name]).parameters
         if root is not None and "root" not in taken:
             raise ValueError(f"plug-in {name} reads no files: leave out root")
         return Family(lambda _: (name,), _plugin, tuple(key for key in _DEFAULTS if key in taken), "root" in taken)
@@ -205,7 +208,7 @@ def _unknown(name: str) -> str:
     if _is_stored(name):
         return f"{name} is the folder of a stored set: load its name with root={name!r}, or open_stored({name!r})"
     by_lower = {other.lower(): other for family in FAMILIES for other in family.names(name)}
-    by_lower |= {other.lower(): other for other in PLUGINS}
+    by_lower |= {other.lower(): other for other in LOADERS}
     near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"embedded are {', '.join(names())};"
     return f"unknown data set {name!r}: {hint} TU files of any name can be read from a folder with root=FOLDER"

@@ -38,7 +38,7 @@ class HasImages(Protocol):
 
 
 class Network(nn.Module, ABC):
-    """A network that says what it was made from."""
+    """A network that says what it was made from: ``__init__`` keeps its arguments, by name, as ``self._config``."""
 
     _config: dict[str, Any]
 

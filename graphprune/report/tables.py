@@ -162,8 +162,8 @@ def results(found: Findings) -> Table:
     """The last round of each series, or each of its densities."""
     group = found.group
     caption = (
-        f"Mean ± sample standard deviation; {PERCENT} bootstrap interval of the mean, with fewer than {MIN_PAIRS} runs "
-        f"no more than their range.{group.caveat}"
+        f"Mean ± sample standard deviation; {PERCENT} bootstrap interval of the mean, of at least {MIN_PAIRS} runs."
+        f"{group.caveat}"
     )
     densities = any(point.density is not None for series in group.series for point in series.points)
     title = "Last rounds" + ", every density" * densities

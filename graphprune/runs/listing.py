@@ -45,7 +45,7 @@ def listing() -> str:
             "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
             *(
                 fault
-                for plugins in (METHODS, MODELS, SCORERS, data.PLUGINS, data.METRICS)
+                for plugins in (METHODS, MODELS, SCORERS, data.LOADERS, data.METRICS)
                 for fault in plugins.faults().values()
             ),
         ]
@@ -57,9 +57,9 @@ def _reads(model: type[nn.Module]) -> tuple[str, str]:
     if issubclass(model, ImageClassifier):
         return "images", "-"
     try:
-        supports(trial(model, hidden=4))
-    except TypeError as error:
-        return "graphs", f"no: {error}"
+        supports(trial(model))
+    except Exception as error:  # a model may be anybody's
+        return "graphs", f"no: {str(error).partition(chr(10))[0]}"
     return "graphs", "yes"
 
 

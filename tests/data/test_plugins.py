@@ -101,12 +101,12 @@ def test_a_broken_one_is_named_and_the_others_work() -> None:
         data.load("broken")
     with pytest.raises(TypeError, match="plug-in 'nothing' gives a str, not a GraphData or ImageData"):
         data.load("nothing")
-    assert list(data.PLUGINS.faults()) == ["broken"]
+    assert list(data.LOADERS.faults()) == ["MUTAG", "broken"]
     assert {card.name for card in data.cards()} == {*CARDS, "nothing", "rings"}
     assert list(metrics.METRICS.faults()) == ["odd"]
     listed = listing()
     assert "plug-in 'broken' (no_such_module:rings) fails to import" in listed and "Rings and paths" in listed
-    assert "plug-in rings_plugin:of_class: not a MetricInfo" in listed
+    assert "(rings_plugin:of_class) of graphprune.metrics: not a MetricInfo" in listed
 
 
 def test_a_metric_is_computed_and_known_by_its_task() -> None:
@@ -119,7 +119,8 @@ def test_a_metric_is_computed_and_known_by_its_task() -> None:
         metrics.check_metric("recall", "regression")
     with pytest.raises(ValueError, match="metric of a multiclass task must be accuracy or recall, got 'recal'"):
         metrics.check_metric("recal", "multiclass")
-    with pytest.raises(TypeError, match="plug-in rings_plugin:of_class: not a MetricInfo with name = 'odd'"):
+    told = r"\(rings_plugin:of_class\) of graphprune.metrics: not a MetricInfo with name = 'odd'"
+    with pytest.raises(TypeError, match=told):
         metrics.check_metric("odd", "binary")
 
 

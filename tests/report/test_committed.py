@@ -18,4 +18,4 @@ def test_every_number_stands(name: str) -> None:
     found = numbers(RESULTS / name)
     assert found.keys() == KNOWN[name].keys()
     for table, rows in found.items():
-        assert rows == KNOWN[name][table], table
+        assert rows == KNOWN[name][table], f"{table}; if columns were added: python -m tests.report.committed"

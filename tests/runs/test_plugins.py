@@ -118,7 +118,7 @@ def test_broken_plugins_are_named_and_the_rest_works(tmp_path: Path, capsys: pyt
     listed = capsys.readouterr().out
     assert "Halves the edges as often as told." in listed
     assert "plug-in 'shattered' (no_such_module:Shattered) fails to import: ModuleNotFoundError" in listed
-    assert "plug-in halving_plugin:Path: not a module class" in listed
+    assert "(halving_plugin:Path) of graphprune.models: not a module class" in listed
     assert main(["run", "--help"]) == 0
     assert "halving " in (text := capsys.readouterr().out)
     assert "shattered" not in text

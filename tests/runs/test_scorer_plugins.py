@@ -89,12 +89,12 @@ def test_the_command_line_names_plugins_and_the_nearest(plugin: None, tmp_path: 
 
 
 def test_a_broken_plugin_is_named_and_the_rest_works(plugin: None, tmp_path: Path, capsys: Any) -> None:
-    assert SCORERS.faults().keys() == {"gone", "no-class", "predictor"}
+    assert SCORERS.faults().keys() == {"degree", "gone", "no-class", "predictor"}
     assert {*SCORERS.working()} == {*SCORERS} - {"gone", "no-class", "predictor"}
     assert SCORERS["degree"] is Degree  # its name is not for others
     assert cli.main(["list"]) == 0
     listed = capsys.readouterr().out
-    assert "k-neighbour, sums." in listed and listed.count("plug-in") == 3
+    assert "k-neighbour, sums." in listed and listed.count("plug-in") == 4
     raw = tiny_set(tmp_path / "raw")
     for name, told in (("gone", "fails to import: ModuleNotFoundError"), ("no-class", "not a module class")):
         config = tiny_run(raw, "sparsifier", edges=name)
