@@ -552,7 +552,7 @@ def test_a_state_that_does_not_fit_is_refused():
     state = run.state()
     for wrong, text in (
         ({"step": 14, "masks": state["masks"]}, "after step 14 it would be"),
-        ({"step": 2, "masks": state["masks"]}, "behind step 2 it would be"),
+        ({"step": 2, "masks": state["masks"]}, "after step 2 it would be"),
         ({"step": -1, "masks": state["masks"]}, "number of optimiser steps"),
         ({"step": 9, "masks": {}}, "masks of other parameters"),
         ({"step": 9, "masks": {k: v.float() for k, v in state["masks"].items()}}, "bool"),
