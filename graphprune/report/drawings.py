@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch_geometric.data import Data
 
 from graphprune.graphs import PackedGraphs
+from graphprune.report.records import TRUTH
 from graphprune.report.style import COLOURS, INK
-from graphprune.report.truth import TRUTH
 
 SMALLEST, LARGEST = 8, 30  # nodes: fewer show nothing, more cannot be read at this size
 KEPT, REMOVED, TRUE = INK, COLOURS[1], "#f2c94c"

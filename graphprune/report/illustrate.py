@@ -11,12 +11,12 @@ from graphprune.methods.core.shown import Illustration, Shown, Table
 from graphprune.report.compare import Findings, joint_grids
 from graphprune.report.drawings import drawable, drawings
 from graphprune.report.figures import Styles, cost, heat, layers, matched, tradeoff
-from graphprune.report.format import PERCENT
+from graphprune.report.format import PERCENT, percent, table
 from graphprune.report.records import Run
 from graphprune.report.results import EDGES, SAME_SIZE, WEIGHTS, Group, Series
 from graphprune.report.stats import MIN_PAIRS
 from graphprune.report.style import Lent
-from graphprune.report.truth import KeptTruth, kept_truth, truth_table
+from graphprune.report.truth import KeptTruth, kept_truth
 from graphprune.runs.trained import Trained
 from graphprune.ticket import Ticket
 
@@ -80,6 +80,16 @@ def from_folders(group: Group, styles: Styles) -> tuple[list[Illustration | Tabl
         except Exception as error:  # files may be damaged, methods are others' code: a report without it is still one
             notes.append(f"One figure is missing: {str(error) or type(error).__name__}")
     return made, truth, list(dict.fromkeys(notes))
+
+
+def truth_table(truth: dict[str, KeptTruth]) -> Table:
+    """The same as a table of the report."""
+    rows = [[label, percent(one.true), percent(one.other), str(one.true.count)] for label, one in truth.items()]
+    caption = (
+        "Arcs of the test graphs that the last tickets keep, means over the runs: of those that decide over the label "
+        "(known from how the graphs were made, never trained on), and of all others. Chance keeps as many of both."
+    )
+    return table("True edges", caption, ("method", "true edges kept", "other edges kept", "runs"), rows)
 
 
 def _own(method: type[Shown], group: Group, styles: Styles) -> Iterable[Illustration | Table]:

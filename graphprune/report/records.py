@@ -37,6 +37,8 @@ PLACE = "data.root"
 # Options that tell repetitions apart, and those that change nothing about what is compared.
 REPEATED, IGNORED = ("seed", "data.fold"), (PLACE, "method.rounds", "method.last_round")
 DENSITY = "method.density"
+# Edge attribute of graphs, bool: which arcs are known to decide over the label.
+TRUTH = "edge_truth"
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphprune.data import GraphData
-from graphprune.methods.core.shown import Table
-from graphprune.report.format import percent, table
-from graphprune.report.records import Run
+from graphprune.report.records import TRUTH, Run
 from graphprune.report.results import EDGES, Group, Stat
 from graphprune.runs.trained import Trained
-
-TRUTH = "edge_truth"  # edge attribute, bool: which arcs decide over the label
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,6 @@ def kept_truth(group: Group) -> dict[str, KeptTruth]:
             shares.append((float(keep[truth].double().mean()), float(keep[~truth].double().mean())))
         found[series.label] = KeptTruth(*map(Stat.of, zip(*shares, strict=True)))
     return found
-
-
-def truth_table(truth: dict[str, KeptTruth]) -> Table:
-    """The same as a table of the report."""
-    rows = [[label, percent(one.true), percent(one.other), str(one.true.count)] for label, one in truth.items()]
-    caption = (
-        "Arcs of the test graphs that the last tickets keep, means over the runs: of those that decide over the label "
-        "(known from how the graphs were made, never trained on), and of all others. Chance keeps as many of both."
-    )
-    return table("True edges", caption, ("method", "true edges kept", "other edges kept", "runs"), rows)
 
 
 def _last_runs(runs: tuple[Run, ...]) -> list[Run]:

@@ -8,9 +8,10 @@ import pytest
 from graphprune import Ticket, data
 from graphprune.report.collect import collect
 from graphprune.report.compare import findings
+from graphprune.report.illustrate import truth_table
 from graphprune.report.report import write_report
 from graphprune.report.results import Stat
-from graphprune.report.truth import KeptTruth, kept_truth, truth_table
+from graphprune.report.truth import KeptTruth, kept_truth
 from graphprune.report.words import in_words
 from graphprune.runs import RunConfig, run_one
 from tests.report.rows import cell, grid
