@@ -66,7 +66,8 @@ def interval(values: Iterable[float], level: float = LEVEL, seed: int = 0) -> In
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-    return _interval(tuple(float(value) for value in values if math.isfinite(value)), level, seed)
+    # A zero has no sign here: equal values are to have one interval, and which was asked for first is not to matter.
+    return _interval(tuple(float(value) + 0.0 for value in values if math.isfinite(value)), level, seed)
 
 
 @lru_cache(maxsize=8192)

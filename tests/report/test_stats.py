@@ -225,3 +225,9 @@ def test_rounds_that_remove_nothing_are_no_tickets() -> None:
     curves, dense = falling([0, 0, 0])
     nothing = {rep: [(0.0, value) for _, value in curve] for rep, curve in curves.items()}
     assert extreme_ticket(nothing, dense, True).sparsity is None
+
+
+def test_a_zero_has_no_sign_whichever_was_asked_for_first() -> None:
+    for values in ([-0.0] * 3, [0.0] * 3, [-0.0, 0.0, -0.0]):
+        found = interval(values)
+        assert [math.copysign(1, end) for end in (found.mean, found.low, found.high)] == [1, 1, 1]
