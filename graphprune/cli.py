@@ -6,13 +6,13 @@ import argparse
 import difflib
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import graphprune
+from graphprune.runs.text import first_line
 
 if TYPE_CHECKING:
     from graphprune.runs.trained import Trained
@@ -52,7 +52,7 @@ def run(argv: Sequence[str]) -> int:
             raise ValueError(f"name a method (graphprune run METHOD ...): {', '.join(METHODS)}")
         methods = METHODS.working()
         width = max(map(len, methods))
-        print(RUN_USAGE + "".join(f"  {name:{width}} {_first_line(each)}\n" for name, each in methods.items()), end="")
+        print(RUN_USAGE + "".join(f"  {name:{width}} {first_line(each)}\n" for name, each in methods.items()), end="")
         return 0
     parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
     parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")
@@ -242,13 +242,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _first_line(thing: object) -> str:
-    return re.sub(r"``|:\w+:(?=`)|`", "", (inspect.getdoc(thing) or "").partition("\n")[0])
-
-
 def _usage() -> str:
     commands = "".join(
-        f"  {name} {takes}".rstrip() + f"\n      {_first_line(each)}\n" for name, (each, takes) in COMMANDS.items()
+        f"  {name} {takes}".rstrip() + f"\n      {first_line(each)}\n" for name, (each, takes) in COMMANDS.items()
     )
     return (
         "usage: graphprune COMMAND ...\n\n"

@@ -47,15 +47,22 @@ class Ranking:
         at: that of a density that some of them were run at, with all methods that reach it, else the largest sparsity
             that all of them reach; None: there is none.
         values: test metric by label, over the repetitions that all of them have; empty without ``at``.
-        winner: the one that is better than every other, if the intervals say so.
+        leader: the one with the best mean; None where runs are too few.
+        level: those that are not told apart from it.
         verdict: what may be claimed.
     """
 
     kind: SparsityKind
     at: float | None
     values: Mapping[str, Mapping[Repetition, float]]
-    winner: str | None
+    leader: str | None
+    level: tuple[str, ...]
     verdict: str
+
+    @property
+    def winner(self) -> str | None:
+        """The one that is better than every other, if the intervals say so."""
+        return None if self.level else self.leader
 
     @property
     def metrics(self) -> dict[str, Stat]:
@@ -244,7 +251,7 @@ def _rankings(group: Group, kind: SparsityKind) -> Iterator[Ranking]:
         field, without = _repeated(field, {series.label: series.last["test_metric"].finite for series in field})
         sparsity = common_sparsity(field, kind)
         if sparsity is None:
-            yield Ranking(kind, None, {}, None, "no sparsity that all methods reach" + without)
+            yield Ranking(kind, None, {}, None, (), "no sparsity that all methods reach" + without)
         else:
             yield _ranking(group, kind, sparsity, field, without)
     for sparsity in densities.values():
@@ -267,17 +274,17 @@ def _ranking(group: Group, kind: SparsityKind, sparsity: float, field: Sequence[
     found = {series.label: series.at(kind, sparsity) for series in field}
     shared = sorted(set.intersection(*map(set, found.values())))
     values = {label: {rep: metrics[rep] for rep in shared} for label, metrics in found.items()}
-    winner, verdict = None, few(len(shared))
+    leader, verdict = None, few(len(shared))
+    level: tuple[str, ...] = ()
     if len(shared) >= MIN_PAIRS:
         sign = 1 if group.higher_is_better else -1
         leader = max(values, key=lambda label: sign * fmean(values[label].values()))
-        level = [
+        level = tuple(
             label
             for label in values
             if label != leader and compare(values[leader], values[label], group.higher_is_better).verdict != BETTER
-        ]
-        winner = None if level else leader
-        verdict = f"no winner shown: {', '.join(sorted((leader, *level)))} are not told apart"
-    return Ranking(
-        kind, sparsity, values, winner, (f"{winner} is better than every other" if winner else verdict) + without
-    )
+        )
+        verdict = f"{leader} is better than every other"
+        if level:
+            verdict = f"no winner shown: {', '.join(sorted((leader, *level)))} are not told apart"
+    return Ranking(kind, sparsity, values, leader, level, verdict + without)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -12,12 +11,10 @@ from graphprune.report.compare import Findings, joint_grids
 from graphprune.report.drawings import drawable, drawings
 from graphprune.report.figures import Styles, cost, heat, layers, matched, tradeoff
 from graphprune.report.format import PERCENT, percent, table
-from graphprune.report.records import Run
 from graphprune.report.results import EDGES, SAME_SIZE, WEIGHTS, Group, Series
 from graphprune.report.stats import MIN_PAIRS
 from graphprune.report.style import Lent
-from graphprune.report.truth import KeptTruth, kept_truth
-from graphprune.runs.trained import Trained
+from graphprune.report.truth import KeptTruth, Opened, kept_truth, trained
 from graphprune.ticket import Ticket
 
 LAYERED = 4  # panels of layers that fit beside each other
@@ -66,14 +63,20 @@ def from_folders(group: Group, styles: Styles) -> tuple[list[Illustration | Tabl
     """
     made: list[Illustration | Table] = []
     truth: dict[str, KeptTruth] = {}
+    opened = Opened()
     notes: list[str] = []
 
     def true_edges(group: Group, styles: Styles) -> Iterator[Table]:
-        truth.update(kept_truth(group))
+        truth.update(kept_truth(group, opened))
         yield truth_table(truth)
 
     own = [partial(_own, method) for method in dict.fromkeys(run.method for run in group.runs)]
-    every: list[Callable[[Group, Styles], Iterable[Illustration | Table]]] = [true_edges, _layers, *own, _graphs]
+    every: list[Callable[[Group, Styles], Iterable[Illustration | Table]]] = [
+        true_edges,
+        _layers,
+        *own,
+        partial(_graphs, opened),
+    ]
     for draw in every:
         try:
             made += list(draw(group, styles))
@@ -141,14 +144,13 @@ def _layers(group: Group, styles: Styles) -> Iterator[Illustration]:
     yield Illustration("layers", "Weights left in each layer", caption, layers(ledgers))
 
 
-def _graphs(group: Group, styles: Styles) -> Iterator[Illustration]:
+def _graphs(opened: Opened, group: Group, styles: Styles) -> Iterator[Illustration]:
     """Test graphs of the last ticket of the first method that decides over the edges of unseen graphs by a score."""
     scored = [series for series in group.series if _scores(series) and series.removes(EDGES.column)]
     if not scored:
         return
     run = scored[0].runs[0]
-    trained = _trained(run, run.rows[-1]["round"])
-    ticket, data = trained.ticket, trained.data({})
+    ticket, data = opened.last(run)
     if isinstance(data, ImageData) or data.level == "node":  # no graphs, or so large that no drawing shows anything
         return
     if not (numbers := drawable(data.test)):
@@ -172,9 +174,4 @@ def _scores(series: Series) -> bool:
 def _tickets(series: Series) -> list[Ticket]:
     """Those of the first repetition, point by point."""
     first = [run for run in series.runs if run.repetition == series.repetitions[0]]
-    return [_trained(run, row["round"]).ticket for run in first for row in run.rows]
-
-
-def _trained(run: Run, number: int) -> Trained:
-    # As seen from here: errors end up in the report, and where this machine keeps its files is nobody's business.
-    return Trained.at(os.path.relpath(run.folder / f"round-{number}"))
+    return [trained(run, row["round"]).ticket for run in first for row in run.rows]

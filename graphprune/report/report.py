@@ -109,7 +109,7 @@ def write_report(folders: Sequence[Path], out: Path, *, csv: bool = False, latex
         others += write_latex(every, out / "tables")
     titled = [*((one["title"], one["results"]) for one in chapters), *((table.title, table) for table in first)]
     texts = [f"{title}\n{text_table(table.head, table.rows, numbers=True)}" for title, table in titled]
-    texts += ["\n".join(f"{'  ' * (number > 0)}{text}" for number, text in enumerate(one["words"])) for one in chapters]
+    texts += ["\n  ".join(one["words"]) for one in chapters]
     summary = "\n\n".join(filter(None, texts))
     return Written(out / "report.md", out / "report.html", summary, tuple(others))
 

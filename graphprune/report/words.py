@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from graphprune.report.compare import Findings, Ranking
+from graphprune.report.compare import Findings, Ranking, dense_for
 from graphprune.report.format import signed
-from graphprune.report.stats import BETTER, MIN_PAIRS, TOO_FEW, WORSE, compare
+from graphprune.report.results import Group
+from graphprune.report.stats import BETTER, MIN_PAIRS, NO_DIFFERENCE, TOO_FEW, WORSE, compare
 from graphprune.report.truth import KeptTruth
 
 
@@ -47,33 +48,30 @@ def _ranking(found: Findings, ranking: Ranking) -> str:
     group, metrics = found.group, ranking.metrics
     text = f"Without {ranking.at:.0%} of the {ranking.kind.name}"
     order = sorted(metrics, key=lambda label: metrics[label].mean, reverse=group.higher_is_better)
-    if ranking.runs < MIN_PAIRS:
+    named = {label: f"{label} {_number(metrics[label].mean)}" for label in order}
+    if ranking.leader is None:
         spreads = [one.sd for one in metrics.values() if not math.isnan(one.sd)]
-        named = _listed([f"{label} {_number(metrics[label].mean)}" for label in order])
         spread = f" (standard deviations up to {_number(max(spreads))})" if spreads else ""  # none over a single run
         over = f"over {_runs(ranking.runs)}{spread}"
-        return f"{text}: {named} {over}; it takes {MIN_PAIRS} runs to claim an order."
-    first, rest = order[0], order[1:]
-    verdicts = {
-        label: compare(ranking.values[first], ranking.values[label], group.higher_is_better).verdict for label in rest
-    }
-    level = [f"{label} {_number(metrics[label].mean)}" for label in rest if verdicts[label] != BETTER]
-    worse = [f"{label} {_number(metrics[label].mean)}" for label in rest if verdicts[label] == BETTER]
-    text += f", {first} is ahead with {_number(metrics[first].mean)}{_against_dense(found, first)}"
+        return f"{text}: {_listed([*named.values()])} {over}; it takes {MIN_PAIRS} runs to claim an order."
+    level = [named[label] for label in order if label in ranking.level]
+    worse = [named[label] for label in order if label not in (ranking.leader, *ranking.level)]
+    ahead = _number(metrics[ranking.leader].mean)
+    text += f", {ranking.leader} is ahead with {ahead}{_against_dense(group, ranking, ranking.leader)}"
     text += f"; not told apart from it: {_listed(level)}" if level else ""
     text += f"; shown to be worse: {_listed(worse)}" if worse else ""
     return text + "."
 
 
-def _against_dense(found: Findings, label: str) -> str:
-    """How the last ticket of a series stands to the dense network."""
-    series = next(one for one in found.group.series if one.label == label)
-    comparison = found.dense.get(label, {}).get(series.last.number)
-    if comparison is None or comparison.verdict == TOO_FEW:
+def _against_dense(group: Group, ranking: Ranking, label: str) -> str:
+    """How a series stands there to the dense network."""
+    dense = dense_for(group, next(one for one in group.series if one.label == label))
+    if dense is None:
         return ""
-    verdict = comparison.text if comparison.verdict in (BETTER, WORSE) else "no difference to dense shown"
-    verdict = verdict + " than dense" if comparison.verdict in (BETTER, WORSE) else verdict
-    return f" ({verdict}: {signed(comparison.difference)})"
+    comparison = compare(ranking.values[label], dense.last.tests, group.higher_is_better)
+    words = {BETTER: "better than dense", WORSE: "worse than dense", NO_DIFFERENCE: "no difference to dense shown"}
+    verdict = words.get(comparison.verdict)
+    return f" ({verdict}: {signed(comparison.difference)})" if verdict else ""
 
 
 def _number(value: float) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-
 from torch import nn
 
 from graphprune import data
@@ -14,16 +11,16 @@ from graphprune.graphs.sparsifiers import SCORERS
 from graphprune.methods import METHODS
 from graphprune.models import MODELS, ImageClassifier
 from graphprune.runs.build import trial
-from graphprune.runs.text import text_table
+from graphprune.runs.text import first_line, text_table
 
 
 def listing() -> str:
     """Methods, models, data sets and convolutions, as text."""
     methods = [
-        (name, "networks with soft edges" if method.soft_edges else "any network", _about(method))
+        (name, "networks with soft edges" if method.soft_edges else "any network", first_line(method))
         for name, method in METHODS.working().items()
     ]
-    models = [(name, *_reads(model), _about(model)) for name, model in MODELS.working().items()]
+    models = [(name, *_reads(model), first_line(model)) for name, model in MODELS.working().items()]
     sets = [(card.name, card.about, card.licence) for card in data.cards()]
     convolutions = ", ".join(sorted(conv.__name__ for conv in BUILT_IN))
     return "\n".join(
@@ -61,8 +58,3 @@ def _reads(model: type[nn.Module]) -> tuple[str, str]:
     except Exception as error:  # a model may be anybody's
         return "graphs", f"no: {str(error).partition(chr(10))[0]}"
     return "graphs", "yes"
-
-
-def _about(thing: type) -> str:
-    first = (inspect.getdoc(thing) or "").partition("\n")[0]
-    return re.sub(r":\w+:`~?([^`]*)`", r"\1", first).replace("``", "")

@@ -22,6 +22,7 @@ from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
 from graphprune.models import MODELS
+from graphprune.runs.text import without_markup
 from graphprune.train import Fit
 
 T = TypeVar("T")
@@ -294,4 +295,4 @@ def _tidy(parser: ArgumentParser, documented: Mapping[str, str]) -> None:
         if section == "method" and name in documented and name != "protocol":
             action.help = documented[name].replace("%", "%%")
         if action.help:
-            action.help = re.sub(r":\w+:`~?([^`]*)`", r"\1", action.help).replace("``", "")
+            action.help = without_markup(action.help)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 
 _NUMBER = re.compile(r"(\*\*)?[\[+−-]?\d")
+
+
+def without_markup(text: str) -> str:
+    """A docstring's words without its roles and double backticks."""
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", text).replace("``", "")
+
+
+def first_line(thing: object) -> str:
+    """What the docstring of a class or function says first."""
+    return without_markup((inspect.getdoc(thing) or "").partition("\n")[0])
 
 
 def numeric(rows: Sequence[Sequence[str]], columns: int) -> list[bool]:

@@ -11,7 +11,7 @@ from graphprune.report.compare import findings
 from graphprune.report.illustrate import truth_table
 from graphprune.report.report import write_report
 from graphprune.report.results import Stat
-from graphprune.report.truth import KeptTruth, kept_truth
+from graphprune.report.truth import KeptTruth, Opened, kept_truth
 from graphprune.report.words import in_words
 from graphprune.runs import RunConfig, run_one
 from tests.report.rows import cell, grid
@@ -66,7 +66,7 @@ def motifs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_true_edges_kept_are_those_of_the_pruned_graphs(motifs: Path) -> None:
     (group,) = collect([motifs])
-    found = kept_truth(group)
+    found = kept_truth(group, Opened())
     assert found.keys() == {"random"} and found["random"].true.count == 2
     graphs = data.load("planted-motif").test
     whole = sum(int(graph.edge_truth.sum()) for graph in graphs)
