@@ -39,7 +39,7 @@ def main() -> None:
 
     def score(remove: bool = False) -> None:
         for graphs, units in zip(splits, original, strict=True):
-            keep, _ = keep_arcs(in_chunks(graphs, rule), stage, rule, units)
+            keep = keep_arcs(in_chunks(graphs, rule), stage, rule, units).arcs
             if remove:
                 graphs.keep_edges(keep)
 

@@ -22,6 +22,7 @@ from .graphs import (
     PrunedDataset as PrunedDataset,
     PruneEdges as PruneEdges,
     SoftEdges as SoftEdges,
+    Sparsify as Sparsify,
     check_removal as check_removal,
     register_soft_edges as register_soft_edges,
 )

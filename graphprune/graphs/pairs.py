@@ -73,12 +73,12 @@ def protected_arcs(data: Data) -> Tensor | None:
     return protected
 
 
-def check_protected(protected: object, arcs: int, where: str = "") -> None:
-    """Raise ValueError, beginning with ``where``, unless this is one bool an arc."""
+def check_protected(protected: object, arcs: int, where: str = "", name: str = EDGE_PROTECTED) -> None:
+    """Raise ValueError, beginning with ``where``, unless this attribute is one bool an arc."""
     fits = isinstance(protected, Tensor) and protected.dtype == torch.bool and protected.shape == (arcs,)
     if not fits:
         got = f"{protected.dtype} {tuple(protected.shape)}" if isinstance(protected, Tensor) else repr(protected)[:80]
-        raise ValueError(f"{where}{EDGE_PROTECTED} must be bool of shape ({arcs},), True where an arc stays, got {got}")
+        raise ValueError(f"{where}{name} must be bool of shape ({arcs},), True where an arc stays, got {got}")
 
 
 def at_arcs(values: Tensor, numbers: Tensor, others: float | bool) -> Tensor:

@@ -1,32 +1,22 @@
-"""From edge scores to removed edges: the rounds of a ticket, applied one after the other."""
+"""From edge scores to the edges that stay: one round of pruning."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
-from torch_geometric.transforms import BaseTransform
 
-from graphprune.graphs.attributes import check_graph, doubled
-from graphprune.graphs.edges import EdgeMask, drop_arcs
+from graphprune.graphs.attributes import check_graph, doubled, shift
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
-from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.pairs import EDGE_UNIT, Units, arcs_and_nodes, arcs_of, at_arcs, graph_units, protected_arcs
-from graphprune.graphs.rule import (
-    EdgeRule,
-    in_chunks,
-    number_units,
-    original_units,
-    structure_digest,
-    unit_counts,
-    unit_sizes,
-)
-from graphprune.graphs.segments import pointers
-from graphprune.masks import keep_top
+from graphprune.graphs.pairs import Units, arcs_and_nodes, arcs_of, graph_units, protected_arcs
+from graphprune.graphs.required import keep_best, required_units
+from graphprune.graphs.rule import EdgeRule, unit_sizes
+from graphprune.graphs.segments import counts_in, pointers
 
 
 @dataclass(frozen=True)
@@ -52,10 +42,46 @@ class EdgeRound:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What stays of some graphs.
+
+    Attributes:
+        arcs: which arcs, bool of shape ``(E,)``.
+        units: units of each graph, shape ``(G,)``.
+        needed: how many of them the rule's constraints keep, whatever their scores; shape ``(G,)``.
+        wanted: how many the rate, the density or the threshold alone would leave, shape ``(G,)``, or ``(1,)`` where
+            all graphs' units compete.
+        kept: how many stay, shape ``(G,)``.
+        threshold: global budget only: the lowest score kept that no constraint keeps, by which other graphs are pruned.
+    """
+
+    arcs: Tensor
+    units: Tensor
+    needed: Tensor
+    wanted: Tensor
+    kept: Tensor
+    threshold: float | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Kept], threshold: float | None) -> Kept:
+        """Of several batches, one after the other."""
+        names = ("arcs", "units", "needed", "wanted", "kept")
+        none = torch.zeros(0, dtype=torch.int64)
+        values = {name: torch.cat([getattr(part, name) for part in parts]) if parts else none for name in names}
+        return cls(**values | {"arcs": values["arcs"].bool()}, threshold=threshold)
+
+
+@dataclass(frozen=True)
 class _Scored:
     units: Units
     score: Tensor  # (U,) float32
     size: Tensor  # units a graph, (G,)
+    required: Tensor | None  # (U,) bool; None: nothing is
+
+    def left(self, keep: Tensor, wanted: Tensor) -> Kept:
+        """With the units, shape ``(U,)``, that stay."""
+        needed = torch.zeros_like(self.size) if self.required is None else counts_in(self.required, self.size)
+        return Kept(self.units.at_arcs(keep, True), self.size, needed, wanted, counts_in(keep, self.size))
 
 
 def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
@@ -74,52 +100,15 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
         return _apply(_double(scorer, EdgeRule()), data)
 
 
-def keep_in_round(
-    batches: Iterable[Data], numbers: Tensor | None, arcs: int, edge_round: EdgeRound, rule: EdgeRule, original: Tensor
-) -> tuple[Tensor, float | None]:
-    """Which arcs stay after a round: by its mask on graphs that it knows, else by its scores.
-
-    Args:
-        batches: the graphs, in batches, in order.
-        numbers: their edge attribute ``edge_unit``; None: unseen graphs.
-        arcs: how many there are.
-        edge_round: that prunes.
-        rule: how units are made and counted.
-        original: units of each graph before any pruning, shape ``(G,)``.
-
-    Returns:
-        As :func:`keep_arcs`.
-
-    Raises:
-        ValueError: scores that are not numbers, or graphs with more units than the round knows.
-    """
-    if edge_round.known is not None and numbers is not None:
-        if numbers.numel() and int(numbers.max()) >= edge_round.known.numel():
-            raise ValueError(
-                f"the graphs have more edges than the {edge_round.known.numel()} that the masks were learnt for"
-            )
-        threshold = edge_round.threshold
-        if rule.budget == "global" and threshold is None and edge_round.scorer is not None:  # for graphs yet unseen
-            _, threshold = keep_arcs(batches, edge_round, rule, original)
-        return at_arcs(edge_round.known.to(numbers.device), numbers, True), threshold
-    if edge_round.scorer is None:
-        return torch.ones(arcs, dtype=torch.bool, device=original.device), None
-    return keep_arcs(batches, edge_round, rule, original)
-
-
-def keep_arcs(
-    batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor
-) -> tuple[Tensor, float | None]:
+def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor | None = None) -> Kept:
     """Which arcs stay after one round.
 
     Args:
         batches: the graphs, in batches, in order.
         edge_round: whose scorer and rate.
         rule: how units are made and counted.
-        original: units of each graph before any pruning, shape ``(G,)``.
-
-    Returns:
-        Bool of shape ``(E,)`` over all batches' arcs, and the lowest score kept (global budget only).
+        original: what the density is a share of, shape ``(G,)``: units of each graph before any pruning. None: those
+            that there are.
 
     Raises:
         ValueError: scores that are not numbers.
@@ -128,35 +117,44 @@ def keep_arcs(
     scorer = _double(edge_round.scorer, rule)
     if rule.budget == "global" and edge_round.threshold is None:
         return _keep_of_all(scorer, batches, edge_round, rule, original)
-    pieces, first = list[Tensor](), 0
+    pieces, first = list[Kept](), 0
     for batch in batches:  # no graph competes with another: of each only what stays is remembered, a byte an arc
         part = _scored(scorer, batch, rule, first)
         if edge_round.threshold is not None:
-            keep = part.score >= edge_round.threshold
+            high = part.score >= edge_round.threshold
+            wanted = counts_in(high, part.size)
+            keep = high if part.required is None else high | part.required
         else:
-            units = original[first : first + len(part.size)].to(part.score.device)
-            keep = keep_top(part.score, pointers(part.size), units_to_keep(edge_round, rule, units, part.size))
-        pieces.append(part.units.at_arcs(keep, True))
+            units = part.size if original is None else original[first : first + len(part.size)].to(part.size.device)
+            wanted = units_to_keep(edge_round, rule, units, part.size)
+            keep = keep_best(part.score, part.size, wanted, part.required)
+        pieces.append(part.left(keep, wanted))
         first += len(part.size)
-    return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.bool), edge_round.threshold
+    return Kept.joined(pieces, edge_round.threshold)
 
 
 def _keep_of_all(
-    scorer: nn.Module, batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor
-) -> tuple[Tensor, float | None]:
+    scorer: nn.Module, batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor | None
+) -> Kept:
     """As :func:`keep_arcs`, the edges of all graphs competing with each other: all scores in memory at once."""
     parts, first = list[_Scored](), 0
     for batch in batches:
         parts.append(_scored(scorer, batch, rule, first))
         first += len(parts[-1].size)
     if not parts:
-        return torch.zeros(0, dtype=torch.bool), None
+        return Kept.joined([], None)
     score = torch.cat([part.score for part in parts])
-    original, size = original.to(score.device).sum(0, keepdim=True), torch.cat([part.size for part in parts])
-    keep = keep_top(score, None, units_to_keep(edge_round, rule, original, size.sum(0, keepdim=True)))
-    lowest = float(score[keep].min()) if bool(keep.any()) else float("inf")
+    fixed = [part.required for part in parts if part.required is not None]
+    required = torch.cat(fixed) if fixed else None
+    size = torch.cat([part.size for part in parts]).sum(0, keepdim=True)
+    units = size if original is None else original.to(size.device).sum(0, keepdim=True)
+    wanted = units_to_keep(edge_round, rule, units, size)
+    keep = keep_best(score, size, wanted, required)
+    free = keep if required is None else keep & ~required
+    lowest = float(score[free].min()) if bool(free.any()) else float("inf")
     pieces = keep.split([part.score.numel() for part in parts])
-    return torch.cat([part.units.at_arcs(piece, True) for part, piece in zip(parts, pieces, strict=True)]), lowest
+    left = [part.left(piece, wanted[:0]) for part, piece in zip(parts, pieces, strict=True)]
+    return replace(Kept.joined(left, lowest), wanted=wanted)
 
 
 def units_to_keep(edge_round: EdgeRound, rule: EdgeRule, original: Tensor, left: Tensor) -> Tensor:
@@ -177,7 +175,8 @@ def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scor
         raise ValueError(
             f"graph {number}: {type(scorer).__name__} scores an edge NaN; look for NaN features or weights"
         )
-    return _Scored(units, score, size)
+    required = required_units(units, score, *arcs_and_nodes(batch), rule) if rule.constrained else None
+    return _Scored(units, score, size, required)
 
 
 def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
@@ -190,6 +189,40 @@ def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.train()
     return scorer
+
+
+def check_unseen(data: object, caller: str) -> None:
+    """Make sure that a graph that no data set has checked can be pruned.
+
+    Raises:
+        TypeError: something that is no ``Data``, or edge weights that are not float.
+        ValueError: a batch, no ``edge_index``, or one that points outside the graph; marks or weights of the edges that
+            are none; what :func:`check_nodes` raises.
+    """
+    check_graph(data)
+    assert isinstance(data, Data)
+    if isinstance(data, Batch):
+        raise ValueError(f"prune graphs before they are collated: {caller} takes one Data, or use prune(dataset)")
+    check_edge_index(arcs_of(data))
+    check_nodes(data)
+    edge_index, num_nodes = arcs_and_nodes(data)
+    _check_edges(data)
+    if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
+        raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
+
+
+def check_nodes(data: Data, where: str = "the graph ") -> None:
+    """Raise ValueError, beginning with ``where``, unless a graph has one kind of nodes and says how many there are."""
+    if shift(data, "edge_index", arcs_of(data)).numel() > 1 or isinstance(data.get("x"), tuple | list):
+        raise ValueError(f"{where}is bipartite, its arcs join nodes of two kinds: prune homogeneous graphs")
+    if "num_nodes" in data or isinstance(data.get("x"), Tensor):
+        return
+    bare = copy.copy(data)
+    for name in ("edge_index", "face"):  # from which PyG guesses, and guesses less once arcs are gone
+        bare[name] = None
+    with warnings.catch_warnings(action="ignore"):
+        if bare.num_nodes is None:
+            raise ValueError(f"{where}does not say how many nodes it has: give it num_nodes, or node features x")
 
 
 def _check_edges(data: Data) -> None:
@@ -209,83 +242,3 @@ def _apply(scorer: nn.Module, data: Data) -> Tensor:
         shape = tuple(scores.shape)
         raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")
     return scores.double()
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class PruneEdges(BaseTransform):  # type: ignore[misc]
-    """Prunes graphs nobody has seen: all rounds in turn, each scored on what the one before left.
-
-    Graphs whose edges the rounds have learnt masks for (UGS's training graphs) are recognised and pruned by these.
-
-    A PyG transform for a ``Data``; :meth:`mask` and :meth:`prune` serve whole data sets.
-
-    Args:
-        rounds: 1, ..., r.
-        rule: units, counts and scoring; the same in every round.
-
-    Raises:
-        ValueError: a global budget and a round without the threshold that was found on the training graphs.
-    """
-
-    rounds: Sequence[EdgeRound] = ()
-    rule: EdgeRule = field(default_factory=EdgeRule)
-
-    def __post_init__(self) -> None:
-        for number, edge_round in enumerate(self.rounds, start=1):
-            if self.rule.budget == "global" and edge_round.threshold is None and edge_round.scorer is not None:
-                raise ValueError(
-                    f"round {number} has no threshold: a global budget is met on the training graphs first"
-                )
-
-    def forward(self, data: Data) -> Data:
-        """The graph with fewer arcs: a shallow copy, all other attributes kept.
-
-        Raises:
-            ValueError: a batch (prune before collation), a graph without ``edge_index`` or with an attribute that would
-                be wrong without some arcs, or scores that are no numbers.
-            TypeError: something that is no ``Data``.
-        """
-        check_graph(data)
-        if isinstance(data, Batch):
-            raise ValueError("prune graphs before they are collated: PruneEdges takes one Data, or use prune(dataset)")
-        edge_index, num_nodes = arcs_and_nodes(data)
-        check_edge_index(edge_index)
-        _check_edges(data)
-        if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
-            raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
-        original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT) if self._takes_numbers else None
-        if self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
-            numbers = graph_units(data, self.rule.unit).unit
-        for edge_round in self.rounds:
-            keep, _ = keep_in_round([data], numbers, data.edge_index.size(1), edge_round, self.rule, original)
-            data, numbers = drop_arcs(data, keep), None if numbers is None else numbers[keep]
-        return data
-
-    def prune(self, graphs: PackedGraphs) -> PackedGraphs:
-        """The same for a whole data set."""
-        return graphs.keep_edges(self.mask(graphs).keep)
-
-    def mask(self, graphs: PackedGraphs) -> EdgeMask:
-        """Which arcs of a data set stay."""
-        original = original_units(graphs, self.rule)
-        mask = EdgeMask.full(graphs.edge_ptr)
-        left, numbers = graphs, graphs.edge.get(EDGE_UNIT) if self._takes_numbers else None
-        if self._knows(graphs.node_count, graphs.edge_count, graphs.edge_index):
-            numbers = number_units(graphs, self.rule.unit).edge[EDGE_UNIT]
-        for edge_round in self.rounds:
-            keep, _ = keep_in_round(
-                in_chunks(left, self.rule), numbers, left.num_edges, edge_round, self.rule, original
-            )
-            left, numbers = left.keep_edges(keep), None if numbers is None else numbers[keep.to(numbers.device)]
-            mask.keep.masked_scatter_(mask.keep.clone(), keep.to(mask.keep.device))
-        return mask
-
-    @property
-    def _takes_numbers(self) -> bool:
-        """Whether the graphs' own numbers are believed, as tickets need it that do not tell whose masks they hold."""
-        return any(edge_round.known is not None and not edge_round.graphs for edge_round in self.rounds)
-
-    def _knows(self, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> bool:
-        """Whether these are the very graphs for whose edges the rounds have learnt masks."""
-        known = {edge_round.graphs for edge_round in self.rounds if edge_round.known is not None and edge_round.graphs}
-        return bool(known) and structure_digest(num_nodes, num_edges, edge_index) in known

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,15 +32,24 @@ class EdgeRule:
             what scores below the lowest score kept there.
         scoring: ``"eval"``: a function of one graph alone; ``"batch"``: batch statistics over 128 graphs in the order
             of the data set (the authors' code: a graph's edges then depend on its batch-mates).
+        connected: no connected component falls apart, directions ignored: the maximum spanning forest by score stays,
+            grown from the arcs that are never pruned.
+        min_degree: every node keeps its best edges until it has so many neighbours, or all it had: in either direction,
+            each counted once, those by arcs that are never pruned and by the forest of ``connected`` included.
+
+    The two constraints come before the count, in every round, for every scorer, and for unseen graphs: where they need
+    more edges than the count leaves, just these stay.
 
     Raises:
-        ValueError: a word that is none of these.
+        ValueError: a word that is none of these, or a degree that is no number of neighbours.
     """
 
     unit: EdgeUnit = "pair"
     count: Literal["cumulative", "floor"] = "cumulative"
     budget: Literal["graph", "global"] = "graph"
     scoring: Literal["eval", "batch"] = "eval"
+    connected: bool = False
+    min_degree: int = 0
 
     def __post_init__(self) -> None:
         for name, words in (
@@ -51,6 +60,20 @@ class EdgeRule:
         ):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
+        if type(self.connected) is not bool:
+            raise ValueError(f"connected must be True or False, got {self.connected!r}")
+        if type(self.min_degree) is not int or self.min_degree < 0:
+            raise ValueError(f"min_degree must be a whole number of neighbours, got {self.min_degree!r}")
+
+    @property
+    def constrained(self) -> bool:
+        """Whether some edges stay whatever their scores and the count."""
+        return self.connected or self.min_degree > 0
+
+    def config(self) -> dict[str, Any]:
+        """Plain data that it can be made from; constraints only where there are any, as files had it before them."""
+        words = asdict(self)
+        return {name: value for name, value in words.items() if value or name not in ("connected", "min_degree")}
 
 
 def unit_sizes(units: Units, batch: Data) -> Tensor:

@@ -22,6 +22,11 @@ def pointers(count: Tensor) -> Tensor:
     return ptr
 
 
+def counts_in(flags: Tensor, sizes: Tensor) -> Tensor:
+    """How many of the flags are True in each of the segments of these sizes; shape ``(S,)``."""
+    return pointers(flags.long())[pointers(sizes)].diff()
+
+
 def rows_of(values: Tensor, rows: Tensor | None, dim: int = 0) -> Tensor:
     """A copy of some rows; None: of all."""
     return values.clone() if rows is None else values.index_select(dim, rows)

@@ -83,6 +83,8 @@ class NoEdges(Dense):
         """Raise where there are no edges to do without."""
         if not count_prunable_arcs(data.train):
             raise ValueError(f"{data.name} has no edges: dense and no-edges are the same there")
+        if self.protocol.rule.constrained:
+            raise ValueError(f"{self.name} removes every edge: take a protocol without connected and min_degree")
         super().supports(model, data)
 
     def search(self, state: RunState, fit: Fit) -> Decision:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ _FIELDS = {
     "method": str,
     "round": int,
     "row": dict,
-    "rule": dict[str, str],
+    "rule": dict[str, str | bool | int],
     "stages": list,
     "names": dict,
     "provenance": dict,
@@ -77,7 +76,7 @@ def pack(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors[f"known/{number}"] = edge_round.known
     document = {
         **{name: fields[name] for name in ("method", "round", "row")},
-        "rule": asdict(fields["edges"].rule),
+        "rule": fields["edges"].rule.config(),
         "stages": rounds,
         # In their own order, which breaks ties between equal weights; safetensors has an order of its own.
         "names": {section: list(named) for section, named in sections.items()},
@@ -154,9 +153,9 @@ def _check_bools(mask: Tensor, where: str) -> None:
         raise ValueError(f"{where} must hold bools, got {mask.dtype} or bytes other than 0 and 1")
 
 
-def _rule(words: dict[str, str]) -> EdgeRule:
+def _rule(words: dict[str, Any]) -> EdgeRule:
     try:
-        return EdgeRule(**words)  # type: ignore[arg-type]  # it checks its words itself
+        return EdgeRule(**words)  # it checks its words itself
     except (TypeError, ValueError) as error:
         raise ValueError(f"ticket.rule: {error}") from None
 

@@ -311,7 +311,8 @@ def test_a_global_budget_is_exact_on_train_and_a_threshold_elsewhere(unit, score
     target = round(len(units) * (1 - rate))
     edge_round = EdgeRound(Given(), rate, 1 - rate)
     original = counting.original_units(graphs, rule)
-    keep, threshold = prune.keep_arcs(counting.in_chunks(graphs, rule), edge_round, rule, original)
+    result = prune.keep_arcs(counting.in_chunks(graphs, rule), edge_round, rule, original)
+    keep, threshold = result.arcs, result.threshold
     kept = best(means, target)
     gone = {(units[i][0], position) for i in set(range(len(units))) - set(kept) for position in units[i][1]}
     places = [(number, position) for number, (_, found, _) in enumerate(scored) for position in range(len(found))]

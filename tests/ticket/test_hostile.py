@@ -95,8 +95,10 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     "rule field": (put("ticket", "rule", "other", "x"), "ticket.rule: .*other"),
     "rule of a type": (
         put("ticket", "rule", "unit", ["pair"]),
-        r"ticket.rule must be of type dict\[str, str\]",
+        r"ticket.rule must be of type dict\[str, str \| bool \| int\]",
     ),
+    "rule connected": (put("ticket", "rule", "connected", 1), "ticket.rule: connected must be True or False, got 1"),
+    "rule degree": (put("ticket", "rule", "min_degree", -1), "ticket.rule: min_degree must be a whole number"),
     "odd number": (put("ticket", "row", "val_metric", {"$float": "1e5"}), "stands for no number"),
     "odd number, list": (put("ticket", "row", "val_metric", {"$float": ["nan"]}), "stands for no number"),
     "rate NaN": (put(*STAGE, "rate", {"$float": "nan"}), r"stages\[0\]: rate must lie in \[0, 1\]"),

@@ -9,19 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from graphprune.graphs.segments import pointers
-from graphprune.masks import Cubic, Pruning, keep_top
+from graphprune.graphs.required import keep_best
+from graphprune.masks import Cubic, Pruning
 from graphprune.masks.gates import straight_through
 
 _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
 
-# From logits of units, (U,), how many of them compete with each other, (S,) summing to U, and how many of these are to
-# stay after the round, (S,), for gates that ask, to gates, (U,).
-UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
+# From logits of units, (U,), how many of them compete with each other, (S,) summing to U, how many of these are to stay
+# after the round, (S,), for gates that ask, and which have to stay, bool of (U,) or None, to gates, (U,).
+UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor], Tensor | None], Tensor]
 
 
-def soft_gates(logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
-    """The sigmoid of each logit: every edge stays, weighed by its score (the ICPG authors')."""
+def soft_gates(logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor], required: Tensor | None = None) -> Tensor:
+    """The sigmoid of each logit: every edge stays, weighed by its score (the ICPG authors'), whatever is required."""
     return logits.sigmoid()
 
 
@@ -41,9 +41,12 @@ class SampledGates:
     share: float
     temperature: float
 
-    def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
-        """Gates of 0 and 1, shape ``(U,)``."""
-        return straight_through(to_share(logits, sizes, self.share), self.temperature)
+    def __call__(
+        self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor], required: Tensor | None = None
+    ) -> Tensor:
+        """Gates of 0 and 1, shape ``(U,)``; 1 for what is required, whatever was drawn."""
+        gates = straight_through(to_share(logits, sizes, self.share), self.temperature)
+        return gates if required is None else gates + required * (1 - gates.detach())
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,11 @@ class TopGates:
     share: float
     temperature: float
 
-    def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
+    def __call__(
+        self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor], required: Tensor | None = None
+    ) -> Tensor:
         """Gates of 0 and 1, shape ``(U,)``."""
-        hard = keep_top(logits.detach(), pointers(sizes), targets()).to(logits.dtype)
+        hard = keep_best(logits.detach(), sizes, targets(), required).to(logits.dtype)
         soft = (to_share(logits, sizes, self.share) / self.temperature).sigmoid()
         return hard + (soft - soft.detach())  # in this order: exactly 0 and 1
 
@@ -92,12 +97,14 @@ class GradualGates:
         self.schedule, self.removal, self.temperature, self.over_range = schedule, removal, temperature, over_range
         self.run: Pruning | None = None
 
-    def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
+    def __call__(
+        self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor], required: Tensor | None = None
+    ) -> Tensor:
         """Gates of 0 and 1, shape ``(U,)``; as many as the drawn density says, whatever the round would keep."""
         lowest = self.schedule.density(self.run.step if self.run else 0)
         density = lowest + (1 - lowest) * float(torch.rand(())) if self.over_range else lowest
         gates = REMOVING[self.removal](density, self.temperature)
-        return gates(logits, sizes, lambda: (sizes.double() * density).round().long())
+        return gates(logits, sizes, lambda: (sizes.double() * density).round().long(), required)
 
 
 def to_share(logits: Tensor, sizes: Tensor, share: float) -> Tensor:

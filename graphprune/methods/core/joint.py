@@ -12,8 +12,9 @@ from torch_geometric.data import Data
 
 from graphprune.data import GraphData
 from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, SoftEdges, drop_arcs
-from graphprune.graphs.pairs import graph_units
+from graphprune.graphs.pairs import arcs_and_nodes, graph_units
 from graphprune.graphs.prune import keep_arcs, units_to_keep
+from graphprune.graphs.required import required_units
 from graphprune.graphs.rule import in_chunks, unit_sizes
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
@@ -147,7 +148,10 @@ class JointNetwork(nn.Module):
             original = self._original(batch)
             return units_to_keep(self._edge_round, self._rule, original.sum()[None] if whole else original, sizes)
 
-        return units.at_arcs(self._unit_gates(logits, sizes, staying), 1.0)
+        required = None
+        if self._rule.constrained:
+            required = required_units(units, logits.detach(), *arcs_and_nodes(batch), self._rule)
+        return units.at_arcs(self._unit_gates(logits, sizes, staying, required), 1.0)
 
     @staticmethod
     def _check(finite: bool) -> None:
@@ -173,6 +177,7 @@ class JointNetwork(nn.Module):
             if self._threshold is None:
                 graphs = self._train_graphs.to(original.device)
                 total = graphs.graph[ORIGINAL_UNITS]
-                _, self._threshold = keep_arcs(in_chunks(graphs, self._rule), edge_round, self._rule, total)
+                found = keep_arcs(in_chunks(graphs, self._rule), edge_round, self._rule, total)
+                self._threshold = found.threshold
             edge_round = replace(edge_round, threshold=self._threshold)
-        return keep_arcs([batch], edge_round, self._rule, original)[0]
+        return keep_arcs([batch], edge_round, self._rule, original).arcs

@@ -7,7 +7,7 @@ import platform
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -246,7 +246,7 @@ class Method(Shown, ABC):
             value = getattr(self, item.name)
             plain = value is None or isinstance(value, (bool, int, float, str))
             settings[item.alias] = (
-                value if plain else asdict(value) if isinstance(value, Protocol) else stable_repr(value)
+                value if plain else value.config() if isinstance(value, Protocol) else stable_repr(value)
             )
         # Tickets from before there was a choice have pruned heads and do not say so; runs can go on after them.
         del settings["prune_heads"]

@@ -39,15 +39,19 @@ class Protocol:
         """The data as the protocol splits them: see :meth:`graphprune.data.GraphData.without_val`."""
         return data.without_val() if self.select == "test" and isinstance(data, GraphData) else data
 
+    def config(self) -> dict[str, Any]:
+        """Plain data that it can be made from; see :meth:`graphprune.EdgeRule.config`."""
+        return asdict(self) | {"rule": self.rule.config()}
+
     @property
     def label(self) -> str:
         """``clean``, ``paper``, or every switch that differs from clean."""
         for named, label in ((CLEAN, "clean"), (PAPER, "paper (selects on test)"), (UGS_PAPER, "paper (edges gated)")):
             if self == named:
                 return label
-        mine, clean = asdict(self), asdict(CLEAN)
+        mine, clean = self.config(), CLEAN.config()
         changed = {name: mine[name] for name in ("select", "pruned") if mine[name] != clean[name]}
-        changed |= {name: value for name, value in mine["rule"].items() if value != clean["rule"][name]}
+        changed |= {name: value for name, value in mine["rule"].items() if value != clean["rule"].get(name)}
         return ", ".join(f"{name}={value}" for name, value in changed.items())
 
     @property

@@ -13,7 +13,7 @@ from graphprune.data import GraphData, Images
 from graphprune.data.base import SPLITS, LabelledData, Split
 from graphprune.graphs import EdgeRound, PackedGraphs, PruneEdges
 from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, at_arcs
-from graphprune.graphs.prune import keep_in_round
+from graphprune.graphs.rounds import keep_in_round
 from graphprune.graphs.rule import in_chunks, prunable_arcs
 from graphprune.masks import MaskSet, rewind_
 

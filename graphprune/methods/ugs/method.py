@@ -142,7 +142,7 @@ class UGS(IterativeMethod):
         """Which units of the training graphs stay, by the size of their masks."""
         graphs, rule, number = state.data.train, self.protocol.rule, state.round + 1
         edge_round = EdgeRound(StoredScores(values), self.edge_rate, self.edge_density(number))
-        keep, _ = keep_arcs(in_chunks(graphs, rule), edge_round, rule, graphs.graph[ORIGINAL_UNITS])
+        keep = keep_arcs(in_chunks(graphs, rule), edge_round, rule, graphs.graph[ORIGINAL_UNITS]).arcs
         units = graphs.edge[EDGE_UNIT][keep].cpu()
         known = torch.zeros(values.numel(), dtype=torch.bool)
         known[units[units >= 0]] = True

@@ -1,0 +1,125 @@
+"""The rounds of a ticket, applied one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from graphprune.graphs.edges import EdgeMask, drop_arcs
+from graphprune.graphs.packed import PackedGraphs
+from graphprune.graphs.pairs import EDGE_UNIT, arcs_and_nodes, at_arcs, graph_units
+from graphprune.graphs.prune import EdgeRound, check_unseen, keep_arcs
+from graphprune.graphs.rule import EdgeRule, in_chunks, number_units, original_units, structure_digest, unit_counts
+
+
+def keep_in_round(
+    batches: Iterable[Data], numbers: Tensor | None, arcs: int, edge_round: EdgeRound, rule: EdgeRule, original: Tensor
+) -> tuple[Tensor, float | None]:
+    """Which arcs stay after a round: by its mask on graphs that it knows, else by its scores.
+
+    Args:
+        batches: the graphs, in batches, in order.
+        numbers: their edge attribute ``edge_unit``; None: unseen graphs.
+        arcs: how many there are.
+        edge_round: that prunes.
+        rule: how units are made and counted.
+        original: units of each graph before any pruning, shape ``(G,)``.
+
+    Returns:
+        Bool of shape ``(E,)`` over all batches' arcs, and the round's threshold (global budget only).
+
+    Raises:
+        ValueError: scores that are not numbers, or graphs with more units than the round knows.
+    """
+    if edge_round.known is not None and numbers is not None:
+        if numbers.numel() and int(numbers.max()) >= edge_round.known.numel():
+            raise ValueError(
+                f"the graphs have more edges than the {edge_round.known.numel()} that the masks were learnt for"
+            )
+        threshold = edge_round.threshold
+        if rule.budget == "global" and threshold is None and edge_round.scorer is not None:  # for graphs yet unseen
+            threshold = keep_arcs(batches, edge_round, rule, original).threshold
+        return at_arcs(edge_round.known.to(numbers.device), numbers, True), threshold
+    if edge_round.scorer is None:
+        return torch.ones(arcs, dtype=torch.bool, device=original.device), None
+    found = keep_arcs(batches, edge_round, rule, original)
+    return found.arcs, found.threshold
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PruneEdges(BaseTransform):  # type: ignore[misc]
+    """Prunes graphs nobody has seen: all rounds in turn, each scored on what the one before left.
+
+    Graphs whose edges the rounds have learnt masks for (UGS's training graphs) are recognised and pruned by these.
+
+    A PyG transform for a ``Data``; :meth:`mask` and :meth:`prune` serve whole data sets.
+
+    Args:
+        rounds: 1, ..., r.
+        rule: units, counts and scoring; the same in every round.
+
+    Raises:
+        ValueError: a global budget and a round without the threshold that was found on the training graphs.
+    """
+
+    rounds: Sequence[EdgeRound] = ()
+    rule: EdgeRule = field(default_factory=EdgeRule)
+
+    def __post_init__(self) -> None:
+        for number, edge_round in enumerate(self.rounds, start=1):
+            if self.rule.budget == "global" and edge_round.threshold is None and edge_round.scorer is not None:
+                raise ValueError(
+                    f"round {number} has no threshold: a global budget is met on the training graphs first"
+                )
+
+    def forward(self, data: Data) -> Data:
+        """The graph with fewer arcs: a shallow copy, all other attributes kept.
+
+        Raises:
+            ValueError: a batch (prune before collation), a graph without ``edge_index`` or with an attribute that would
+                be wrong without some arcs, or scores that are no numbers.
+            TypeError: something that is no ``Data``.
+        """
+        check_unseen(data, "PruneEdges")
+        edge_index, num_nodes = arcs_and_nodes(data)
+        original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT) if self._takes_numbers else None
+        if self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
+            numbers = graph_units(data, self.rule.unit).unit
+        for edge_round in self.rounds:
+            keep, _ = keep_in_round([data], numbers, data.edge_index.size(1), edge_round, self.rule, original)
+            data, numbers = drop_arcs(data, keep), None if numbers is None else numbers[keep]
+        return data
+
+    def prune(self, graphs: PackedGraphs) -> PackedGraphs:
+        """The same for a whole data set."""
+        return graphs.keep_edges(self.mask(graphs).keep)
+
+    def mask(self, graphs: PackedGraphs) -> EdgeMask:
+        """Which arcs of a data set stay."""
+        original = original_units(graphs, self.rule)
+        mask = EdgeMask.full(graphs.edge_ptr)
+        left, numbers = graphs, graphs.edge.get(EDGE_UNIT) if self._takes_numbers else None
+        if self._knows(graphs.node_count, graphs.edge_count, graphs.edge_index):
+            numbers = number_units(graphs, self.rule.unit).edge[EDGE_UNIT]
+        for edge_round in self.rounds:
+            keep, _ = keep_in_round(
+                in_chunks(left, self.rule), numbers, left.num_edges, edge_round, self.rule, original
+            )
+            left, numbers = left.keep_edges(keep), None if numbers is None else numbers[keep.to(numbers.device)]
+            mask.keep.masked_scatter_(mask.keep.clone(), keep.to(mask.keep.device))
+        return mask
+
+    @property
+    def _takes_numbers(self) -> bool:
+        """Whether the graphs' own numbers are believed, as tickets need it that do not tell whose masks they hold."""
+        return any(edge_round.known is not None and not edge_round.graphs for edge_round in self.rounds)
+
+    def _knows(self, num_nodes: Tensor, num_edges: Tensor, edge_index: Tensor) -> bool:
+        """Whether these are the very graphs for whose edges the rounds have learnt masks."""
+        known = {edge_round.graphs for edge_round in self.rounds if edge_round.known is not None and edge_round.graphs}
+        return bool(known) and structure_digest(num_nodes, num_edges, edge_index) in known
