@@ -15,13 +15,13 @@ from graphprune.masks.gates import straight_through
 
 _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
 
-# From logits of units, (U,), how many of them compete with each other, (S,) summing to U, how many of these are to stay
-# after the round, (S,), for gates that ask, and which have to stay, bool of (U,) or None, to gates, (U,).
-UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor], Tensor | None], Tensor]
+# From logits of units, (U,), how many of them compete with each other, (S,) summing to U, and how many of these are to
+# stay after the round, (S,), for gates that ask, to gates, (U,).
+UnitGates = Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
 
 
-def soft_gates(logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor], required: Tensor | None = None) -> Tensor:
-    """The sigmoid of each logit: every edge stays, weighed by its score (the ICPG authors'), whatever is required."""
+def soft_gates(logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
+    """The sigmoid of each logit: every edge stays, weighed by its score (the ICPG authors')."""
     return logits.sigmoid()
 
 
@@ -77,7 +77,7 @@ class TopGates:
 Removal = Literal["gumbel", "top"]
 
 # By the word for them: gates that leave a share of the edges, with a temperature.
-REMOVING: Mapping[Removal, Callable[[float, float], UnitGates]] = {"gumbel": SampledGates, "top": TopGates}
+REMOVING: Mapping[Removal, Callable[[float, float], SampledGates | TopGates]] = {"gumbel": SampledGates, "top": TopGates}
 
 
 class GradualGates:
@@ -105,6 +105,10 @@ class GradualGates:
         density = lowest + (1 - lowest) * float(torch.rand(())) if self.over_range else lowest
         gates = REMOVING[self.removal](density, self.temperature)
         return gates(logits, sizes, lambda: (sizes.double() * density).round().long(), required)
+
+
+# Gates that remove edges, and so are told which ones have to stay: bool of (U,), as their fourth argument.
+RemovingGates = SampledGates | TopGates | GradualGates
 
 
 def to_share(logits: Tensor, sizes: Tensor, share: float) -> Tensor:

@@ -18,7 +18,7 @@ from graphprune.graphs.required import required_units
 from graphprune.graphs.rule import in_chunks, unit_sizes
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
-from graphprune.methods.core.edge_gates import UnitGates, soft_gates
+from graphprune.methods.core.edge_gates import RemovingGates, UnitGates, soft_gates
 from graphprune.methods.core.fit import AnyData, State, TrainingDiverged
 from graphprune.methods.core.state import ORIGINAL_UNITS
 
@@ -148,10 +148,10 @@ class JointNetwork(nn.Module):
             original = self._original(batch)
             return units_to_keep(self._edge_round, self._rule, original.sum()[None] if whole else original, sizes)
 
-        required = None
-        if self._rule.constrained:
+        if self._rule.constrained and isinstance(self._unit_gates, RemovingGates):
             required = required_units(units, logits.detach(), *arcs_and_nodes(batch), self._rule)
-        return units.at_arcs(self._unit_gates(logits, sizes, staying, required), 1.0)
+            return units.at_arcs(self._unit_gates(logits, sizes, staying, required), 1.0)
+        return units.at_arcs(self._unit_gates(logits, sizes, staying), 1.0)
 
     @staticmethod
     def _check(finite: bool) -> None:
