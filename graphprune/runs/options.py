@@ -143,7 +143,11 @@ def canonical(argv: Sequence[str], options: Sequence[str]) -> list[str]:
         flag, equals, value = word.partition("=")
         if flag.startswith("--"):
             plain = flag[2:].replace("-", "_")
-            flag = "--" + full.get(plain, plain)
+            head, dot, inner = plain.partition(".")
+            if dot and head not in SECTIONS and head in full:  # of an option that is a mapping, such as protocol
+                flag = f"--{full[head]}.{inner}"
+            else:
+                flag = "--" + full.get(plain, plain)
         out.append(flag + equals + value)
     return out
 

@@ -77,7 +77,7 @@ class TopGates:
 Removal = Literal["gumbel", "top"]
 
 # By the word for them: gates that leave a share of the edges, with a temperature.
-REMOVING: Mapping[Removal, Callable[[float, float], SampledGates | TopGates]] = {"gumbel": SampledGates, "top": TopGates}
+REMOVING: Mapping[Removal, type[SampledGates | TopGates]] = {"gumbel": SampledGates, "top": TopGates}
 
 
 class GradualGates:
