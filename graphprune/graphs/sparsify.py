@@ -56,8 +56,8 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
             need more, that is an error.
         mean_degree: as many edges stay, protected ones included, as give the nodes this degree on average: ``degree *
             nodes / 2`` pairs, or ``degree * nodes`` arcs, rounded, if there are so many.
-        threshold: edges stay that score at least this, in the scorer's own numbers (of a predictor and a ticket: the
-            logit, 0 where the score is one half), which pairs have as the mean of both arcs.
+        threshold: edges stay that score at least this, in single precision and in the scorer's own numbers (of a
+            predictor and a ticket: the logit, 0 where the score is one half). A pair has the mean of both arcs.
         scope: the budget is counted in each ``"graph"``, or over ``"all"`` graphs that :meth:`prune` is given together.
         unit: ``"pair"`` or ``"arc"``.
         connected: connected components stay as they are, directions ignored; see :class:`~graphprune.EdgeRule`.
@@ -159,7 +159,9 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
             ends = 2 if self.unit == "pair" else 1
             budget = (over.double() * self.mean_degree / ends).round().long() - self._over(protected)
         share = 1.0 if self.keep is None else self.keep
-        edge_round = EdgeRound(self._module(), 1 - share, share, self.threshold)
+        # Scores are compared in single precision: what has just the threshold's score is to stay.
+        threshold = None if self.threshold is None else float(torch.tensor(self.threshold, dtype=torch.float32))
+        edge_round = EdgeRound(self._module(), 1 - share, share, threshold)
         kept = keep_arcs(_batches(graphs, rule), edge_round, rule, None if budget is None else budget.clamp(min=0))
         counts = EdgeCounts(kept.units, kept.kept, kept.needed, kept.wanted if budget is None else budget, protected)
         if self.edges is not None and bool(counts.beyond.any()):
