@@ -213,16 +213,18 @@ def check_unseen(data: object, caller: str) -> None:
 
 def check_nodes(data: Data, where: str = "the graph ") -> None:
     """Raise ValueError, beginning with ``where``, unless a graph has one kind of nodes and says how many there are."""
-    if shift(data, "edge_index", arcs_of(data)).numel() > 1 or isinstance(data.get("x"), tuple | list):
-        raise ValueError(f"{where}is bipartite, its arcs join nodes of two kinds: prune homogeneous graphs")
-    if "num_nodes" in data or isinstance(data.get("x"), Tensor):
-        return
-    bare = copy.copy(data)
-    for name in ("edge_index", "face"):  # from which PyG guesses, and guesses less once arcs are gone
-        bare[name] = None
-    with warnings.catch_warnings(action="ignore"):
-        if bare.num_nodes is None:
-            raise ValueError(f"{where}does not say how many nodes it has: give it num_nodes, or node features x")
+    x, two = data.get("x"), f"{where}is bipartite, its arcs join nodes of two kinds: prune homogeneous graphs"
+    if isinstance(x, tuple | list):
+        raise ValueError(two)
+    if "num_nodes" not in data and not isinstance(x, Tensor):
+        bare = copy.copy(data)
+        for name in ("edge_index", "face"):  # from which PyG guesses, and guesses less once arcs are gone
+            bare[name] = None
+        with warnings.catch_warnings(action="ignore"):
+            if bare.num_nodes is None:
+                raise ValueError(f"{where}does not say how many nodes it has: give it num_nodes, or node features x")
+    if shift(data, "edge_index", arcs_of(data)).numel() > 1:
+        raise ValueError(two)
 
 
 def _check_edges(data: Data) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
+from torch_geometric.data.data import BaseData
 from torch_geometric.transforms import BaseTransform
 
 from graphprune.graphs.attributes import check_graph
@@ -126,10 +127,9 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
 
     def counts(self, graphs: Data | PackedGraphs | Sequence[Data] | Dataset[Data]) -> EdgeCounts:
         """What stays of a graph or of many, and where constraints keep more than the budget."""
-        if isinstance(graphs, Data):
+        if isinstance(graphs, BaseData):
             check_unseen(graphs, "Sparsify")
-            return self._decided(graphs)[1]
-        return self._decided(_packed(graphs))[1]
+        return self._decided(graphs if isinstance(graphs, Data) else _packed(graphs))[1]
 
     def __repr__(self) -> str:
         made = repr(self.scorer) if isinstance(self.scorer, str) else _told(self._module())
@@ -216,7 +216,7 @@ def _last_scorer(scorer: object) -> str | nn.Module:
 def _packed(graphs: PackedGraphs | Sequence[Data] | Dataset[Data]) -> PackedGraphs:
     if isinstance(graphs, PackedGraphs):
         return graphs
-    if isinstance(graphs, Data):
+    if isinstance(graphs, BaseData):
         raise TypeError("prune and mask take a list of graphs; call the transform itself with a single one")
     several = [graphs[number] for number in range(len(graphs))]  # type: ignore[arg-type]
     for number, graph in enumerate(several):
