@@ -124,6 +124,11 @@ def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Pa
         (["run", "imp", "--data", "MUTAG", "--edge_rate=0.1"], "imp has no option --edge_rate; did you mean --weight_"),
         (["run", "imp", "--data", "MUTAG", "--data-fodl", "3"], "no option --data-fodl; did you mean --data-fold"),
         (["run", "icpg", "--data", "MUTAG", "--protocol", "papr"], "got 'papr'; did you mean paper?"),
+        (
+            ["run", "icpg", "--data", "MUTAG", "--protocol.rule.conected", "true"],
+            "no option --protocol.rule.conected; did you mean --protocol.rule.connected or ",
+        ),
+        (["run", "icpg", "--data", "MUTAG", "--protocol.rule.min-degree=-1"], "min_degree must be a whole number"),
         (["run", "icpg", "--data", "MUTAG", "--edge-rate", "1"], "edge_rate must lie in [0, 1), got 1.0"),
         (["run", "icpg", "--data", "MUTAG", "--fold", "11"], "fold"),
         (["run", "gat", "--data", "MUTAG"], "unknown method 'gat'"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
@@ -49,6 +50,18 @@ def keep_in_round(
         return torch.ones(arcs, dtype=torch.bool, device=original.device), None
     found = keep_arcs(batches, edge_round, rule, original)
     return found.arcs, found.threshold
+
+
+def told(scorer: nn.Module) -> str:
+    """A module by its class and a digest of its arguments, its plain attributes and its weights."""
+    config = getattr(scorer, "config", None)
+    own = {name: value for name, value in vars(scorer).items() if isinstance(value, str | int | float | tuple)}
+    own.pop("training", None)
+    total = hashlib.sha256(f"{scorer!r} {config() if callable(config) else own}".encode())
+    for name, value in sorted(scorer.state_dict().items()):
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"{type(scorer).__module__}.{type(scorer).__qualname__}[{total.hexdigest()[:16]}]"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,6 +126,17 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             left, numbers = left.keep_edges(keep), None if numbers is None else numbers[keep.to(numbers.device)]
             mask.keep.masked_scatter_(mask.keep.clone(), keep.to(mask.keep.device))
         return mask
+
+    def __repr__(self) -> str:
+        """By what decides, so that PyG tells when the cache of a ``pre_transform`` was made by another one."""
+        total = hashlib.sha256()
+        for edge_round in self.rounds:
+            scorer = "nothing" if edge_round.scorer is None else told(edge_round.scorer)
+            words = (scorer, edge_round.rate, edge_round.density, edge_round.threshold, edge_round.graphs)
+            total.update(repr(words).encode())
+            if edge_round.known is not None:
+                total.update(edge_round.known.cpu().numpy().tobytes())
+        return f"{type(self).__name__}({len(self.rounds)} rounds[{total.hexdigest()[:16]}], {self.rule})"
 
     @property
     def _takes_numbers(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
@@ -22,7 +21,7 @@ from graphprune.graphs.edges import EdgeMask, drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_PROTECTED, EdgeUnit, arcs_and_nodes, arcs_of, check_protected, edge_units
 from graphprune.graphs.prune import EdgeRound, Kept, check_nodes, check_unseen, keep_arcs
-from graphprune.graphs.rounds import PruneEdges
+from graphprune.graphs.rounds import PruneEdges, told
 from graphprune.graphs.rule import EdgeRule, in_chunks, unit_counts, unit_sizes
 from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 
@@ -132,7 +131,7 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
         return self._decided(graphs if isinstance(graphs, Data) else _packed(graphs))[1]
 
     def __repr__(self) -> str:
-        made = repr(self.scorer) if isinstance(self.scorer, str) else _told(self._module())
+        made = repr(self.scorer) if isinstance(self.scorer, str) else told(self._module())
         said = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)[1:] if getattr(self, f.name) != f.default]
         return f"{type(self).__name__}({', '.join([made, *said])})"
 
@@ -259,15 +258,3 @@ def _sizes(graphs: Data | PackedGraphs, rule: EdgeRule) -> tuple[Tensor, Tensor]
 def _all_units(batch: Data, rule: EdgeRule) -> Tensor:
     """Units of each graph, those of protected arcs included."""
     return unit_sizes(edge_units(*arcs_and_nodes(batch), rule.unit), batch)
-
-
-def _told(scorer: nn.Module) -> str:
-    """A module by its class and a digest of its arguments, its plain attributes and its weights."""
-    config = getattr(scorer, "config", None)
-    own = {name: value for name, value in vars(scorer).items() if isinstance(value, str | int | float | tuple)}
-    own.pop("training", None)
-    total = hashlib.sha256(f"{scorer!r} {config() if callable(config) else own}".encode())
-    for name, value in sorted(scorer.state_dict().items()):
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return f"{type(scorer).__module__}.{type(scorer).__qualname__}[{total.hexdigest()[:16]}]"

@@ -171,7 +171,7 @@ def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
         ValueError: an unknown section or option; the text has the nearest ones.
     """
     known = [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
-    known += _nested("method.protocol", Protocol)
+    known += protocol_parts()
     check_sections(values, dict.fromkeys(name.partition(".")[0] for name in known))
     for name in flat(values):
         if name not in known:
@@ -271,6 +271,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return leaves
+
+
+def protocol_parts() -> list[str]:
+    """Full names of what a protocol is made of, such as ``method.protocol.rule.unit``."""
+    return list(_nested("method.protocol", Protocol))
 
 
 def _nested(name: str, kind: Any) -> Iterator[str]:

@@ -373,3 +373,21 @@ def test_a_pruner_can_be_copied_and_sent_to_other_processes():
     expected = pruner(graph).edge_index
     for again in (copy.deepcopy(pruner), pickle.loads(pickle.dumps(pruner))):
         assert torch.equal(again(graph).edge_index, expected)
+
+
+def test_another_pruning_has_another_repr():
+    torch.manual_seed(0)
+    first, second = EdgePredictor(4, hidden=8), EdgePredictor(4, hidden=8)
+    half, known = EdgeRound(first, 0.5, 0.5), torch.tensor([True, False])
+    all_rounds = [
+        (),
+        (half,),
+        (half, half),
+        (EdgeRound(second, 0.5, 0.5),),
+        (EdgeRound(first, 0.5, 0.25),),
+        (EdgeRound(None, 0.5, 0.5, known=known),),
+        (EdgeRound(None, 0.5, 0.5, known=~known),),
+    ]
+    made = [PruneEdges(rounds) for rounds in all_rounds] + [PruneEdges((half,), EdgeRule(unit="arc"))]
+    assert len({repr(prune) for prune in made}) == len(made)
+    assert repr(PruneEdges((EdgeRound(copy.deepcopy(first).eval(), 0.5, 0.5),))) == repr(made[1])
