@@ -26,6 +26,7 @@ from graphprune.graphs.rule import EdgeRule, in_chunks, unit_counts, unit_sizes
 from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 
 BUDGETS = ("keep", "edges", "mean_degree", "threshold")
+_MOST = 1 << 53  # edges: more than any graph has, and exact in double precision
 
 
 class HasEdges(Protocol):
@@ -153,10 +154,11 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
         nodes, protected = _sizes(graphs, rule)
         budget, over = None, self._over(nodes)
         if self.edges is not None:
-            budget = torch.full_like(over, self.edges) - self._over(protected)
+            budget = torch.full_like(over, min(self.edges, _MOST)) - self._over(protected)
         elif self.mean_degree is not None:
             ends = 2 if self.unit == "pair" else 1
-            budget = (over.double() * self.mean_degree / ends).round().long() - self._over(protected)
+            target = (over.double() * self.mean_degree / ends).round().clamp(max=_MOST)
+            budget = target.long() - self._over(protected)
         share = 1.0 if self.keep is None else self.keep
         # Scores are compared in single precision: what has just the threshold's score is to stay.
         threshold = None if self.threshold is None else float(torch.tensor(self.threshold, dtype=torch.float32))
@@ -251,10 +253,8 @@ def _sizes(graphs: Data | PackedGraphs, rule: EdgeRule) -> tuple[Tensor, Tensor]
     nodes = graphs.node_count if packed else torch.tensor([graphs.num_nodes], device=arcs_of(graphs).device)
     if EDGE_PROTECTED not in (graphs.edge if packed else graphs):
         return nodes, torch.zeros_like(nodes)
-    found = [_all_units(batch, rule) - unit_counts(batch, rule.unit) for batch in _batches(graphs, rule)]
-    return nodes, torch.cat(found) if found else torch.zeros_like(nodes)
-
-
-def _all_units(batch: Data, rule: EdgeRule) -> Tensor:
-    """Units of each graph, those of protected arcs included."""
-    return unit_sizes(edge_units(*arcs_and_nodes(batch), rule.unit), batch)
+    sizes = [
+        unit_sizes(edge_units(*arcs_and_nodes(batch), rule.unit), batch) - unit_counts(batch, rule.unit)
+        for batch in _batches(graphs, rule)
+    ]
+    return nodes, torch.cat(sizes) if sizes else torch.zeros_like(nodes)

@@ -174,6 +174,12 @@ def test_directed_graphs_keep_weak_components_and_single_arcs():
     assert Sparsify("random", mean_degree=1)(both).num_edges == 6
 
 
+@pytest.mark.parametrize("budget", [{"edges": 10**30}, {"mean_degree": 1e300}, {"keep": 1}, {"threshold": -(10**30)}])
+def test_more_than_there_is_is_all(budget):
+    data = random_graph(0, nodes=10, edges=20)
+    assert torch.equal(Sparsify("random", **budget)(data).edge_index, data.edge_index)
+
+
 def test_protected_edges_count_where_a_budget_says_how_many_edges_there_are():
     data = random_graph(0, nodes=10, edges=20)
     data.edge_must = torch.zeros(data.num_edges, dtype=torch.bool)
