@@ -6,7 +6,7 @@ from torch import nn
 
 from graphprune import data
 from graphprune.graphs import supports
-from graphprune.graphs.soft.adapters import BUILT_IN
+from graphprune.graphs.soft.tables import PROVEN
 from graphprune.graphs.sparsifiers import SCORERS
 from graphprune.methods import METHODS
 from graphprune.models import MODELS, ImageClassifier
@@ -22,7 +22,7 @@ def listing() -> str:
     ]
     models = [(name, *_reads(model), first_line(model)) for name, model in MODELS.working().items()]
     sets = [(card.name, card.about, card.licence) for card in data.cards()]
-    convolutions = ", ".join(sorted(conv.__name__ for conv in BUILT_IN))
+    convolutions = ", ".join(sorted(PROVEN))
     return "\n".join(
         [
             text_table(("method", "prunes", "about"), methods),

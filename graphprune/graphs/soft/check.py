@@ -19,7 +19,7 @@ from graphprune.graphs.attributes import doubled
 from graphprune.graphs.edges import drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_of, graph_units
-from graphprune.graphs.soft.registry import edge_modules, gates_itself
+from graphprune.graphs.soft.registry import edge_modules, gates_itself, on_trial
 from graphprune.graphs.soft.soft import SoftEdges
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.recompute import once
@@ -54,7 +54,11 @@ def check_removal(model: nn.Module, data: Any) -> None:
             ways out.
         RuntimeError: a convolution's gates get gradients that are not finite.
     """
-    batch = _few(data)
+    with on_trial(model):
+        _check_removal(model, _few(data))
+
+
+def _check_removal(model: nn.Module, batch: Data) -> None:
     trial, removed = _Trial.begun(batch, model)
     if not trial.gate.numel():
         return
