@@ -11,9 +11,11 @@ from graphprune.methods.core.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
 from graphprune.methods.core.state import Decision, RunState
 from graphprune.methods.gicp import GICP
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
+from graphprune.methods.gsat import GSAT
 from graphprune.methods.gumbel import Gumbel
 from graphprune.methods.hamp import HAMP
 from graphprune.methods.icpg import ICPG
+from graphprune.methods.pg_explainer import PGExplainer
 from graphprune.methods.sparse import SET, RigL
 from graphprune.methods.sparsifier import Sparsifier
 from graphprune.methods.ugs import UGS
@@ -23,6 +25,8 @@ _OWN: tuple[type[Method], ...] = (
     ICPG,
     GICP,
     UGS,
+    GSAT,
+    PGExplainer,
     IMP,
     RandomPruning,
     Sparsifier,
@@ -61,6 +65,7 @@ __all__ = [
     "FGGP",
     "GICP",
     "GMP",
+    "GSAT",
     "HAMP",
     "ICPG",
     "IMP",
@@ -85,6 +90,7 @@ __all__ = [
     "Method",
     "NoEdges",
     "OneTraining",
+    "PGExplainer",
     "Protocol",
     "RandomAtInit",
     "RandomPruning",
