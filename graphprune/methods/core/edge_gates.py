@@ -142,7 +142,7 @@ class _WithLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, loss: Tensor) -> Tensor:
         ctx.one = torch.ones_like(loss)
-        return values.view_as(values)
+        return values.clone()
 
     @staticmethod
     @once_differentiable
