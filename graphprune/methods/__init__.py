@@ -3,9 +3,11 @@
 from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtInit, SynFlow
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.clad import CLAD
+from graphprune.methods.core.edge_gates import with_loss
 from graphprune.methods.core.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
 from graphprune.methods.core.in_training import InTraining, OneTraining
 from graphprune.methods.core.iterative import IterativeMethod
+from graphprune.methods.core.learned import LearnedEdges
 from graphprune.methods.core.method import Method
 from graphprune.methods.core.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
 from graphprune.methods.core.state import Decision, RunState
@@ -86,6 +88,7 @@ __all__ = [
     "Gumbel",
     "InTraining",
     "IterativeMethod",
+    "LearnedEdges",
     "MagnitudeAtInit",
     "Method",
     "NoEdges",
@@ -101,4 +104,5 @@ __all__ = [
     "SynFlow",
     "Track",
     "TrainingDiverged",
+    "with_loss",
 ]
