@@ -16,10 +16,10 @@ from graphprune.methods.core.state import RunState
 
 @attrs.frozen(kw_only=True)
 class GSAT(LearnedEdges):
-    """Edges by stochastic attention.
+    """Edges by stochastic attention (GSAT-like: after Miao, Liu & Li, ICML 2022).
 
-    After Miao, Liu & Li, "Interpretable and Generalizable Graph Learning via Stochastic Attention Mechanism",
-    ICML 2022.
+    "Interpretable and Generalizable Graph Learning via Stochastic Attention Mechanism" explains by attention, and keeps
+    it; here it tells which edges are pruned.
 
     A round: rewind model and predictor; train both on the task loss with each edge weighed by a sample of its attention
     a, a sigmoid of the predictor's logit with logistic noise, and on the mean over edges of

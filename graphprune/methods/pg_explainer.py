@@ -24,9 +24,10 @@ _MARGIN = 0.01  # of the noise, as PyG's "bias"
 
 @attrs.frozen(kw_only=True)
 class PGExplainer(LearnedEdges):
-    """Edges by an explainer of the trained network.
+    """Edges by an explainer of the trained network (PGExplainer-like: after Luo et al., NeurIPS 2020).
 
-    After Luo et al., "Parameterized Explainer for Graph Neural Network", NeurIPS 2020.
+    "Parameterized Explainer for Graph Neural Network" explains the predictions of a network; here what explains
+    nothing is pruned.
 
     A round: take the network as the ticket before left it (in the first round the dense network is trained); freeze it,
     and train the edge predictor so that the network on weighed edges says what it says on all of them, with few edges
