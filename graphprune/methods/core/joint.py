@@ -72,6 +72,7 @@ class JointNetwork(nn.Module):
         predictor_lr: learning rate of the predictor's parameters; None: the model's.
         unit_gates: what becomes of the predictor's logits in training: :func:`soft_gates`, sampled or
             highest ones.
+        frozen: the network is trained already: only the predictor learns, and norms and dropout are as in evaluation.
     """
 
     def __init__(
@@ -83,9 +84,13 @@ class JointNetwork(nn.Module):
         train_graphs: PackedGraphs,
         predictor_lr: float | None = None,
         unit_gates: UnitGates = soft_gates,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.predictor = model, predictor
+        self._frozen = frozen
+        if frozen:
+            model.requires_grad_(False)
         self._edge_round = replace(edge_round, scorer=predictor)
         # Selection looks at single graphs even where the final pruning reads batch statistics.
         self._rule = replace(rule, scoring="eval")
@@ -123,7 +128,10 @@ class JointNetwork(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As ever; a threshold over the training graphs is forgotten."""
         self._threshold = None
-        return super().train(mode)
+        super().train(mode)
+        if self._frozen:
+            self.model.eval()
+        return self
 
     def forward(self, batch: Data) -> Tensor:
         """Logits of shape ``(B, outputs)``."""
