@@ -20,7 +20,7 @@ from torch_geometric.nn.conv.rgcn_conv import masked_edge_index
 from torch_geometric.utils.num_nodes import maybe_num_nodes
 
 from graphprune.graphs.soft.running import RUNNING, RunningEdges
-from graphprune.graphs.sums import EMPTY
+from graphprune.graphs.sums import EMPTY, scaled_rows
 
 # Logits of edges that are gated off exceed those that are left by no more: exp of it, squared, is finite in float32.
 _MOST = 40.0
@@ -80,7 +80,7 @@ def gated_scatter(
         return plain(torch.lerp(torch.ones_like(src), src, gate), "mul")
     if reduce not in ("sum", "add", "mean", "max", "min", "amax", "amin"):
         raise ValueError(f"reduce={reduce!r} cannot be gated; sum, mean, mul, max and min can")
-    total = plain(src * gate, "sum")
+    total = plain(scaled_rows(src, gates) if dim == 0 and src.dim() > 1 else src * gate, "sum")
     if reduce in ("sum", "add"):
         return _without_gradient(total, plain(gates.detach(), "sum", 0) < EMPTY) if src.dim() == 1 else total
     weight = plain(gates, "sum", 0)
@@ -129,10 +129,15 @@ def gated_softmax(
     del ptr  # plain lists of edges have none
     gates = edges.gate(index).to(src)
     nodes = maybe_num_nodes(index, num_nodes)
-    off = _along(gates == 0, src, dim)
-    top = utils.scatter(src.detach().masked_fill(off, -torch.inf), index, dim, nodes, "max")
-    shifted = src - torch.where(top.isfinite(), top, 0.0).index_select(dim, index)
-    power = torch.where(off, shifted.clamp(max=_MOST), shifted).exp()
+    off, seen = _along(gates == 0, src, dim), src.detach()
+    hard = bool(off.any())  # of gates between 0 and 1 none is off, and what follows is dear
+    if hard:
+        seen = seen.masked_fill(off, -torch.inf)
+    top = utils.scatter(seen, index, dim, nodes, "max")
+    power = src - torch.where(top.isfinite(), top, 0.0).index_select(dim, index)
+    if hard:
+        power = torch.where(off, power.clamp(max=_MOST), power)
+    power = power.exp()
     total = utils.scatter(power * _along(gates, src, dim), index, dim, nodes, "sum")
     # Emptiness is judged by the gates: the exponentials that are left may rightly be tiny.
     empty = _along(utils.scatter(gates.detach(), index, 0, nodes, "sum") < EMPTY, src, dim)
