@@ -53,6 +53,8 @@ class EdgePredictor(nn.Module):
         ValueError: an unknown encoder or score, a size out of range, or a width that the attention heads do not divide.
     """
 
+    follows_dtype = True  # of its parameters, whatever that is
+
     def __init__(
         self,
         features: Features,

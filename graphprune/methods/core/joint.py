@@ -12,9 +12,11 @@ from torch_geometric.data import Data
 
 from graphprune.data import GraphData
 from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, SoftEdges, drop_arcs
+from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.pairs import graph_units
 from graphprune.graphs.prune import keep_arcs, units_to_keep
 from graphprune.graphs.rule import in_chunks, unit_sizes
+from graphprune.graphs.scorers import own_dtype
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
 from graphprune.methods.core.edge_gates import UnitGates, soft_gates
@@ -137,7 +139,10 @@ class JointNetwork(nn.Module):
     def gates(self, batch: Data) -> Tensor:
         """Gates of the arcs from each unit's mean logit, 1 at those in none; shape ``(E,)``. Sampled ones are fresh."""
         units = graph_units(batch, self._rule.unit)
-        logits = units.mean(self.predictor(batch.clone()))
+        dtype = own_dtype(self.predictor)
+        logits = units.mean(self.predictor(batch.clone() if dtype is None else in_dtype(batch, dtype)))
+        if dtype == torch.float64 != own_dtype(self.model):  # which could not add up what such gates make of messages
+            logits = logits.float()
         self._check(bool(logits.isfinite().all()))
         whole, sizes = self._rule.budget == "global", unit_sizes(units, batch)
         if whole:
