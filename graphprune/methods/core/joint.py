@@ -36,12 +36,13 @@ def check_predictor(predictor: nn.Module | None, data: AnyData) -> None:
         raise ValueError(f"{data.name} is a set of images: they have no edges that a predictor could score")
     if not isinstance(predictor, nn.Module):
         raise ValueError(f"predictor must be a module, such as EdgePredictor.for_data(data), got {predictor!r}")
-    reads = predictor.config()["features"] if isinstance(predictor, EdgePredictor) else data.features
-    if reads != data.features:
-        raise ValueError(
-            f"the predictor reads features={reads!r}, those of {data.name} are {data.features!r}: make it by "
-            "EdgePredictor.for_data(data)"
-        )
+    reads = predictor.config() if isinstance(predictor, EdgePredictor) else {}
+    for name in ("features", "edge_features"):
+        if name in reads and reads[name] != getattr(data, name):
+            raise ValueError(
+                f"the predictor reads {name}={reads[name]!r}, those of {data.name} are {getattr(data, name)!r}: make "
+                f"it by EdgePredictor.for_data(data{', edges=True' * ('edge_features' in reads)})"
+            )
 
 
 def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
