@@ -223,6 +223,16 @@ def node_encoder(features: Features, dim: int) -> nn.Module:
     return FeatureEncoder(features, dim)
 
 
+def needed_edges(option: str, features: EdgeFeatures | None) -> EdgeFeatures:
+    """What ``edge_attr`` holds, which an option asks to be read; raises ValueError if there is nothing."""
+    if features is None:
+        raise ValueError(
+            f"{option}=True reads edge features (edge_attr), and there are none: leave {option} out (TU sets with edge "
+            "labels have them with features='deg+odeg100+edges')"
+        )
+    return features
+
+
 def edge_encoder(features: EdgeFeatures, dim: int, *, norm: bool) -> CategoricalEncoder | FeatureEncoder:
     """The encoder of a data set's edge features: OGB's bonds, categories, or real columns.
 

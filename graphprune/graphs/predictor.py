@@ -20,6 +20,7 @@ from graphprune.graphs.encoders import (
     Features,
     edge_encoder,
     edge_kinds,
+    needed_edges,
     node_encoder,
     node_inputs,
 )
@@ -108,7 +109,7 @@ class EdgePredictor(nn.Module):
         self.norms = nn.ModuleList(nn.Identity() if encoder == "gin" else nn.BatchNorm1d(hidden) for _ in range(layers))
         self.head = None if score == "inner_product" else nn.Linear(2 * hidden, 1)
         self.form = BilinearForm(hidden, RANK) if score == "bilinear" else None
-        self.edge_term = _edge_term(edge_features, hidden) if edges else None
+        self.edge_term = EdgeTerm(needed_edges("edges", edge_features), hidden) if edges else None
         self._scores_nodes = False  # the last layer gives both node scores itself, see folded()
 
     @classmethod
@@ -234,15 +235,6 @@ class EdgeTerm(nn.Module):
         kinds = edge_kinds(data, self.encoder)
         worth: Tensor = self.lin(functional.relu(self.encoder.encode(kinds.rows))).squeeze(1)
         return worth.index_select(0, kinds.which)
-
-
-def _edge_term(features: EdgeFeatures | None, hidden: int) -> EdgeTerm:
-    if features is None:
-        raise ValueError(
-            "edges=True reads edge features (edge_attr), and there are none: leave edges out (TU sets with edge labels "
-            "have them with features='deg+odeg100+edges')"
-        )
-    return EdgeTerm(features, hidden)
 
 
 def _layer(encoder: Encoder, hidden: int, degree: Degree) -> nn.Module:
