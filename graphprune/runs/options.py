@@ -107,6 +107,7 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch"})
     if has_predictor(method_class):
         parser.add_class_arguments(EdgePredictor, "predictor", skip={"features", "edge_features"})
+        parser.set_defaults({"predictor.edges": None})  # so that runs that read none are described as ever
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
     )
