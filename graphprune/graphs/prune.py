@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
-from graphprune.graphs.attributes import check_graph, doubled
+from graphprune.graphs.attributes import check_graph, in_dtype
 from graphprune.graphs.edges import EdgeMask, drop_arcs
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.packed import PackedGraphs
@@ -25,6 +24,7 @@ from graphprune.graphs.rule import (
     unit_counts,
     unit_sizes,
 )
+from graphprune.graphs.scorers import own_dtype, prepared
 from graphprune.graphs.segments import pointers
 from graphprune.masks import keep_top
 
@@ -61,8 +61,11 @@ class _Scored:
 def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
     """Scores of all arcs as they decide over removal before pairing: eval mode, no gradient; shape ``(E,)``, float64.
 
-    Computed in double precision: what a kernel's blocking adds or takes in the last bits of a score differs between
-    batches, and would let batch-mates decide between (nearly) equal edges.
+    What a kernel's blocking adds or takes in the last bits of a score differs between batches, and would let
+    batch-mates decide between (nearly) equal edges. So a scorer that says ``follows_dtype = True``, as
+    :class:`EdgePredictor` does, computes in double precision. Any other is called in the dtype of its parameters, with
+    real numbers of that dtype, for each graph of a batch by itself (without parameters: in double precision, for the
+    whole batch).
 
     Raises:
         ValueError: no ``edge_index``, edge weights that are negative or no numbers, or scores of another shape.
@@ -71,7 +74,7 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
     check_graph(data)
     _check_edges(data)
     with torch.no_grad():
-        return _apply(_double(scorer, EdgeRule()), data)
+        return _apply(prepared(scorer, EdgeRule()), data)
 
 
 def keep_in_round(
@@ -125,7 +128,7 @@ def keep_arcs(
         ValueError: scores that are not numbers.
     """
     assert edge_round.scorer is not None
-    scorer = _double(edge_round.scorer, rule)
+    scorer = prepared(edge_round.scorer, rule)
     if rule.budget == "global" and edge_round.threshold is None:
         return _keep_of_all(scorer, batches, edge_round, rule, original)
     pieces, first = list[Tensor](), 0
@@ -180,18 +183,6 @@ def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scor
     return _Scored(units, score, size)
 
 
-def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
-    """A copy in double precision that scores by the rule. Dropout stays off: a score is no matter of chance."""
-    scorer = copy.deepcopy(scorer).double().eval()
-    if rule.scoring == "eval":
-        folded = getattr(scorer, "folded", None)
-        return scorer if folded is None else folded()
-    for module in scorer.modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.train()
-    return scorer
-
-
 def _check_edges(data: Data) -> None:
     """Check what a graph that no data set has checked says of its edges."""
     arcs = arcs_of(data).size(1)
@@ -202,9 +193,12 @@ def _check_edges(data: Data) -> None:
 
 def _apply(scorer: nn.Module, data: Data) -> Tensor:
     edge_index, _ = arcs_and_nodes(data)
-    # A copy, for the scorer may change it in place, in the precision of the scorer.
-    given = copy.copy(data).apply(doubled)
-    scores: Tensor = scorer.to(edge_index.device)(given)
+    dtype = own_dtype(scorer) or torch.float64
+    apart = dtype != torch.float64 and not any(module.training for module in scorer.modules())
+    if apart and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
+        return torch.cat([_apply(scorer, graph) for graph in data.to_data_list()])
+    # A copy, for the scorer may change it in place.
+    scores: Tensor = scorer.to(edge_index.device)(in_dtype(data, dtype))
     if scores.shape != edge_index.shape[1:]:
         shape = tuple(scores.shape)
         raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")

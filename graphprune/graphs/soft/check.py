@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
-from graphprune.graphs.attributes import doubled
+from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.edges import drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_of, graph_units
@@ -131,7 +131,7 @@ class _Trial(NamedTuple):
         In double precision, if the network can: norms over nodes that are alike make much of rounding.
         """
         single = cls._of(batch, _seen(model))
-        double = cls(single.model.double(), copy.copy(single.batch).apply(doubled), single.keep, single.gate.double())
+        double = cls(single.model.double(), in_dtype(single.batch, torch.float64), single.keep, single.gate.double())
         try:
             return double, double.removed(copy.deepcopy(double.model))
         except (RuntimeError, TypeError):  # of what it makes itself, in single precision

@@ -12,9 +12,11 @@ from torch_geometric.data import Data
 
 from graphprune.data import GraphData
 from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, SoftEdges, drop_arcs
+from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.pairs import graph_units
 from graphprune.graphs.prune import keep_arcs, units_to_keep
 from graphprune.graphs.rule import in_chunks, unit_sizes
+from graphprune.graphs.scorers import own_dtype
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
 from graphprune.methods.core.edge_gates import UnitGates, soft_gates
@@ -34,12 +36,13 @@ def check_predictor(predictor: nn.Module | None, data: AnyData) -> None:
         raise ValueError(f"{data.name} is a set of images: they have no edges that a predictor could score")
     if not isinstance(predictor, nn.Module):
         raise ValueError(f"predictor must be a module, such as EdgePredictor.for_data(data), got {predictor!r}")
-    reads = predictor.config()["features"] if isinstance(predictor, EdgePredictor) else data.features
-    if reads != data.features:
-        raise ValueError(
-            f"the predictor reads features={reads!r}, those of {data.name} are {data.features!r}: make it by "
-            "EdgePredictor.for_data(data)"
-        )
+    reads = predictor.config() if isinstance(predictor, EdgePredictor) else {}
+    for name in ("features", "edge_features"):
+        if name in reads and reads[name] != getattr(data, name):
+            raise ValueError(
+                f"the predictor reads {name}={reads[name]!r}, those of {data.name} are {getattr(data, name)!r}: make "
+                f"it by EdgePredictor.for_data(data{', edges=True' * ('edge_features' in reads)})"
+            )
 
 
 def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
@@ -145,7 +148,10 @@ class JointNetwork(nn.Module):
     def gates(self, batch: Data) -> Tensor:
         """Gates of the arcs from each unit's mean logit, 1 at those in none; shape ``(E,)``. Sampled ones are fresh."""
         units = graph_units(batch, self._rule.unit)
-        logits = units.mean(self.predictor(batch.clone()))
+        dtype = own_dtype(self.predictor)
+        logits = units.mean(self.predictor(batch.clone() if dtype is None else in_dtype(batch, dtype)))
+        if dtype == torch.float64 != own_dtype(self.model):  # which could not add up what such gates make of messages
+            logits = logits.float()
         self._check(bool(logits.isfinite().all()))
         whole, sizes = self._rule.budget == "global", unit_sizes(units, batch)
         if whole:
