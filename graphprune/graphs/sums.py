@@ -225,6 +225,6 @@ class _ScaledRows(torch.autograd.Function):
 
 def scaled_rows(rows: Tensor, factor: Tensor) -> Tensor:
     """``rows[k] * factor[k]``, of shapes ``(K, ...)`` and ``(K,)``."""
-    flat = rows.reshape(rows.size(0), -1).contiguous()
+    flat = rows.flatten(1).contiguous()
     scaled: Tensor = _ScaledRows.apply(flat, factor)  # type: ignore[no-untyped-call]
     return scaled.view(rows.shape)
