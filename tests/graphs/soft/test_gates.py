@@ -45,7 +45,7 @@ def test_zero_one_gates_are_removal(case: str) -> None:
     net = build(case)
 
     @given(st.data())
-    @settings(max_examples=15)
+    @settings(max_examples=8)
     def check(data: st.DataObject) -> None:
         graph = data.draw(graphs(case))
         keep = torch.tensor(data.draw(st.lists(st.booleans(), min_size=graph.num_edges, max_size=graph.num_edges)))
@@ -111,7 +111,7 @@ def test_gradients_are_finite_for_any_gate(case: str) -> None:
     net = build(case)
 
     @given(st.data())
-    @settings(max_examples=15)
+    @settings(max_examples=8)
     def check(data: st.DataObject) -> None:
         graph = data.draw(graphs(case))
         values = st.sampled_from([0.0, 0.0, 1e-30, 1e-13, 1e-11, 1e-4, 0.5, 1.0])
