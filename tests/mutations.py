@@ -185,7 +185,7 @@ FAULTS = {
         "tests/runs/test_trained.py",
     ),
     "a small network drawn where no ticket has its size": Fault(
-        "report/equal.py",
+        "report/results.py",
         'nearest if nearest is not None and abs(nearest["params_kept"].mean - size) <= SAME_SIZE * size else None',
         "nearest",
         "tests/report/test_figures.py",
