@@ -14,7 +14,7 @@ import yaml
 import graphprune
 from graphprune import data
 from graphprune.cli import COMMANDS, main
-from graphprune.graphs.soft.adapters import BUILT_IN
+from graphprune.graphs.soft.tables import PROVEN
 from graphprune.methods import METHODS
 from graphprune.models import MODELS
 from tests.runs.samples import NAME, tiny_set
@@ -192,7 +192,7 @@ def test_the_list_is_that_of_the_registries(capsys: Capture) -> None:
     sections = [section.splitlines() for section in text.split("\n\n")]
     firsts = [[line.split()[0] for line in section[2:]] for section in sections[:3]]
     assert firsts == [list(METHODS), list(MODELS), list(data.names())]
-    assert all(conv.__name__ in text for conv in BUILT_IN)
+    assert all(conv in text for conv in PROVEN)
 
 
 @pytest.mark.parametrize("words", [[], ["--help"]])

@@ -15,7 +15,7 @@ from graphprune.data import metrics
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.metrics import METRICS, Task
 from graphprune.data.splits import together
-from graphprune.graphs.encoders import ATOM_FEATURES, Features, node_encoder
+from graphprune.graphs.encoders import ATOM_FEATURES, EdgeFeatures, Features, node_encoder
 from graphprune.graphs.packed import PackedGraphs
 
 Split = Literal["train", "val", "test"]
@@ -160,8 +160,8 @@ class GraphData(LabelledData[PackedGraphs]):
         features: columns of ``x``, or ``"ogb-mol"`` for OGB's nine categorical atom features.
         num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
         num_tasks: labels a graph, or a node, carries (1 for multiclass).
-        edge_features: columns of ``edge_attr``, ``"ogb-mol"`` for OGB's three bond features, None without
-            any.
+        edge_features: columns of ``edge_attr``, ``"ogb-mol"`` for OGB's three bond features, a list of how many
+            categories each column of integers has, None without any.
         degrees: which columns of ``x`` are node degrees, None if there are none.
         ogb_name: name under which OGB's official ``Evaluator`` knows the set; empty for sets that are not
             OGB's.
@@ -177,7 +177,7 @@ class GraphData(LabelledData[PackedGraphs]):
     """
 
     features: Features
-    edge_features: Features | None = None
+    edge_features: EdgeFeatures | None = None
     degrees: DegreeColumns | None = None
     ogb_name: str = ""
     level: Level = "graph"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ from torch_geometric.data import Data
 
 from graphprune.data.base import IGNORE_INDEX, Level
 from graphprune.data.metrics import Task
-from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
+from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, EdgeFeatures
 from graphprune.graphs.flatten import check_edge_weight
 from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected
 
@@ -25,6 +26,7 @@ class Check:
     features: Literal["ogb-mol"] | None
     width: int | None
     edge_width: int | None
+    edge_sizes: Sequence[int] | None  # of categories, by column of edge_attr
     num_classes: int | None
     level: Level
     weighted: bool = False
@@ -38,16 +40,31 @@ class Check:
         features: Literal["ogb-mol"] | None,
         num_classes: int | None,
         level: Level,
+        edge_features: Sequence[int] | None = None,
     ) -> Check:
-        """The check by which all graphs are as the first training graph is."""
+        """The check by which all graphs are as the first training graph is.
+
+        Raises:
+            ValueError: ``edge_features`` that are no numbers of categories, or without ``edge_attr``.
+        """
         widths = _width(first, "x"), _width(first, "edge_attr")
+        sizes: Sequence[int] | None = BOND_FEATURES if features is not None else None
+        if edge_features is not None:
+            sizes = list(edge_features)
+            if not sizes or any(type(size) is not int or size < 1 for size in sizes) or widths[1] is None:
+                raise ValueError(
+                    "edge_features are how many categories each column of edge_attr has, 1 or more, and edge_attr of "
+                    f"shape (E, D) must be there; got {edge_features!r}"
+                )
         has = (isinstance(first, Data) and first.get(name) is not None for name in ("edge_weight", EDGE_PROTECTED))
-        return cls(task, features, *widths, num_classes, level, *has)
+        return cls(task, features, *widths, sizes, num_classes, level, *has)
 
     @property
-    def categorical(self) -> bool:
-        """Whether features are numbers of categories."""
-        return self.features is not None
+    def edge_features(self) -> EdgeFeatures | None:
+        """What ``edge_attr`` holds."""
+        if self.edge_width is None or self.edge_sizes is None:
+            return self.edge_width
+        return "ogb-mol" if self.edge_sizes is BOND_FEATURES else list(self.edge_sizes)
 
     def __call__(self, graph: Data, where: str) -> Data:
         """The graph as it is packed."""
@@ -55,7 +72,7 @@ class Check:
             raise TypeError(f"{where} is a {type(graph).__name__}, expected a torch_geometric.data.Data")
         if graph.get("x") is None:
             raise ValueError(f"{where} has no node features x; give bare graphs x = torch.ones(num_nodes, 1)")
-        self._features(graph.x, f"{where}: x", self.width, ATOM_FEATURES)
+        self._features(graph.x, f"{where}: x", self.width, None if self.features is None else ATOM_FEATURES)
         if graph.num_nodes != graph.x.size(0):
             raise ValueError(f"{where}: x has {graph.x.size(0)} rows for {graph.num_nodes} nodes")
         self._edges(graph, where)
@@ -63,20 +80,30 @@ class Check:
         checked.y = self._label(graph.get("y"), where) if self.level == "graph" else self._labels(graph, where)
         return checked
 
-    def _features(self, values: Tensor, where: str, width: int | None, sizes: tuple[int, ...]) -> None:
-        if self.categorical and values.dtype != torch.int64:
-            raise TypeError(f"{where} must be int64 for features='ogb-mol', got {values.dtype}")
-        if not self.categorical and not values.is_floating_point():
-            raise TypeError(f"{where} must be float, got {values.dtype}; convert it (.float()) or one-hot encode it")
-        width = len(sizes) if self.categorical else width
+    def _features(self, values: Tensor, where: str, width: int | None, sizes: Sequence[int] | None) -> None:
+        """Check features of nodes or edges: ``width`` real columns, or categories, so many in each column."""
+        ogb = sizes in (ATOM_FEATURES, BOND_FEATURES)
+        if sizes is not None and values.dtype != torch.int64:
+            told = "features='ogb-mol'" if ogb else f"edge_features={list(sizes)}"
+            raise TypeError(f"{where} must be int64 for {told}, got {values.dtype}")
+        if sizes is None and not values.is_floating_point():
+            known = ", or say how many categories its columns have: edge_features=[...]" * where.endswith("edge_attr")
+            raise TypeError(
+                f"{where} must be float, got {values.dtype}; convert it (.float()) or one-hot encode it{known}"
+            )
+        width = width if sizes is None else len(sizes)
         if values.dim() != 2 or values.size(1) != width:
             expected = f"(rows, {'columns' if width is None else width})"
-            like = "as OGB has it" if self.categorical else "as in train graph 0"
+            like = (
+                "as in train graph 0" if sizes is None else "as OGB has it" if ogb else f"of {list(sizes)} categories"
+            )
             raise ValueError(f"{where} has shape {tuple(values.shape)}, expected {expected} {like}")
-        bad = (values < 0) | (values >= torch.tensor(sizes)) if self.categorical else ~values.isfinite()
+        bad = ~values.isfinite() if sizes is None else (values < 0) | (values >= torch.tensor(sizes))
         if bool(bad.any()):
-            row = int(bad.any(1).nonzero()[0])
-            problem = "outside its categories" if self.categorical else "NaN or infinite"
+            row, column = bad.nonzero()[0].tolist()
+            problem = "NaN or infinite"
+            if sizes is not None:
+                problem = f"outside its categories: {values[row, column]} in column {column}, of {sizes[column]} from 0"
             raise ValueError(f"{where} has a value in row {row} that is {problem}")
 
     def _edges(self, graph: Data, where: str) -> None:
@@ -97,7 +124,7 @@ class Check:
             has = "lacks" if values is None else "has"
             raise ValueError(f"{where} {has} edge_attr of shape (E, D), unlike train graph 0")
         if values is not None:
-            self._features(values, f"{where}: edge_attr", self.edge_width, BOND_FEATURES)
+            self._features(values, f"{where}: edge_attr", self.edge_width, self.edge_sizes)
             if values.size(0) != index.size(1):
                 raise ValueError(f"{where}: edge_attr has {values.size(0)} rows for {index.size(1)} edges")
         for name, wanted in (("edge_weight", self.weighted), (EDGE_PROTECTED, self.protected)):

@@ -146,8 +146,9 @@ def load(
         fold: which of a TU set's ten folds is the test split, 0 to 9.
         split_seed: seed of the folds (12345 gives the ICPG authors' ones), of generated graphs, or of the images that
             validate.
-        features: of a TU set: ``"deg+odeg100"``, ``"deg+odeg10"`` or ``"raw"`` (None: the authors' choice for the set,
-            see :func:`graphprune.data.sets.tu.graph_data`); of a Planetoid set: ``"row-normalised"`` (and None) or
+        features: of a TU set: ``"deg+odeg100"``, ``"deg+odeg10"`` or ``"raw"`` (None: the authors' choice for the set),
+            or one of these with ``"+edges"``, as ``"deg+odeg100+edges"``: with edge labels, see
+            :func:`graphprune.data.sets.tu.graph_data`; of a Planetoid set: ``"row-normalised"`` (and None) or
             ``"raw"``; of superpixels: ``"raw"`` (and None) or ``"weight"``, which has edge weights.
         limit: of images: how many train, classes in proportion; those of a smaller limit are among those of a larger
             one. None: all.

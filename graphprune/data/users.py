@@ -32,13 +32,15 @@ def from_graphs(
     features: Literal["ogb-mol"] | None = None,
     provenance: Mapping[str, str] | None = None,
     level: Level = "graph",
+    edge_features: Sequence[int] | None = None,
 ) -> GraphData:
     """A data set from lists (or map-style data sets) of :class:`torch_geometric.data.Data`.
 
     Every graph needs ``x`` (float ``(N, D)``), ``edge_index`` (int64 ``(2, E)``, ``(2, 0)`` without edges)
     and ``y``: one class number for multiclass, else one number a task, with NaN where a label is missing (0
     and 1 for binary); with ``level="node"`` as many numbers for each node, shape ``(N,)`` for multiclass (-100 hides a
-    label from a split), else ``(N, T)``. All graphs or none have ``edge_attr`` (float ``(E, D)``), ``edge_weight``
+    label from a split), else ``(N, T)``. All graphs or none have ``edge_attr`` (``(E, D)``, float, or int64 of
+    ``edge_features`` categories), ``edge_weight``
     (float ``(E,)``, 0 or more) and ``edge_protected`` (bool ``(E,)``, True at arcs that are never pruned and count as
     little as self-loops). Graphs without edges or nodes are kept and counted in :attr:`GraphData.empty`. The graphs
     themselves are not changed.
@@ -55,6 +57,8 @@ def from_graphs(
             (int64).
         provenance: anything worth keeping about where the graphs come from.
         level: what carries a label; for one graph whose nodes are split see :func:`from_nodes`.
+        edge_features: how many categories each column of ``edge_attr`` has, if it holds their numbers (from 0); None:
+            it has real columns, or OGB's bonds.
 
     Raises:
         ValueError: a graph that does not fit; names split, graph number and what is wrong. A split without any label, a
@@ -67,7 +71,7 @@ def from_graphs(
         if not graphs:
             raise ValueError(f"{name}: the {split} split has no graphs")
     like = parts["train"][0]
-    check = Check.like(like, task, features, num_classes, level)
+    check = Check.like(like, task, features, num_classes, level, edge_features)
     splits: dict[Split, PackedGraphs] = {}
     for split, graphs in parts.items():
         checked = [check(graph, f"{name}, {split} graph {number}") for number, graph in enumerate(graphs)]
@@ -111,7 +115,7 @@ def described(
         features=check.features or check.width or 0,
         num_classes=_classes(task, check.num_classes, labels),
         num_tasks=1 if task == "multiclass" else labels[0].size(1),
-        edge_features="ogb-mol" if check.features and check.edge_width is not None else check.edge_width,
+        edge_features=check.edge_features,
         provenance=provenance or {"source": "the user's own graphs"},
         level=level,
     )
@@ -125,6 +129,7 @@ def from_nodes(
     metric: str | None = None,
     num_classes: int | None = None,
     provenance: Mapping[str, str] | None = None,
+    edge_features: Sequence[int] | None = None,
 ) -> GraphData:
     """A transductive data set from one graph whose nodes are split.
 
@@ -138,6 +143,7 @@ def from_nodes(
         metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
         num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
         provenance: anything worth keeping about where the graph comes from.
+        edge_features: how many categories each column of ``edge_attr`` has, as in :func:`from_graphs`.
 
     Raises:
         ValueError: a mask that is missing, empty or of another shape, masks that overlap, or what does not fit as in
@@ -169,7 +175,14 @@ def from_nodes(
         view.y = y.masked_fill(~(mask if y.dim() == 1 else mask[:, None]), hidden)
         views.append([view])
     data = from_graphs(
-        *views, name=name, task=task, metric=metric, num_classes=num_classes, provenance=provenance, level="node"
+        *views,
+        name=name,
+        task=task,
+        metric=metric,
+        num_classes=num_classes,
+        provenance=provenance,
+        level="node",
+        edge_features=edge_features,
     )
     return replace(data, transductive=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import is_sparse
 
 from graphprune.graphs.pairs import arcs_of
+
+D = TypeVar("D", bound=Data)
 
 # What a batch and a graph know of themselves.
 _OWN = ("edge_index", "num_nodes", "num_edges", "batch", "ptr")
@@ -156,9 +158,12 @@ def cut(value: Any, keep: Tensor, dim: int) -> Any:
     return tuple(left) if isinstance(value, tuple) else left
 
 
-def doubled(values: Tensor) -> Tensor:
-    """A copy, of real numbers in double precision."""
-    return values.to(torch.float64 if values.is_floating_point() else values.dtype, copy=True)
+def in_dtype(data: D, dtype: torch.dtype) -> D:
+    """A copy of a graph or batch whose real numbers are of this dtype."""
+    copied: D = copy.copy(data).apply(
+        lambda values: values.to(dtype if values.is_floating_point() else values.dtype, copy=True)
+    )
+    return copied
 
 
 def check_single(data: Data) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch_geometric.data import Data
 
 from graphprune.graphs.segments import pointers
@@ -18,6 +20,18 @@ ATOM_FEATURES = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 BOND_FEATURES = (5, 6, 2)
 
 Features = int | Literal["ogb-mol"]
+
+# Columns of edge_attr: so many real ones, OGB's bond features, or categories, with how many each column has.
+EdgeFeatures = int | Literal["ogb-mol"] | list[int]
+
+
+def edges_in_words(features: EdgeFeatures | None) -> str:
+    """What a data set has of its edges, for errors and listings."""
+    if features is None:
+        return "no edge features"
+    if isinstance(features, list):
+        return f"edge categories ({' and '.join(map(str, features))} of them in edge_attr)"
+    return "OGB's bond features" if features == "ogb-mol" else f"{features} columns of edge_attr"
 
 
 def node_inputs(data: Data) -> tuple[Tensor, Tensor]:
@@ -45,8 +59,13 @@ class Kinds:
     which: Tensor
 
     @classmethod
-    def of(cls, features: Tensor, sizes: Sequence[int]) -> Self:
+    def of(cls, features: Tensor, sizes: Sequence[int], where: Callable[[int], str] = "row {}".format) -> Self:
         """Sort integer features of shape ``(R, len(sizes))`` into kinds.
+
+        Args:
+            features: numbers of categories, from 0 on.
+            sizes: number of categories of each column.
+            where: what an error calls a row of this number.
 
         Raises:
             TypeError: features that are no integers.
@@ -62,9 +81,10 @@ class Kinds:
         limits = features.new_tensor(sizes)
         low, high = features.aminmax(dim=0)
         if bool(((low < 0) | (high >= limits)).any()):
+            row, column = ((features < 0) | (features >= limits)).nonzero()[0].tolist()
             raise ValueError(
-                f"categorical features must lie below {list(sizes)}, got maxima {high.tolist()} and minima "
-                f"{low.tolist()}"
+                f"categorical features must lie below {list(sizes)}, got {int(features[row, column])} in column "
+                f"{column} of {where(row)}"
             )
         place = torch.cat([limits.new_ones(1), limits[:-1]]).cumprod(0)
         numbers, which = torch.unique((features * place).sum(1), return_inverse=True)
@@ -76,6 +96,10 @@ class Kinds:
         order = torch.argsort(self.which, stable=True)
         return order, pointers(torch.bincount(self.which, minlength=self.rows.size(0)))
 
+    def ordered(self, order: Tensor) -> Self:
+        """The same rows at other places: at place i what is now at ``order[i]``."""
+        return type(self)(self.rows, self.which.index_select(0, order))
+
 
 class CategoricalEncoder(nn.Module):
     """The sum of one embedding a feature, as OGB's ``AtomEncoder`` and ``BondEncoder``.
@@ -85,12 +109,17 @@ class CategoricalEncoder(nn.Module):
     Args:
         sizes: number of categories of each feature.
         dim: width of the vectors.
+
+    Raises:
+        ValueError: more combinations of categories than 64 bits can tell apart.
     """
 
     offset: Tensor
 
     def __init__(self, sizes: Sequence[int], dim: int) -> None:
         super().__init__()
+        if math.prod(sizes) >= 1 << 63:
+            raise ValueError(f"categories of {len(sizes)} columns have more than 2^63 combinations: leave some out")
         self.sizes = tuple(sizes)
         self.table = nn.EmbeddingBag(sum(sizes), dim, mode="sum")
         self.then: nn.Module = nn.Identity()  # what else is done with each distinct row, see EdgePredictor.folded
@@ -98,9 +127,9 @@ class CategoricalEncoder(nn.Module):
             nn.init.xavier_uniform_(part)
         self.register_buffer("offset", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
 
-    def kinds(self, features: Tensor) -> Kinds:
+    def kinds(self, features: Tensor, where: Callable[[int], str] = "row {}".format) -> Kinds:
         """The distinct rows of integer features; raises as :meth:`Kinds.of` does."""
-        return Kinds.of(features, self.sizes)
+        return Kinds.of(features, self.sizes, where)
 
     def encode(self, rows: Tensor) -> Tensor:
         """Vectors of distinct rows, ``(K, len(sizes))`` to ``(K, dim)``."""
@@ -133,12 +162,13 @@ class FeatureEncoder(nn.Module):
     Args:
         in_dim: columns of ``x``.
         dim: width of the vectors.
+        norm: another norm.
     """
 
-    def __init__(self, in_dim: int, dim: int) -> None:
+    def __init__(self, in_dim: int, dim: int, norm: nn.Module | None = None) -> None:
         super().__init__()
         self.in_dim = in_dim
-        self.norm: nn.Module = nn.BatchNorm1d(in_dim)
+        self.norm: nn.Module = nn.BatchNorm1d(in_dim) if norm is None else norm
         self.lin = nn.Linear(in_dim, dim, bias=False)
         nn.init.xavier_uniform_(self.lin.weight)
 
@@ -150,7 +180,34 @@ class FeatureEncoder(nn.Module):
         """
         if x.dim() != 2 or x.size(1) != self.in_dim:
             raise ValueError(f"expected node features x of shape (nodes, {self.in_dim}), got {tuple(x.shape)}")
-        return self.lin(self.norm(x.to(self.lin.weight.dtype)))  # type: ignore[no-any-return]
+        return self.encode(x)
+
+    def kinds(self, features: Tensor, where: Callable[[int], str] = "row {}".format) -> Kinds:
+        """Each row of real features ``(E, in_dim)`` of the edges as a kind of its own.
+
+        Raises:
+            ValueError: another number of columns.
+        """
+        if features.dim() != 2 or features.size(1) != self.in_dim:
+            raise ValueError(f"expected edge_attr of shape (arcs, {self.in_dim}), got {tuple(features.shape)}")
+        return Kinds(features, torch.arange(features.size(0), device=features.device))
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Vectors of rows, ``(R, in_dim)`` to ``(R, dim)``."""
+        return self.lin(self.norm(rows.to(self.lin.weight.dtype)))  # type: ignore[no-any-return]
+
+
+class EdgeNorm(nn.BatchNorm1d):
+    """Batch norm over edges; where there are fewer than two, as in evaluation, for these have no variance."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(E, columns)``, normalised."""
+        if input.size(0) > 1:
+            return super().forward(input)
+        assert self.running_mean is not None and self.running_var is not None
+        return functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
 
 
 def node_encoder(features: Features, dim: int) -> nn.Module:
@@ -164,3 +221,59 @@ def node_encoder(features: Features, dim: int) -> nn.Module:
     if not isinstance(features, int) or features < 1:
         raise ValueError(f"features must be 'ogb-mol' or the number of columns of x, got {features!r}")
     return FeatureEncoder(features, dim)
+
+
+def needed_edges(option: str, features: EdgeFeatures | None) -> EdgeFeatures:
+    """What ``edge_attr`` holds, which an option asks to be read; raises ValueError if there is nothing."""
+    if features is None:
+        raise ValueError(
+            f"{option}=True reads edge features (edge_attr), and there are none: leave {option} out (TU sets with edge "
+            "labels have them with features='deg+odeg100+edges')"
+        )
+    return features
+
+
+def edge_encoder(features: EdgeFeatures, dim: int, *, norm: bool) -> CategoricalEncoder | FeatureEncoder:
+    """The encoder of a data set's edge features: OGB's bonds, categories, or real columns.
+
+    Args:
+        features: what ``edge_attr`` holds.
+        dim: width of the vectors.
+        norm: real columns are normalised over the edges of a batch. Not for what may see gated edges in training:
+            those with a gate of 0 would have a say.
+
+    Raises:
+        ValueError: ``features`` is neither.
+    """
+    if features == "ogb-mol":
+        return BondEncoder(dim)
+    sizes = features if isinstance(features, list) else [features]
+    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+        raise ValueError(
+            "edge_features must be 'ogb-mol', the number of columns of edge_attr, or a list of how many categories "
+            f"each column has, got {features!r}"
+        )
+    if isinstance(features, list):
+        return CategoricalEncoder(features, dim)
+    return FeatureEncoder(sizes[0], dim, EdgeNorm(sizes[0]) if norm else nn.Identity())
+
+
+def edge_kinds(data: Data, encoder: CategoricalEncoder | FeatureEncoder) -> Kinds:
+    """The kinds of edges of a graph or batch that ``encoder`` tells apart, in the order of the arcs.
+
+    Raises:
+        ValueError: no ``edge_attr``, one of another shape, or a category that the encoder does not know; the text has
+            graph, arc and column.
+        TypeError: numbers of categories that are no integers.
+    """
+
+    def where(arc: int) -> str:
+        batch = data.get("batch")
+        if batch is None:
+            return f"edge_attr, arc {arc}"
+        graphs = batch[data.edge_index[0]]
+        return f"edge_attr, graph {int(graphs[arc])} of the batch, arc {arc - int((graphs < graphs[arc]).sum())}"
+
+    if data.edge_attr is None:
+        raise ValueError("edge features are read, but the graphs have no edge_attr")
+    return encoder.kinds(data.edge_attr, where)

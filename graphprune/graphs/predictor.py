@@ -13,7 +13,17 @@ from torch_geometric.data import Data
 from graphprune.graphs.adjacency import Adjacency, Degree
 from graphprune.graphs.attributes import check_data
 from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINLayer
-from graphprune.graphs.encoders import CategoricalEncoder, FeatureEncoder, Features, node_encoder, node_inputs
+from graphprune.graphs.encoders import (
+    CategoricalEncoder,
+    EdgeFeatures,
+    FeatureEncoder,
+    Features,
+    edge_encoder,
+    edge_kinds,
+    needed_edges,
+    node_encoder,
+    node_inputs,
+)
 from graphprune.graphs.walks import MOST_STEPS, walks_of
 
 Encoder = Literal["gcn", "gin", "gat", "mlp"]
@@ -48,10 +58,17 @@ class EdgePredictor(nn.Module):
         degree: over which end of the arcs GCN sums degrees (authors: ``"source"``; the same on symmetric graphs).
         walks: the node features are joined by the degree and the return probabilities of random walks of 2 to this many
             steps (see :func:`~graphprune.graphs.walks.walk_features`), from 2 to 128; 0: by nothing (authors).
+        edges: an arc's own features, ``edge_attr``, add to its logit (see :class:`EdgeTerm`); False: they are not read
+            (authors).
+        edge_features: what ``edge_attr`` holds, where ``edges`` are read: columns, ``"ogb-mol"`` for OGB's bond
+            features, or a list of how many categories each column of integers has.
 
     Raises:
-        ValueError: an unknown encoder or score, a size out of range, or a width that the attention heads do not divide.
+        ValueError: an unknown encoder or score, a size out of range, a width that the attention heads do not divide, or
+            ``edges`` without features.
     """
+
+    follows_dtype = True  # of its parameters, whatever that is
 
     def __init__(
         self,
@@ -62,6 +79,8 @@ class EdgePredictor(nn.Module):
         layers: int = 3,
         degree: Degree = "target",
         walks: int = 0,
+        edges: bool = False,
+        edge_features: EdgeFeatures | None = None,
     ) -> None:
         super().__init__()
         if min(hidden, layers) < 1:
@@ -70,7 +89,7 @@ class EdgePredictor(nn.Module):
             raise ValueError(f"walks must be 0, or from 2, when a walk can be back, to {MOST_STEPS}, got {walks!r}")
         if score not in get_args(Score):
             raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}")
-        self._config = {
+        self._config: dict[str, Any] = {
             "features": features,
             "hidden": hidden,
             "score": score,
@@ -80,6 +99,8 @@ class EdgePredictor(nn.Module):
         }
         if walks:  # those of predictors without are as they were before there was a choice
             self._config["walks"] = walks
+        if edges:
+            self._config |= {"edges": edges, "edge_features": edge_features}
         self.node_encoder = node_encoder(features, hidden)
         self.walks, self.walk_encoder = walks, FeatureEncoder(walks, hidden) if walks else None
         self.start: nn.Module = nn.ReLU(inplace=True)
@@ -88,6 +109,7 @@ class EdgePredictor(nn.Module):
         self.norms = nn.ModuleList(nn.Identity() if encoder == "gin" else nn.BatchNorm1d(hidden) for _ in range(layers))
         self.head = None if score == "inner_product" else nn.Linear(2 * hidden, 1)
         self.form = BilinearForm(hidden, RANK) if score == "bilinear" else None
+        self.edge_term = EdgeTerm(needed_edges("edges", edge_features), hidden) if edges else None
         self._scores_nodes = False  # the last layer gives both node scores itself, see folded()
 
     @classmethod
@@ -100,10 +122,16 @@ class EdgePredictor(nn.Module):
         layers: int = 3,
         degree: Degree = "target",
         walks: int = 0,
+        edges: bool = False,
     ) -> Self:
-        """A predictor for the features of this data set."""
+        """A predictor for the features of this data set.
+
+        Raises:
+            ValueError: as the constructor does; ``edges=True`` for a set without edge features.
+        """
         check_data(data)
-        return cls(data.features, hidden, score, encoder, layers, degree, walks)
+        known: EdgeFeatures | None = getattr(data, "edge_features", None) if edges else None
+        return cls(data.features, hidden, score, encoder, layers, degree, walks, edges, known)
 
     def config(self) -> dict[str, Any]:
         """The arguments the predictor was made from."""
@@ -123,6 +151,11 @@ class EdgePredictor(nn.Module):
             if depth < len(self.convs):
                 # Not in place in training: GIN's own network ends in a ReLU, whose output its gradient reads.
                 z = functional.relu(z, inplace=not torch.is_grad_enabled())
+        logits = self._between(z, edge_index)
+        return logits if self.edge_term is None else logits + self.edge_term(data)
+
+    def _between(self, z: Tensor, edge_index: Tensor) -> Tensor:
+        """Logits of arcs from what the last layer says of their ends."""
         source, target = edge_index
         if self.head is None:
             return (z.index_select(0, source) * z.index_select(0, target)).sum(1)
@@ -141,7 +174,8 @@ class EdgePredictor(nn.Module):
         this map can give the two node scores instead of a vector.
         """
         other = copy.deepcopy(self).eval()
-        for encoder in (other.node_encoder, other.walk_encoder):
+        edge_features = None if other.edge_term is None else other.edge_term.encoder
+        for encoder in (other.node_encoder, other.walk_encoder, edge_features):
             if isinstance(encoder, FeatureEncoder):
                 fold_before(encoder.norm, encoder.lin)
                 encoder.norm = nn.Identity()
@@ -182,6 +216,25 @@ class BilinearForm(nn.Module):
         source, target = (seen.index_select(0, end) for end in edge_index)
         logits: Tensor = (source * target) @ self.weight
         return logits
+
+
+class EdgeTerm(nn.Module):
+    """What the features of an arc add to its logit: a linear map of their vector, as if it stood beside both ends'.
+
+    The vector is encoder (norm and linear map of real columns, embeddings of categories) and ReLU. Of categories each
+    distinct row is looked at once.
+    """
+
+    def __init__(self, features: EdgeFeatures, hidden: int) -> None:
+        super().__init__()
+        self.encoder = edge_encoder(features, hidden, norm=True)
+        self.lin = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, data: Data) -> Tensor:
+        """Of a graph or batch with ``edge_attr``; shape ``(E,)``. Raises as :func:`edge_kinds` does."""
+        kinds = edge_kinds(data, self.encoder)
+        worth: Tensor = self.lin(functional.relu(self.encoder.encode(kinds.rows))).squeeze(1)
+        return worth.index_select(0, kinds.which)
 
 
 def _layer(encoder: Encoder, hidden: int, degree: Degree) -> nn.Module:

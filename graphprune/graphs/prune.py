@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from graphprune.graphs.attributes import check_graph, doubled, shift
+from graphprune.graphs.attributes import check_graph, in_dtype, shift
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.pairs import Units, arcs_and_nodes, arcs_of, graph_units, protected_arcs
 from graphprune.graphs.required import keep_best, required_units
 from graphprune.graphs.rule import EdgeRule, unit_sizes
+from graphprune.graphs.scorers import own_dtype, prepared
 from graphprune.graphs.segments import counts_in, pointers
 
 
@@ -87,8 +88,11 @@ class _Scored:
 def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
     """Scores of all arcs as they decide over removal before pairing: eval mode, no gradient; shape ``(E,)``, float64.
 
-    Computed in double precision: what a kernel's blocking adds or takes in the last bits of a score differs between
-    batches, and would let batch-mates decide between (nearly) equal edges.
+    What a kernel's blocking adds or takes in the last bits of a score differs between batches, and would let
+    batch-mates decide between (nearly) equal edges. So a scorer that says ``follows_dtype = True``, as
+    :class:`EdgePredictor` does, computes in double precision. Any other is called in the dtype of its parameters, with
+    real numbers of that dtype, for each graph of a batch by itself (without parameters: in double precision, for the
+    whole batch).
 
     Raises:
         ValueError: no ``edge_index``, edge weights that are negative or no numbers, or scores of another shape.
@@ -97,7 +101,7 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
     check_graph(data)
     _check_edges(data)
     with torch.no_grad():
-        return _apply(_double(scorer, EdgeRule()), data)
+        return _apply(prepared(scorer, EdgeRule()), data)
 
 
 def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor | None = None) -> Kept:
@@ -114,7 +118,7 @@ def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, or
         ValueError: scores that are not numbers.
     """
     assert edge_round.scorer is not None
-    scorer = _double(edge_round.scorer, rule)
+    scorer = prepared(edge_round.scorer, rule)
     if rule.budget == "global" and edge_round.threshold is None:
         return _keep_of_all(scorer, batches, edge_round, rule, original)
     pieces, first = list[Kept](), 0
@@ -179,18 +183,6 @@ def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scor
     return _Scored(units, score, size, required)
 
 
-def _double(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
-    """A copy in double precision that scores by the rule. Dropout stays off: a score is no matter of chance."""
-    scorer = copy.deepcopy(scorer).double().eval()
-    if rule.scoring == "eval":
-        folded = getattr(scorer, "folded", None)
-        return scorer if folded is None else folded()
-    for module in scorer.modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.train()
-    return scorer
-
-
 def check_unseen(data: object, caller: str) -> None:
     """Make sure that a graph that no data set has checked can be pruned.
 
@@ -237,9 +229,12 @@ def _check_edges(data: Data) -> None:
 
 def _apply(scorer: nn.Module, data: Data) -> Tensor:
     edge_index, _ = arcs_and_nodes(data)
-    # A copy, for the scorer may change it in place, in the precision of the scorer.
-    given = copy.copy(data).apply(doubled)
-    scores: Tensor = scorer.to(edge_index.device)(given)
+    dtype = own_dtype(scorer) or torch.float64
+    apart = dtype != torch.float64 and not any(module.training for module in scorer.modules())
+    if apart and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
+        return torch.cat([_apply(scorer, graph) for graph in data.to_data_list()])
+    # A copy, for the scorer may change it in place.
+    scores: Tensor = scorer.to(edge_index.device)(in_dtype(data, dtype))
     if scores.shape != edge_index.shape[1:]:
         shape = tuple(scores.shape)
         raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes
+from graphprune.graphs.rule import EdgeRule
 from graphprune.graphs.segments import graph_of_nodes
 
 
@@ -49,6 +53,29 @@ class RandomEdges(EdgeScorer):
         if self.unit == "pair":
             arcs = arcs.sort(dim=0).values
         return uniform(arc_bits(arcs, *graph_of_nodes(data, nodes, arcs.device), self.seed))
+
+
+def own_dtype(scorer: nn.Module) -> torch.dtype | None:
+    """The dtype of a scorer's parameters, or of its buffers if it has none; None: of neither."""
+    found = chain(scorer.parameters(), scorer.buffers())
+    return next((each.dtype for each in found if each.is_floating_point()), None)
+
+
+def prepared(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
+    """A copy that scores by the rule, in double precision if its ``follows_dtype`` says that it can.
+
+    Dropout stays off: a score is no matter of chance.
+    """
+    scorer = copy.deepcopy(scorer).eval()
+    if getattr(scorer, "follows_dtype", False):
+        scorer.double()
+    if rule.scoring == "eval":
+        folded = getattr(scorer, "folded", None)
+        return scorer if folded is None else folded()
+    for module in scorer.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.train()
+    return scorer
 
 
 def arc_bits(arcs: Tensor, of_node: Tensor, ptr: Tensor, seed: int) -> Tensor:

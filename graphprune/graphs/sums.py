@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from graphprune.graphs.segments import pointers
@@ -202,3 +203,28 @@ def message_sum(x: Tensor, table: Tensor, weight: Tensor | None, arcs: SortedArc
         x.contiguous(), table.to(x.dtype), weight, arcs, kinds
     )
     return summed
+
+
+class _ScaledRows(torch.autograd.Function):
+    """Rows times one factor each; the factors' gradients are made without a second matrix of products."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, factor)
+        return rows * factor[:, None]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        rows, factor = ctx.saved_tensors
+        grad, number = grad.contiguous(), torch.arange(rows.size(0) + 1, device=rows.device)
+        grad_rows = grad * factor[:, None] if ctx.needs_input_grad[0] else None
+        grad_factor = _dots(grad, rows, number, number[:-1], number[:-1]) if ctx.needs_input_grad[1] else None
+        return grad_rows, grad_factor
+
+
+def scaled_rows(rows: Tensor, factor: Tensor) -> Tensor:
+    """``rows[k] * factor[k]``, of shapes ``(K, ...)`` and ``(K,)``."""
+    flat = rows.flatten(1).contiguous()
+    scaled: Tensor = _ScaledRows.apply(flat, factor)  # type: ignore[no-untyped-call]
+    return scaled.view(rows.shape)

@@ -3,17 +3,21 @@
 from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtInit, SynFlow
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.clad import CLAD
+from graphprune.methods.core.edge_gates import with_loss
 from graphprune.methods.core.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
 from graphprune.methods.core.in_training import InTraining, OneTraining
 from graphprune.methods.core.iterative import IterativeMethod
+from graphprune.methods.core.learned import LearnedEdges
 from graphprune.methods.core.method import Method
 from graphprune.methods.core.protocol import CLEAN, PAPER, UGS_PAPER, Protocol
 from graphprune.methods.core.state import Decision, RunState
 from graphprune.methods.gicp import GICP
 from graphprune.methods.gradual import FGGP, GMP, AnnealedGMP, GraNet
+from graphprune.methods.gsat import GSAT
 from graphprune.methods.gumbel import Gumbel
 from graphprune.methods.hamp import HAMP
 from graphprune.methods.icpg import ICPG
+from graphprune.methods.pg_explainer import PGExplainer
 from graphprune.methods.sparse import SET, RigL
 from graphprune.methods.sparsifier import Sparsifier
 from graphprune.methods.ugs import UGS
@@ -23,6 +27,8 @@ _OWN: tuple[type[Method], ...] = (
     ICPG,
     GICP,
     UGS,
+    GSAT,
+    PGExplainer,
     IMP,
     RandomPruning,
     Sparsifier,
@@ -61,6 +67,7 @@ __all__ = [
     "FGGP",
     "GICP",
     "GMP",
+    "GSAT",
     "HAMP",
     "ICPG",
     "IMP",
@@ -81,10 +88,12 @@ __all__ = [
     "Gumbel",
     "InTraining",
     "IterativeMethod",
+    "LearnedEdges",
     "MagnitudeAtInit",
     "Method",
     "NoEdges",
     "OneTraining",
+    "PGExplainer",
     "Protocol",
     "RandomAtInit",
     "RandomPruning",
@@ -95,4 +104,5 @@ __all__ = [
     "SynFlow",
     "Track",
     "TrainingDiverged",
+    "with_loss",
 ]

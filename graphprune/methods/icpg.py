@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -10,21 +9,19 @@ import attrs
 import torch
 from torch import nn
 
-from graphprune.graphs import EdgePredictor, EdgeRound, RandomEdges, check_removal
-from graphprune.masks import magnitude, random
+from graphprune.graphs import EdgePredictor, RandomEdges
+from graphprune.masks import random
 from graphprune.methods.core import validators
 from graphprune.methods.core.edge_gates import REMOVING, UnitGates, soft_gates
-from graphprune.methods.core.fit import AnyData, Fit, derive_seed
-from graphprune.methods.core.iterative import IterativeMethod
-from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
-from graphprune.methods.core.stable_repr import predictor_settings
-from graphprune.methods.core.state import Decision, RunState, weights
+from graphprune.methods.core.fit import Fit, derive_seed
+from graphprune.methods.core.learned import LearnedEdges
+from graphprune.methods.core.state import Decision, RunState
 
 EdgeGates = Literal["soft", "gumbel", "top"]
 
 
 @attrs.frozen(kw_only=True)
-class ICPG(IterativeMethod):
+class ICPG(LearnedEdges):
     """Inductive co-pruning (Sui et al., "Inductive Lottery Ticket Learning for Graph Neural Networks", JCST 2024).
 
     A round: rewind model and predictor, train both on the task loss with edges weighed by the predictor's scores,
@@ -61,8 +58,6 @@ class ICPG(IterativeMethod):
             temperature that is not above 0.
     """
 
-    predictor: nn.Module | None = None
-    predictor_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
     predictor_start: Literal["rewound", "fresh"] = "rewound"
     edge_gates: EdgeGates = attrs.field(default="soft", validator=validators.one_of(*get_args(EdgeGates)))
     temperature: float = attrs.field(default=1.0, validator=validators.positive)
@@ -70,49 +65,32 @@ class ICPG(IterativeMethod):
     weight_scores: Literal["magnitude", "random"] = "magnitude"
 
     name = "icpg"
-    soft_edges = True
-
-    def __attrs_post_init__(self) -> None:
-        if self._learns_edges and self.predictor is None:
-            raise ValueError("ICPG needs a predictor: predictor=EdgePredictor.for_data(data), or edge_rate=0")
 
     @property
-    def _learns_edges(self) -> bool:
-        return bool(self.edge_rate) and self.edge_scores == "predictor"
+    def learns_edges(self) -> bool:
+        """Unless they are random ones."""
+        return super().learns_edges and self.edge_scores == "predictor"
 
-    def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise where a gate of 0 is no removal in the model, or there is nothing to prune."""
-        super().supports(model, data)
-        if self._learns_edges:
-            check_predictor(self.predictor, data)
-            check_removal(model, data)
+    def gates(self, state: RunState) -> UnitGates:
+        """Those of ``edge_gates``."""
+        if self.edge_gates == "soft":
+            return soft_gates
+        return REMOVING[self.edge_gates](1 - self.edge_rate, self.temperature)
 
     def search(self, state: RunState, fit: Fit) -> Decision:
         """Train model and predictor together; score edges by the predictor, weights by magnitude."""
-        number = state.round + 1
-        model, prefix, scorer = state.rewound(), "", None
-        if self._learns_edges:
-            scorer, prefix = self._initial_predictor(number), "model."
-            edge_round = EdgeRound(scorer, self.edge_rate, self.edge_density(number))
-            gates: UnitGates = soft_gates
-            if self.edge_gates != "soft":
-                gates = REMOVING[self.edge_gates](1 - self.edge_rate, self.temperature)
-            state = replace(state, data=with_walks(state.graph_data, scorer))
-            rule, train = self.protocol.rule, state.graph_data.train
-            model = JointNetwork(model, scorer, edge_round, rule, train, self.predictor_lr, gates)
-        result = self.job(state, model, state.masks.prefixed(prefix), "search").run(fit)
-        if isinstance(model, JointNetwork):
-            scorer = model.trained_predictor(result.best)
-        elif self.edge_rate:
-            scorer = RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit)
-        score = magnitude if self.weight_scores == "magnitude" else random(derive_seed(self.seed, number, "weights"))
-        last = weights(result.last, state.masks, prefix)
-        return Decision(scorer, score(last, {}, state.masks) if self.weight_rate else None, result.history)
+        found, number = super().search(state, fit), state.round + 1
+        if self.edge_rate and not self.learns_edges:
+            found = replace(found, scorer=RandomEdges(derive_seed(self.seed, number, "edges"), self.protocol.rule.unit))
+        if self.weight_rate and self.weight_scores == "random":
+            scores = random(derive_seed(self.seed, number, "weights"))({}, {}, state.masks)
+            found = replace(found, scores=scores)
+        return found
 
-    def _initial_predictor(self, number: int) -> nn.Module:
-        assert self.predictor is not None
+    def initial_predictor(self, number: int) -> nn.Module:
+        """As ``predictor_start`` says."""
         if self.predictor_start == "rewound":
-            return copy.deepcopy(self.predictor)
+            return super().initial_predictor(number)
         if not isinstance(self.predictor, EdgePredictor):
             raise ValueError("predictor_start='fresh' rebuilds the predictor, which needs an EdgePredictor")
         with torch.random.fork_rng(devices=[]):
@@ -121,7 +99,6 @@ class ICPG(IterativeMethod):
 
     def settings(self) -> dict[str, Any]:
         """All hyper-parameters as plain data, the predictor by what it is made from."""
-        settings = super().settings() | {"predictor": predictor_settings(self.predictor)}
         # Tickets from before there was a choice have soft gates and do not say so; runs can go on after them.
         unsaid = ("edge_gates", "temperature") if self.edge_gates == "soft" else ()
-        return {name: value for name, value in settings.items() if name not in unsaid}
+        return {name: value for name, value in super().settings().items() if name not in unsaid}

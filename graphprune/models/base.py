@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, Self
 from torch import nn
 
 from graphprune.graphs.attributes import check_data
-from graphprune.graphs.encoders import Features
+from graphprune.graphs.encoders import EdgeFeatures, Features
 
 Shape = tuple[int, int, int]
 
@@ -19,7 +19,7 @@ class HasTask(Protocol):
     @property
     def features(self) -> Features: ...  # noqa: D102
     @property
-    def edge_features(self) -> Features | None: ...  # noqa: D102
+    def edge_features(self) -> EdgeFeatures | None: ...  # noqa: D102
     @property
     def num_outputs(self) -> int: ...  # noqa: D102
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,17 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency, adjacency_of
 from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
-from graphprune.graphs.encoders import BOND_FEATURES, BondEncoder, Features, Kinds, node_encoder, node_inputs
+from graphprune.graphs.encoders import (
+    CategoricalEncoder,
+    EdgeFeatures,
+    Features,
+    Kinds,
+    edge_encoder,
+    edge_kinds,
+    needed_edges,
+    node_encoder,
+    node_inputs,
+)
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.models.base import GraphNetwork, HasTask
 
@@ -90,7 +100,7 @@ class GraphClassifier(GraphNetwork):
         """One convolution of this width."""
 
     def bonds_of(self, data: Data, adjacency: Adjacency) -> Kinds | None:
-        """The kinds of bonds that the layers read, None where they read none."""
+        """The kinds of edges that the layers read, None where they read none."""
         return None
 
     def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
@@ -162,12 +172,17 @@ class GAT(GraphClassifier):
 class GIN(GraphClassifier):
     """Graph isomorphism network, Xu et al. (ICLR 2019); with ``bonds`` the OGB standard, GINE (Hu et al., ICLR 2020).
 
+    What is true of a bond is true of any edge with features: categories have an embedding table a layer, real columns a
+    linear map a layer (as they are: a norm over edges would see gated ones).
+
     Args:
         features: see :class:`GraphClassifier`, as all others.
         num_outputs: logits a graph.
         hidden: width, also inside each layer's two-layer network.
         layers: convolutions.
-        bonds: read OGB's bond features from ``edge_attr``, with one embedding table a layer.
+        bonds: read the edges' features, ``edge_attr``.
+        edge_features: what ``edge_attr`` holds: OGB's bond features (``"ogb-mol"``), so many real columns, or a list of
+            how many categories each column has.
         options: see :class:`GraphClassifier`.
     """
 
@@ -179,28 +194,32 @@ class GIN(GraphClassifier):
         layers: int = 3,
         *,
         bonds: bool = False,
+        edge_features: EdgeFeatures = "ogb-mol",
         **options: Any,
     ) -> None:
         self._bonds = self.reads_edge_attr = bonds
         super().__init__(features, num_outputs, hidden, layers, **options)
         self._config["bonds"] = bonds
-        self.bond_encoders = nn.ModuleList(BondEncoder(hidden) for _ in range(layers if bonds else 0))
+        if bonds and edge_features != "ogb-mol":
+            self._config["edge_features"] = edge_features
+        encoders = (edge_encoder(edge_features, hidden, norm=False) for _ in range(layers if bonds else 0))
+        self.bond_encoders = nn.ModuleList(encoders)
 
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
-        """A model for this data set; with its bond features if it has OGB's, unless ``bonds=False``.
+        """A model for this data set; it reads edge features if these are categories, as OGB's bonds are.
+
+        ``bonds`` decides otherwise: False reads none, True reads real columns too.
 
         Raises:
-            ValueError: as others raise, or ``bonds=True`` for edge features that are not OGB's.
+            ValueError: as others raise, or ``bonds=True`` without edge features.
         """
         cls.check_graphs(data)
-        if options.get("bonds") and data.edge_features != "ogb-mol":
-            has = "no edge features" if data.edge_features is None else f"{data.edge_features} columns of edge_attr"
-            raise ValueError(
-                f"bonds=True reads OGB's three categorical bond features, this data set has {has}: leave bonds out, or "
-                "take a network of your own, say with torch_geometric's GINEConv(edge_dim=...)"
-            )
-        return super().for_data(data, hidden, layers, **({"bonds": data.edge_features == "ogb-mol"} | options))
+        known = data.edge_features
+        options = {"bonds": known is not None and not isinstance(known, int)} | options
+        if options["bonds"]:
+            options = {"edge_features": needed_edges("bonds", known)} | options
+        return super().for_data(data, hidden, layers, **options)
 
     def conv(self, hidden: int) -> nn.Module:
         """One convolution of this width."""
@@ -208,15 +227,15 @@ class GIN(GraphClassifier):
         return GINELayer(net) if self._bonds else GINLayer(net)
 
     def bonds_of(self, data: Data, adjacency: Adjacency) -> Kinds | None:
-        """The kinds of bonds, in the order of the sorted arcs, sorted out once for all layers."""
+        """The kinds of edges, in the order of the sorted arcs, sorted out once for all layers."""
         if not self._bonds:
             return None
         if data.edge_attr is None:
             raise ValueError("this GIN reads bond features, but the graphs have no edge_attr; use bonds=False")
-        return Kinds.of(data.edge_attr[adjacency.arcs.order], BOND_FEATURES)
+        return edge_kinds(data, cast(CategoricalEncoder, self.bond_encoders[0])).ordered(adjacency.arcs.order)
 
     def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
-        """Layer ``depth``, with its bond vectors where the model reads bonds."""
+        """Layer ``depth``, with its edge vectors where the model reads edges."""
         if bonds is None:
             return super().convolve(depth, x, adjacency, bonds)
         table = self.bond_encoders[depth].encode(bonds.rows)  # type: ignore[operator]

@@ -157,7 +157,8 @@ def _graphs(opened: Opened, group: Group, styles: Styles) -> Iterator[Illustrati
         raise ValueError(f"{data.name} has no connected test graph of a size that can be drawn")
     mask = ticket.edge_mask(data.test)
     keep = [mask.graph(number) for number in numbers]
-    figure = drawings(data.test, keep, numbers, atoms=data.features == "ogb-mol")
+    molecules = data.features == "ogb-mol" and not isinstance(data.edge_features, list)  # no kinds of the user's
+    figure = drawings(data.test, keep, numbers, atoms=molecules)
     caption = (
         f"What {scored[0].label} keeps after round {ticket.round} (seed {run.rows[0]['seed']}) of the first "
         f"{len(numbers)} connected test graphs of readable size, which were not seen in training; no graph was picked "

@@ -25,6 +25,8 @@ from graphprune.runs.options import FROM_DATA, has_predictor, named
 from graphprune.train import Fit
 from graphprune.train.loop import OnEpoch, seeded_by
 
+_ANY_PREDICTOR = partial(EdgePredictor, FROM_DATA["features"], edge_features=FROM_DATA["edge_features"])
+
 
 @dataclass(frozen=True)
 class Built:
@@ -89,7 +91,7 @@ def check(config: RunConfig) -> None:
         if OBJECT not in config.model:
             trial(named("model", config.model["name"], MODELS), **_given(config, "model"))
         if OBJECT not in config.method:
-            _named_method(config, partial(EdgePredictor, 1))
+            _named_method(config, _ANY_PREDICTOR)
     if OBJECT not in config.fit:
         Fit(**config.fit, seed=config.seed)
 
@@ -106,7 +108,7 @@ def last_round(config: RunConfig) -> int | None:
         last = config.method.get(LAST_ROUND)
     else:
         with torch.random.fork_rng(devices=[]):
-            last = _named_method(config, partial(EdgePredictor, 1)).last_round
+            last = _named_method(config, _ANY_PREDICTOR).last_round
     if last is not None and last < 1:
         raise ValueError(f"{config.method['name']} has nothing to run: its last_round is {last}")
     return last

@@ -6,7 +6,7 @@ from torch import nn
 
 from graphprune import data
 from graphprune.graphs import supports
-from graphprune.graphs.soft.adapters import BUILT_IN
+from graphprune.graphs.soft.tables import PROVEN
 from graphprune.graphs.sparsifiers import SCORERS
 from graphprune.methods import METHODS
 from graphprune.models import MODELS, ImageClassifier
@@ -22,7 +22,7 @@ def listing() -> str:
     ]
     models = [(name, *_reads(model), first_line(model)) for name, model in MODELS.working().items()]
     sets = [(card.name, card.about, card.licence) for card in data.cards()]
-    convolutions = ", ".join(sorted(conv.__name__ for conv in BUILT_IN))
+    convolutions = ", ".join(sorted(PROVEN))
     return "\n".join(
         [
             text_table(("method", "prunes", "about"), methods),
@@ -35,8 +35,9 @@ def listing() -> str:
             "ogbn-arxiv, downloaded once or read from --data-root FOLDER; spmotif-BIAS, generated; "
             "mnist-superpixels and cifar10-superpixels, built by a script (docs/datasets.md); images: digits, mnist, "
             "fashion-mnist, cifar10.",
-            "Edge features (edge_attr): gin reads OGB's bonds; no built-in model reads others, such as the edge labels "
-            "of TU sets (--data-features raw).",
+            "Edge features (edge_attr): gin reads OGB's bonds and other categories, as the edge labels of TU sets "
+            "(--data-features deg+odeg100+edges), unless --bonds false, and real columns with --bonds true; an edge "
+            "predictor reads all of them with --predictor.edges true.",
             f"Edge scorers of sparsifier (--edges) and hamp (--edge-score): {', '.join(SCORERS.working())}.",
             f"Convolutions of torch_geometric with soft edges: {convolutions}.",
             "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",

@@ -33,7 +33,7 @@ SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "execut
 SECTIONS = ("method", "data", "model", "fit", "predictor")
 
 # What a model's for_data() takes from the data set, with values to try its other arguments with.
-FROM_DATA: dict[str, Any] = {"features": 1, "shape": (1, 32, 32), "num_outputs": 1}
+FROM_DATA: dict[str, Any] = {"features": 1, "edge_features": 1, "shape": (1, 32, 32), "num_outputs": 1}
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
     "--data-root is --data.root. Of two options with one name it means the first in this list; so --hidden is the "
@@ -106,7 +106,8 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
     parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch"})
     if has_predictor(method_class):
-        parser.add_class_arguments(EdgePredictor, "predictor", skip={"features"})
+        parser.add_class_arguments(EdgePredictor, "predictor", skip={"features", "edge_features"})
+        parser.set_defaults({"predictor.edges": None})  # so that runs that read none are described as ever
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
     )

@@ -24,6 +24,7 @@ MODELS = {
     "gin": lambda features: GIN(features, 3, hidden=HIDDEN),
     "jk": lambda features: GIN(features, 3, hidden=HIDDEN, jk="cat", readout="sum"),
     "gine": lambda features: GIN(features, 3, hidden=HIDDEN, bonds=True, jk="cat"),
+    "columns": lambda features: GIN(features, 3, hidden=HIDDEN, bonds=True, edge_features=3),
     "gcn": lambda features: GCN(features, 3, hidden=HIDDEN),
     "sage": lambda features: SAGE(features, 3, hidden=HIDDEN),
     "paper": lambda features: PaperGCN(features, 3, hidden=HIDDEN),

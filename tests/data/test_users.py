@@ -131,6 +131,47 @@ FAULTS = {
 }
 
 
+def kinds(*rows, label=0):
+    return graph(label, edge_attr=torch.tensor(rows))
+
+
+def test_integers_of_edges_are_categories_if_it_is_said_how_many():
+    train, val = [kinds([0, 1], [2, 0]), kinds([1, 1], [1, 1], label=1)], [kinds([2, 1], [0, 0])]
+    loaded = build(train, val, val, edge_features=(3, 2))
+    assert loaded.edge_features == [3, 2]
+    assert loaded.train[1].edge_attr.dtype == torch.int64
+    with pytest.raises(TypeError, match=r"edge_attr must be float.*how many categories its columns have"):
+        build(train, val, val)
+    atoms = [graph(x=torch.zeros(3, 9, dtype=torch.long), edge_attr=torch.tensor([[1, 1], [0, 0]]))]
+    molecules = build(atoms, atoms, atoms, features="ogb-mol", edge_features=[2, 2], num_classes=2)
+    assert (molecules.features, molecules.edge_features) == ("ogb-mol", [2, 2])
+
+
+@pytest.mark.parametrize(
+    ("test", "error", "message"),
+    [
+        (kinds([0, 1], [3, 0]), ValueError, r"mine, test graph 1: edge_attr has a value in row 1 .* 3 in column 0"),
+        (kinds([0, 2], [0, 0]), ValueError, r"outside its categories: 2 in column 1, of 2 from 0"),
+        (kinds([0, -1], [0, 0]), ValueError, r"outside its categories: -1 in column 1"),
+        (kinds([0], [1]), ValueError, r"edge_attr has shape \(2, 1\), expected \(rows, 2\) of \[3, 2\] categories"),
+        (kinds([0.0, 1.0], [2.0, 0.0]), TypeError, r"must be int64 for edge_features=\[3, 2\]"),
+        (graph(), ValueError, "lacks edge_attr"),
+    ],
+)
+def test_categories_of_edges_that_are_not_known_are_named(test, error, message):
+    good = kinds([0, 1], [2, 0])
+    with pytest.raises(error, match=message):
+        build([good, kinds([0, 1], [2, 0], label=1)], [good], [good, test], edge_features=[3, 2])
+
+
+@pytest.mark.parametrize("sizes", [[], [3, 0], [True, 2], ["3"]])
+def test_numbers_of_categories_are_numbers(sizes):
+    with pytest.raises(ValueError, match="edge_features are how many categories"):
+        build([kinds([0, 1], [2, 0])], edge_features=sizes)
+    with pytest.raises(ValueError, match="edge_attr of shape"):
+        build(edge_features=[2])
+
+
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_graph_that_does_not_fit_is_named(fault, split):

@@ -245,6 +245,16 @@ def test_molecules() -> None:
     assert found.aggregation == EDGES * width * layers * (2 + 1)
 
 
+def test_real_columns_of_edges() -> None:
+    batch, width, layers, columns = _molecules(), 8, 3, 5
+    batch.edge_attr = torch.randn(EDGES, columns)
+    network = GIN("ogb-mol", 1, width, layers, bonds=True, edge_features=columns)
+    more = (
+        count_macs(network, batch).transformation - count_macs(GIN("ogb-mol", 1, width, layers), batch).transformation
+    )
+    assert more == EDGES * columns * width * layers
+
+
 @pytest.mark.parametrize("model", [GIN, GCN, SAGE, GAT])
 def test_nothing_of_our_networks_is_uncounted(model: Any) -> None:
     found = count_macs(model("ogb-mol", 2, 8, 2, jk="cat"), _molecules())
@@ -257,6 +267,11 @@ def test_edge_predictors(encoder: Any) -> None:
     found = count_macs(EdgePredictor("ogb-mol", 8, encoder=encoder), _molecules())
     assert not found.uncounted
     assert (found.aggregation > 0) == (encoder != "mlp")
+    reading = count_macs(
+        EdgePredictor("ogb-mol", 8, encoder=encoder, edges=True, edge_features="ogb-mol"), _molecules()
+    )
+    assert not reading.uncounted
+    assert reading.transformation > found.transformation
 
 
 @pytest.mark.parametrize("model, macs", [(LeNet5((1, 28, 28), 10), 2_293_000), (ResNet20((3, 32, 32), 10), 40_551_040)])

@@ -1,15 +1,16 @@
-"""Small random data sets and a plain training loop for the tests of the methods."""
+"""Small random data sets, a plain training loop, and all bits of a ticket, for the tests of the methods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
-from graphprune import EdgePredictor
+from graphprune import EdgePredictor, Ticket
 from graphprune.data import GraphData, from_graphs
 from graphprune.methods import FitJob, FitResult
 from graphprune.models import GCN
@@ -76,3 +77,10 @@ def walking_predictor(data: GraphData) -> EdgePredictor:
     """One that reads pairs and walks, always with the same initial weights."""
     torch.manual_seed(1)
     return EdgePredictor.for_data(data, hidden=8, layers=2, score="bilinear", walks=5)
+
+
+def digest(ticket: Ticket) -> list[Any]:
+    """Masks, metric, and every number of the networks and edge scorers of a ticket."""
+    scorers = [edge_round.scorer.state_dict() for edge_round in ticket.edges.rounds if edge_round.scorer is not None]
+    tensors = [*ticket.trained.values(), *ticket.last.values(), *(v for state in scorers for v in state.values())]
+    return [ticket.masks.digest(), ticket.row["test_metric"], [tensor.tolist() for tensor in tensors]]

@@ -23,7 +23,7 @@ from graphprune.methods.core.edge_gates import SampledGates, soft_gates, to_shar
 from graphprune.methods.core.joint import JointNetwork
 from graphprune.models import GAT, GCN, GIN, SAGE
 from graphprune.train import Fit
-from tests.methods.graphs import plain_fit, small_data
+from tests.methods.graphs import digest, plain_fit, small_data
 
 RATES = {"edge_rate": 0.25, "weight_rate": 0.3}
 
@@ -231,12 +231,6 @@ def test_scores_that_are_no_numbers_are_a_divergence(bad: float, gates: Any, dat
 
 def train(seed: int = 0) -> Fit:
     return Fit(epochs=2, lr=0.02, batch_size=6, seed=seed)
-
-
-def digest(ticket: Ticket) -> list[Any]:
-    scorers = [edge_round.scorer.state_dict() for edge_round in ticket.edges.rounds if edge_round.scorer is not None]
-    tensors = [*ticket.trained.values(), *ticket.last.values(), *(v for state in scorers for v in state.values())]
-    return [ticket.masks.digest(), ticket.row["test_metric"], [tensor.tolist() for tensor in tensors]]
 
 
 @pytest.mark.parametrize("options", [{}, {"protocol": Protocol(rule=EdgeRule(budget="global"))}, {"protocol": "paper"}])

@@ -16,8 +16,6 @@ from torch_geometric.nn import DeepGCNLayer, GCNConv, GroupAddRev, SAGEConv, glo
 
 import graphprune as gp
 from graphprune.data import GraphData
-from graphprune.graphs import register_soft_edges
-from graphprune.graphs.soft.adapters import gate_messages
 from graphprune.methods.clad.gated import _through
 from tests.methods.graphs import small_data
 
@@ -31,9 +29,6 @@ class Counted(SAGEConv):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         RUNS["forward"] += 1
         return super().forward(*args, **kwargs)
-
-
-register_soft_edges(Counted, gate_messages)
 
 
 class Body(nn.Module):

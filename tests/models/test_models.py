@@ -31,6 +31,8 @@ KINDS = {
     "gcn": lambda features: GCN(features, 3, hidden=8),
     "gin": lambda features: GIN(features, 3, hidden=8),
     "gine": lambda features: GIN(features, 3, hidden=8, bonds=True),
+    "gine-columns": lambda features: GIN(features, 3, hidden=8, bonds=True, edge_features=3),
+    "gine-categories": lambda features: GIN(features, 3, hidden=8, bonds=True, edge_features=[3, 2]),
     "sage": lambda features: SAGE(features, 3, hidden=8),
     "gat": lambda features: GAT(features, 3, hidden=8),
     "paper": lambda features: PaperGCN(features, 3, hidden=8),
@@ -42,6 +44,10 @@ def graphs(kind, count=4):
     made = [
         molecule(i, nodes=3 + i) if kind == "gine" else random_graph(i, nodes=3 + i, loops=True) for i in range(count)
     ]
+    for graph in made:
+        if kind == "gine-categories":
+            signs = graph.edge_attr[:, :2] > 0
+            graph.edge_attr = signs.long() + torch.tensor([1, 0]) * (graph.edge_attr[:, :2] > 1)
     return Batch.from_data_list(made)
 
 
@@ -137,7 +143,8 @@ def test_graphs_without_edges_or_nodes(kind):
     assert out.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "gine"])  # whose bond features belong to arcs
+# But for edge features, which belong to arcs.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("gine")])
 def test_with_one_gate_a_pair_directions_do_not_matter(kind):
     network, batch = model(kind), graphs(kind)
     units = edge_units(batch.edge_index, batch.num_nodes)
@@ -205,16 +212,22 @@ def test_for_data_reads_features_and_task():
     assert not GCN.for_data(Molecules(), hidden=8).reads_edge_attr
 
 
-@pytest.mark.parametrize(("features", "has"), [(4, "4 columns of edge_attr"), (None, "no edge features")])
-def test_bonds_are_those_of_ogb(features, has):
+@pytest.mark.parametrize(("edges", "unless_told"), [(3, False), ([4, 2], True), ("ogb-mol", True), (None, False)])
+def test_bonds_are_edge_features_of_any_kind(edges, unless_told):
     class Labelled:
-        features, num_outputs, level = 3, 2, "graph"
+        features, num_outputs, level = 4, 3, "graph"
         edge_features = None
 
-    Labelled.edge_features = features
-    with pytest.raises(ValueError, match=f"bonds=True reads OGB's three .* this data set has {has}: leave bonds out"):
-        GIN.for_data(Labelled(), hidden=8, bonds=True)
-    assert not GIN.for_data(Labelled(), hidden=8).reads_edge_attr
+    Labelled.edge_features = edges
+    assert GIN.for_data(Labelled(), hidden=8).reads_edge_attr == unless_told
+    assert not GIN.for_data(Labelled(), hidden=8, bonds=False).reads_edge_attr
+    if edges is None:
+        with pytest.raises(ValueError, match=r"bonds=True reads edge features .* none: leave bonds out"):
+            GIN.for_data(Labelled(), hidden=8, bonds=True)
+        return
+    network = GIN.for_data(Labelled(), hidden=8, bonds=True)
+    assert network.config().get("edge_features", "ogb-mol") == edges
+    assert ("edge_features" in network.config()) == (edges != "ogb-mol")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_every_method_and_model_has_documented_options(method: str, model: str) 
     assert "Unvalidated" not in text, "a type that the command line cannot check"
     for option in ("--data.name", "--model.hidden", "--fit.epochs", "--seed"):
         assert option in text
-    assert ("--predictor.hidden" in text) == (method in ("icpg", "gicp"))
+    assert ("--predictor.hidden" in text) == (method in ("icpg", "gicp", "gsat", "pg-explainer"))
 
 
 def test_inherited_options_are_documented() -> None:

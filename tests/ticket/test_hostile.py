@@ -137,6 +137,11 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     "huge features": (put(*CONFIG, "features", 10**12), "the config asks for another EdgePredictor"),
     "huge depth": (put(*CONFIG, "layers", 10**9), "many more layers than there are tensors"),
     "endless walks": (put(*CONFIG, "walks", 100_000), "walks must be 0, or from 2"),
+    "edges of nothing": (
+        put(*CONFIG, "edges", True),
+        "cannot be built from the config: edges=True reads edge features",
+    ),
+    "edge features unused": (put(*CONFIG, "edge_features", [10**12, {}]), "config.edge_features must be of type"),
     "negative width": (put(*CONFIG, "hidden", -8), "cannot be built from the config"),
     "names missing": (drop("ticket", "names", "last"), "ticket.names lacks 'last'"),
     "names extra": (put("ticket", "names", "../x", []), r"ticket.names has an unknown '\.\./x'"),

@@ -77,6 +77,17 @@ def gicp() -> list[str]:
     return [state_digest(ticket.trained) + ticket.masks.digest() for ticket in tickets]
 
 
+def learned() -> list[str]:
+    """Tickets of methods that add a loss for edges which each rank weighs by noise of its own."""
+    data = tiny(train=23)
+    torch.manual_seed(int(os.environ["RANK"]))
+    model, predictor = gp.models.GIN.for_data(data, hidden=8, layers=2), gp.EdgePredictor.for_data(data, hidden=8)
+    fit = Fit(epochs=3, lr=0.02, batch_size=6, devices=2)
+    methods = [kind(rounds=2, edge_rate=0.2, predictor=predictor) for kind in (gp.GSAT, gp.PGExplainer)]
+    tickets = [ticket for method in methods for ticket in method.rounds(model, data, fit)]
+    return [state_digest(ticket.trained) + ticket.prune(data.test).digest() for ticket in tickets]
+
+
 def icpg() -> list[gp.Ticket]:
     """Two rounds with batch norm and dropout, from initial weights that a careless user drew on each rank anew."""
     data = tiny(train=30)
@@ -94,6 +105,7 @@ def work(folder: Path) -> None:
     found["masks"] = masks(devices=2)
     found["gumbel"] = gumbel()
     found["gicp"] = gicp()
+    found["learned"] = learned()
     found["tickets"] = [
         [ticket.masks.digest(), ticket.prune(tiny(train=30).test).digest(), ticket.row["test_metric"]]
         for ticket in icpg()

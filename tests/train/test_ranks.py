@@ -25,6 +25,7 @@ def test_two_processes_agree_and_train_as_one(tmp_path: Path) -> None:
     weights, others = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert len(first["gumbel"]) == 1 and first["gumbel"] == second["gumbel"]
     assert len(first["gicp"]) == 2 and first["gicp"] == second["gicp"]
+    assert len(first["learned"]) == 4 and first["learned"] == second["learned"]
     assert len(first["tickets"]) == 2
     assert first["tickets"] == second["tickets"]
     assert all(torch.equal(value, others[name]) for name, value in weights.items())

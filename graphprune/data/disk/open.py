@@ -31,7 +31,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "num_tasks": (int,),
     "provenance": (dict,),
     "features": (int, str),
-    "edge_features": (int, str, type(None)),
+    "edge_features": (int, str, list, type(None)),
     "degrees": (dict, type(None)),
     "ogb_name": (str,),
     "level": (str,),

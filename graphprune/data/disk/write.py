@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
@@ -62,6 +62,7 @@ def store_graphs(
     features: Literal["ogb-mol"] | None = None,
     provenance: Mapping[str, str] | None = None,
     level: Level = "graph",
+    edge_features: Sequence[int] | None = None,
 ) -> None:
     """As :func:`store`, from iterators, of which about a million nodes and arcs are in memory at once.
 
@@ -78,7 +79,7 @@ def store_graphs(
     if like is None:
         raise ValueError(f"{name}: the train split has no graphs")
     streams["train"] = chain([like], streams["train"])
-    check = Check.like(like, task, features, num_classes, level)
+    check = Check.like(like, task, features, num_classes, level, edge_features)
     pieces = {split: _pieces(graphs, check, f"{name}, {split}") for split, graphs in streams.items()}
     _write(Path(folder), pieces, lambda splits: described(splits, check, name, metric, provenance))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +13,16 @@ from torch import Tensor
 
 from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
-from graphprune.data.files import gin_text
+from graphprune.data.files import gin_text, tu_text
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
 from graphprune.data.splits import FOLDS, SEED, fold_split
+from graphprune.graphs.encoders import EdgeFeatures, edges_in_words
 from graphprune.graphs.packed import PackedGraphs
 
 # Largest degree of the one-hot columns; None: no degree columns.
 DEGREE_CAPS: dict[str, int | None] = {"deg+odeg100": 100, "deg+odeg10": 10, "raw": None}
+EDGES = "+edges"  # behind one of these: with what the files say of the edges
 
 SPLIT_RECIPE = f"stratified {FOLDS}-fold, a tenth of the other folds for validation"
 
@@ -36,6 +37,8 @@ class TUGraphs:
         node: node attributes followed by one-hot node labels, float32 ``(N, D)``; D is 0 if there are
             neither.
         edge: edge attributes followed by one-hot edge labels, float32 ``(E, D)``.
+        edge_labels: numbers of edge labels, from 0 on, int64 ``(E, L)``.
+        edge_kinds: how many there are of each label in the files.
         removed: how many self-loops and repeated arcs the files had.
         fold: in which of ten folds each graph tests, if the files say so, shape ``(G,)``.
     """
@@ -43,6 +46,8 @@ class TUGraphs:
     graphs: PackedGraphs
     node: Tensor
     edge: Tensor
+    edge_labels: Tensor
+    edge_kinds: list[int]
     removed: Mapping[str, int]
     fold: NDArray[np.int64] | None = None
 
@@ -104,19 +109,32 @@ def graph_data(
         features: ``"deg+odeg100"`` (the ICPG authors' features: node attributes and one-hot node labels, or a
             constant one without any, then the degree, then it one-hot up to 100), ``"deg+odeg10"``, or
             ``"raw"`` (no degrees, and edge attributes and one-hot edge labels as ``edge_attr``, which the
-            authors leave out and which no built-in model reads). None: deg+odeg10 for DD and REDDIT-*, else
-            deg+odeg100, as the authors have it.
+            authors leave out). None: deg+odeg10 for DD and REDDIT-*, else deg+odeg100, as the authors have it. With
+            ``"+edges"`` behind one of them, ``edge_attr`` is the edge labels as categories, or the columns that
+            ``"raw"`` has where there are edge attributes.
 
     Raises:
-        ValueError: unknown features, a fold outside 0 to 9 or too few graphs.
+        ValueError: unknown features, ``+edges`` where the files say nothing of edges, a fold outside 0 to 9 or too few
+            graphs.
     """
     if features is None:
         features = "deg+odeg10" if name == "DD" or name.startswith("REDDIT-") else "deg+odeg100"
-    if features not in DEGREE_CAPS:
-        raise ValueError(f"features must be one of {', '.join(DEGREE_CAPS)}, got {features!r}")
+    base = features.removesuffix(EDGES)
+    if base not in DEGREE_CAPS:
+        raise ValueError(
+            f"features must be one of {', '.join(DEGREE_CAPS)}, with or without {EDGES} behind it, got {features!r}"
+        )
     x = content.node if content.node.size(1) else content.node.new_ones(content.node.size(0), 1)
-    cap = DEGREE_CAPS[features]
-    edge_features = content.edge.size(1) if cap is None and content.edge.size(1) else None
+    cap = DEGREE_CAPS[base]
+    edge_features: EdgeFeatures | None = content.edge.size(1) or None
+    if features != base:
+        if edge_features is None:
+            raise ValueError(f"{name} has neither edge labels nor edge attributes: leave out {EDGES}")
+        if sum(content.edge_kinds) == edge_features:
+            edge_features = content.edge_kinds
+    elif base != "raw":
+        edge_features = None
+    edge_attr = content.edge_labels if isinstance(edge_features, list) else content.edge
     degrees = None if cap is None else DegreeColumns(first=x.size(1), cap=cap)
     bare = content.graphs
     if degrees is not None:
@@ -126,19 +144,21 @@ def graph_data(
         bare.edge_count,
         bare.edge_index,
         node={"x": x},
-        edge={} if edge_features is None else {"edge_attr": content.edge},
+        edge={} if edge_features is None else {"edge_attr": edge_attr},
         graph=bare.graph,
     )
     y = graphs.graph["y"]
     classes = int(y.max()) + 1 if y.dim() == 1 else 0
     parts = fold_split(y.numpy() if classes else np.zeros(len(y)), fold, split_seed, content.fold)
     drawn = f"seed {split_seed}" if content.fold is None else f"as 10fold_idx has them, validation by seed {split_seed}"
+    train = graphs.select(torch.from_numpy(parts["train"]))
     if edge_features is not None:
-        provenance = {**provenance, "edge_attr": f"{edge_features} columns, which no built-in model reads"}
+        untrained = _untrained(train.edge["edge_attr"], edge_features) if isinstance(edge_features, list) else ""
+        provenance = {**provenance, "edge_attr": edges_in_words(edge_features) + untrained}
     removed = ", ".join(f"{count} {what}" for what, count in content.removed.items())
     return GraphData(
         name=name,
-        train=graphs.select(torch.from_numpy(parts["train"])),
+        train=train,
         val=graphs.select(torch.from_numpy(parts["val"])),
         test=graphs.select(torch.from_numpy(parts["test"])),
         task="multiclass" if classes else "regression",
@@ -153,6 +173,13 @@ def graph_data(
     )
 
 
+def _untrained(labels: Tensor, kinds: list[int]) -> str:
+    """Which categories no training graph has."""
+    counts = [torch.bincount(column, minlength=size) for column, size in zip(labels.T, kinds, strict=True)]
+    never = [f"{kind} in column {i}" for i, count in enumerate(counts) for kind in (count == 0).nonzero().flatten()]
+    return f"; no training graph has {', '.join(never)}" if never else ""
+
+
 def read(files: RawFiles, name: str) -> TUGraphs:
     """Parse and check the files of whichever format is there.
 
@@ -164,19 +191,21 @@ def read(files: RawFiles, name: str) -> TUGraphs:
     """
     if files.has(f"{name}.txt") and not files.has(f"{name}_A.txt"):
         return _read_gin(files, name)
-    graph_of, num_graphs = _graph_of_node(files, name)
+    graph_of, num_graphs = tu_text.graph_of_nodes(files, name)
     arcs = files.table(f"{name}_A.txt", np.int64, 2) - 1
-    _check_arcs(files, f"{name}_A.txt", arcs, graph_of)
-    node = _features(files, name, "node", len(graph_of))
-    edge = _features(files, name, "edge", len(arcs))
-    return _content(graph_of, num_graphs, arcs, _labels(files, name, num_graphs), node, edge)
+    tu_text.check_arcs(files, f"{name}_A.txt", arcs, graph_of)
+    node, _ = tu_text.features(files, name, "node", len(graph_of))
+    edge, edge_labels = tu_text.features(files, name, "edge", len(arcs))
+    return _content(graph_of, num_graphs, arcs, tu_text.graph_labels(files, name), node, edge, edge_labels)
 
 
 def _read_gin(files: RawFiles, name: str) -> TUGraphs:
     text = gin_text.read(files, name)
     _, classes = np.unique(text.labels, return_inverse=True)
-    y, node = torch.from_numpy(classes), torch.from_numpy(_one_hot(text.tags[:, None]))
-    return _content(text.graph_of, len(text.labels), text.arcs, y, node, torch.empty(len(text.arcs), 0), text.fold)
+    y, node = torch.from_numpy(classes), torch.from_numpy(tu_text.one_hot(tu_text.numbered(text.tags[:, None])))
+    nothing = np.empty((len(text.arcs), 0), dtype=np.int64)
+    edge = torch.from_numpy(nothing).float()
+    return _content(text.graph_of, len(text.labels), text.arcs, y, node, edge, nothing, text.fold)
 
 
 def _content(
@@ -186,6 +215,7 @@ def _content(
     y: Tensor,
     node: Tensor,
     edge: Tensor,
+    edge_labels: NDArray[np.int64],
     fold: NDArray[np.int64] | None = None,
 ) -> TUGraphs:
     """The graphs of arcs ``(E, 2)`` between nodes of all graphs."""
@@ -200,7 +230,9 @@ def _content(
         torch.from_numpy(edge_index),
         graph={"y": y},
     )
-    return TUGraphs(graphs, node, edge[torch.from_numpy(kept)], removed, fold)
+    kinds = [int(column.max(initial=-1)) + 1 for column in edge_labels.T]
+    edge, labels = edge[torch.from_numpy(kept)], torch.from_numpy(edge_labels[kept])
+    return TUGraphs(graphs, node, edge, labels, kinds, removed, fold)
 
 
 def _proper(arcs: NDArray[np.int64], nodes: int) -> tuple[NDArray[np.int64], dict[str, int]]:
@@ -212,74 +244,3 @@ def _proper(arcs: NDArray[np.int64], nodes: int) -> tuple[NDArray[np.int64], dic
     kept = np.arange(len(key)) if in_order else np.unique(key, return_index=True)[1]
     loops = source == target
     return kept[~loops[kept]], {"self-loops": int(loops.sum()), "repeated arcs": len(key) - len(kept)}
-
-
-def _target_file(files: RawFiles, name: str) -> str:
-    labels, values = f"{name}_graph_labels.txt", f"{name}_graph_attributes.txt"
-    return values if files.has(values) and not files.has(labels) else labels
-
-
-def _graph_of_node(files: RawFiles, name: str) -> tuple[NDArray[np.int64], int]:
-    """The graph of each node, counted from 0, and the number of graphs."""
-    file, targets = f"{name}_graph_indicator.txt", _target_file(files, name)
-    graph_of = files.column(file, np.int64) - 1
-    num_graphs = len(files.table(targets, np.float64))
-    if num_graphs == 0:
-        raise ValueError(f"{files.where(targets)} is empty")
-    wrong = np.flatnonzero((graph_of < 0) | (graph_of >= num_graphs))
-    if len(wrong):
-        number = graph_of[wrong[0]] + 1
-        files.fail(file, wrong[0], f"graph {number}, but {files.where(targets)} has {num_graphs} graphs")
-    falls = np.flatnonzero(np.diff(graph_of) < 0)
-    if len(falls):
-        files.fail(file, falls[0] + 1, "graph numbers must not fall from one node to the next")
-    return graph_of, num_graphs
-
-
-def _check_arcs(files: RawFiles, file: str, arcs: NDArray[np.int64], graph_of: NDArray[np.int64]) -> None:
-    wrong = np.flatnonzero(((arcs < 0) | (arcs >= len(graph_of))).any(1))
-    if len(wrong):
-        ends = (arcs[wrong[0]] + 1).tolist()
-        files.fail(file, wrong[0], f"arc {ends} outside the {len(graph_of)} nodes of the graph indicator")
-    wrong = np.flatnonzero(graph_of[arcs[:, 0]] != graph_of[arcs[:, 1]])
-    if len(wrong):
-        ends, graphs = (arcs[wrong[0]] + 1).tolist(), (graph_of[arcs[wrong[0]]] + 1).tolist()
-        files.fail(file, wrong[0], f"arc {ends} joins the graphs {graphs[0]} and {graphs[1]}")
-
-
-def _labels(files: RawFiles, name: str, num_graphs: int) -> Tensor:
-    file = _target_file(files, name)
-    if file.endswith("_graph_attributes.txt"):
-        return torch.from_numpy(_finite(files, file))
-    _, classes = np.unique(files.column(file, np.int64), return_inverse=True)
-    return torch.from_numpy(classes.astype(np.int64))
-
-
-def _features(files: RawFiles, name: str, level: str, rows: int) -> Tensor:
-    """Attributes and one-hot labels of the nodes or edges, float32 ``(rows, D)``."""
-    parts = [np.empty((rows, 0), dtype=np.float32)]
-    for content, parse in (("attributes", _finite), ("labels", _categories)):
-        file = f"{name}_{level}_{content}.txt"
-        if files.has(file):
-            part = parse(files, file)
-            if len(part) != rows:
-                raise ValueError(f"{files.where(file)} has {len(part)} lines, but there are {rows} {level}s")
-            parts.append(part)
-    return torch.from_numpy(np.concatenate(parts, axis=1))
-
-
-def _categories(files: RawFiles, file: str) -> NDArray[np.float32]:
-    return _one_hot(files.table(file, np.int64))
-
-
-def _one_hot(labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    columns = [column[:, None] == np.unique(column) for column in labels.T]
-    return np.concatenate([np.empty((len(labels), 0), dtype=bool), *columns], axis=1).astype(np.float32)
-
-
-def _finite(files: RawFiles, file: str) -> NDArray[np.float32]:
-    values: NDArray[Any] = files.table(file, np.float32)
-    wrong = np.flatnonzero(~np.isfinite(values).all(1))
-    if len(wrong):
-        files.fail(file, wrong[0], "a value is NaN or infinite")
-    return values

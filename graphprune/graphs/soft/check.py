@@ -15,11 +15,11 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
-from graphprune.graphs.attributes import doubled
+from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.edges import drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_of, graph_units
-from graphprune.graphs.soft.registry import edge_modules, gates_itself
+from graphprune.graphs.soft.registry import edge_modules, gates_itself, on_trial
 from graphprune.graphs.soft.soft import SoftEdges
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.recompute import once
@@ -54,7 +54,11 @@ def check_removal(model: nn.Module, data: Any) -> None:
             ways out.
         RuntimeError: a convolution's gates get gradients that are not finite.
     """
-    batch = _few(data)
+    with on_trial(model):
+        _check_removal(model, _few(data))
+
+
+def _check_removal(model: nn.Module, batch: Data) -> None:
     trial, removed = _Trial.begun(batch, model)
     if not trial.gate.numel():
         return
@@ -127,7 +131,7 @@ class _Trial(NamedTuple):
         In double precision, if the network can: norms over nodes that are alike make much of rounding.
         """
         single = cls._of(batch, _seen(model))
-        double = cls(single.model.double(), copy.copy(single.batch).apply(doubled), single.keep, single.gate.double())
+        double = cls(single.model.double(), in_dtype(single.batch, torch.float64), single.keep, single.gate.double())
         try:
             return double, double.removed(copy.deepcopy(double.model))
         except (RuntimeError, TypeError):  # of what it makes itself, in single precision

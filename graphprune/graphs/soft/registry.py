@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch_geometric.nn import MessagePassing
+from torch_geometric.nn.aggr import Aggregation
 
-from graphprune.graphs.soft.adapters import BUILT_IN, Adapter, Gate, Handle, signature
+from graphprune.graphs.soft.adapters import Adapter, Handle, gate_message_passing, signature
+from graphprune.graphs.soft.running import Gate
+from graphprune.graphs.soft.tables import AGGREGATIONS, NO_CONVOLUTIONS, PROVEN, of_torch_geometric
 
-_ADAPTERS: dict[type[nn.Module], Adapter] = dict(BUILT_IN)
+_ADAPTERS: dict[type[nn.Module], Adapter] = {}
+_PROVEN_HERE: set[type[nn.Module]] = set()  # by this process
 _ARITHMETIC = frozenset({"forward", "message", "message_and_aggregate", "aggregate", "update", "edge_update"})
 
 
 def register_soft_edges(conv_class: type[nn.Module], adapter: Adapter) -> None:
-    """Teach `SoftEdges` a convolution of your own.
+    """Teach `SoftEdges` a module that it cannot gate by itself.
 
-    The adapter hooks one convolution and returns the handles, whose ``remove`` is called on leaving the
-    block. What it is given, ``gate``, returns the gates of the running call, (num_edges,), in the order of
-    ``data.edge_index``; read them inside the hook. It answers for everything inside the convolution, must
-    make a gate of zero equal to the graph without that edge, and raises TypeError for a setting it cannot
-    gate. A subclass that changes no arithmetic (``forward``, ``message``, ``aggregate``, ...) uses it too.
+    Message passing that aggregates by torch_geometric's functions needs no adapter. One hooks a module and returns the
+    handles, whose ``remove`` is called on leaving the block. What it is given, ``gate``, returns the gates of the
+    running call, (num_edges,), in the order of ``data.edge_index``; read them inside the hook. It answers for
+    everything inside the module, must make a gate of zero equal to the graph without that edge, and raises TypeError
+    for a setting it cannot gate. A subclass that changes no arithmetic (``forward``, ``message``, ``aggregate``, ...)
+    uses it too.
 
     Args:
-        conv_class: the convolution's class, any module that is called with the edges.
-        adapter: (convolution, gate) -> handles.
+        conv_class: the class, of any module that is called with the edges.
+        adapter: (module, gate) -> handles.
 
     Raises:
         TypeError: ``conv_class`` is not a class of modules.
@@ -35,29 +41,27 @@ def register_soft_edges(conv_class: type[nn.Module], adapter: Adapter) -> None:
     Example:
         >>> import torch
         >>> from torch_geometric.data import Data
-        >>> from torch_geometric.nn import MessagePassing
         >>> from graphprune import SoftEdges, register_soft_edges
-        >>> class Half(MessagePassing):
-        ...     def forward(self, x, edge_index):
-        ...         return x + self.propagate(edge_index, x=x)
-        ...     def message(self, x_j):
-        ...         return x_j / 2
+        >>> class Gather(torch.nn.Module):
+        ...     def forward(self, messages, edge_index):
+        ...         return torch.zeros(2, 1).index_add(0, edge_index[1], messages)
         >>> class Net(torch.nn.Module):
         ...     def __init__(self):
         ...         super().__init__()
-        ...         self.conv = Half(aggr="sum")
+        ...         self.gather = Gather()
         ...     def forward(self, data):
-        ...         return self.conv(data.x, data.edge_index)
-        >>> def adapter(conv, gate):
-        ...     def scale(conv, inputs, message):
-        ...         return message * gate().unsqueeze(-1)
-        ...     return [conv.register_message_forward_hook(scale)]
-        >>> register_soft_edges(Half, adapter)
+        ...         return data.x + self.gather(data.x[data.edge_index[0]], data.edge_index)
+        >>> def adapter(module, gate):
+        ...     def scale(module, inputs):
+        ...         messages, edge_index = inputs
+        ...         return messages * gate().unsqueeze(-1), edge_index
+        ...     return [module.register_forward_pre_hook(scale)]
+        >>> register_soft_edges(Gather, adapter)
         >>> data = Data(x=torch.ones(2, 1), edge_index=torch.tensor([[0, 1], [1, 0]]))
         >>> with SoftEdges(Net()) as soft:
         ...     print(soft(torch.tensor([1.0, 0.0]), data))
-        tensor([[1.0000],
-                [1.5000]])
+        tensor([[1.],
+                [2.]])
     """
     if not (isinstance(conv_class, type) and issubclass(conv_class, nn.Module)):
         raise TypeError(f"conv_class must be a subclass of torch.nn.Module, not {conv_class!r}")
@@ -67,10 +71,10 @@ def register_soft_edges(conv_class: type[nn.Module], adapter: Adapter) -> None:
 
 
 def edge_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, Adapter]]:
-    """The outermost modules of a model that use edges: dotted name, module, adapter.
+    """The modules of a model that use edges: dotted name, module, adapter.
 
-    A module comes once, even if the model holds it under two names. What cannot be gated comes with an
-    adapter that raises TypeError.
+    What is inside of a module that takes the gates, or has been taught, is its own affair. A module comes once, even if
+    the model holds it under two names. What cannot be gated comes with an adapter that raises TypeError.
     """
     seen: set[nn.Module] = set()
 
@@ -82,7 +86,8 @@ def edge_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, Adapter]]:
         adapter = _adapter_of(module)
         if adapter is not None:
             yield name or "model", module, _refuse_compiled if compiled else adapter
-            return
+            if adapter is not gate_message_passing:
+                return
         for child_name, child in module.named_children():
             yield from walk(child, f"{name}.{child_name}" if name else child_name, compiled)
 
@@ -94,6 +99,46 @@ def gates_itself(module: nn.Module) -> bool:
     return "edge_gate" in signature(type(module).forward).parameters
 
 
+@contextmanager
+def on_trial(model: nn.Module) -> Iterator[None]:
+    """Gate every message passing of a model; what no exception refutes is gated from now on."""
+    new = {cls for _, module, adapter in edge_modules(model) for cls in _unproven(module, adapter)}
+    _PROVEN_HERE.update(new)
+    try:
+        yield
+    except BaseException:
+        _PROVEN_HERE.difference_update(new)
+        raise
+
+
+def doubt(module: nn.Module, adapter: Adapter) -> str:
+    """Why gates of 0 in this message passing may be no removal; empty: they are."""
+    names = " and ".join(sorted(cls.__name__ for cls in _unproven(module, adapter)))
+    return names and (
+        f"nobody has seen yet that gates of 0 in {names} are removed edges: call graphprune.check_removal(model, data) "
+        "once, which gates it by its aggregation and compares (every gated search begins with that), give its forward "
+        "a parameter edge_gate, or write an adapter (register_soft_edges)"
+    )
+
+
+def _unproven(module: nn.Module, adapter: Adapter) -> set[type[nn.Module]]:
+    """The classes whose arithmetic has not been proven."""
+    if adapter is not gate_message_passing:
+        return set()
+    aggregations = (part for part in module.modules() if isinstance(part, Aggregation))
+    parts = [(_author(module), PROVEN), *((_author(part), AGGREGATIONS) for part in aggregations)]
+    return {
+        cls
+        for cls, proven in parts
+        if cls not in _PROVEN_HERE and not (of_torch_geometric(cls) and cls.__name__ in proven)
+    }
+
+
+def _author(module: nn.Module) -> type[nn.Module]:
+    """The class that says what a module computes: a subclass which only names things is not it."""
+    return next(cls for cls in type(module).__mro__ if not _ARITHMETIC.isdisjoint(vars(cls)))
+
+
 def _adapter_of(module: nn.Module) -> Adapter | None:
     """How this module is gated; None if it does not use edges itself."""
     if isinstance(module, torch.jit.ScriptModule):  # whether it holds convolutions can no longer be seen
@@ -103,9 +148,11 @@ def _adapter_of(module: nn.Module) -> Adapter | None:
     for cls in type(module).__mro__:
         if cls in _ADAPTERS:
             return _ADAPTERS[cls]
+        if cls.__name__ in NO_CONVOLUTIONS and of_torch_geometric(cls):
+            return _refuse
         if not _ARITHMETIC.isdisjoint(vars(cls)):  # it computes something else than the class that was taught
             break
-    return _refuse_untaught if isinstance(module, MessagePassing) else None
+    return gate_message_passing if isinstance(module, MessagePassing) else None
 
 
 def _hand_over(module: nn.Module, gate: Gate) -> list[Handle]:
@@ -119,9 +166,6 @@ def _refuse_compiled(module: nn.Module, gate: Gate) -> list[Handle]:
     raise TypeError("compiled or scripted, which skips hooks; pass the model as it was before compilation")
 
 
-def _refuse_untaught(module: nn.Module, gate: Gate) -> list[Handle]:
-    name = type(module).__name__
-    raise TypeError(
-        f"has no adapter; write one and call register_soft_edges({name}, adapter), or give {name}.forward "
-        "(or that of a module around it) a parameter edge_gate"
-    )
+def _refuse(module: nn.Module, gate: Gate) -> list[Handle]:
+    name = _author(module).__name__
+    raise TypeError(f"{name} {NO_CONVOLUTIONS[name]}")

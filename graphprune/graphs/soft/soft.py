@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch_geometric import EdgeIndex
 
-from graphprune.graphs.soft.adapters import Handle, signature
-from graphprune.graphs.soft.registry import edge_modules
+from graphprune.graphs.soft.adapters import Handle, arguments, is_readout
+from graphprune.graphs.soft.registry import doubt, edge_modules
 from graphprune.masks import recompute
 
 
@@ -66,13 +66,14 @@ class SoftEdges:
         refused: list[str] = []
         with ExitStack() as hooks:
             for name, module, adapter in found:
+                doubts = doubt(module, adapter)
                 try:
-                    handles = adapter(module, partial(self._gate, name))
+                    for handle in (*adapter(module, partial(self._gate, name)), *self._guard(name, module)):
+                        hooks.callback(handle.remove)
+                    if doubts:  # after what the adapter has to say
+                        raise TypeError(doubts)
                 except TypeError as reason:
                     refused.append(f"\n  {name} ({type(module).__name__}): {reason}")
-                    continue
-                for handle in (*handles, *self._guard(name, module)):
-                    hooks.callback(handle.remove)
             if refused:
                 raise TypeError("soft edges cannot gate these modules:" + "".join(refused))
             self._hooks = hooks.pop_all()
@@ -145,13 +146,14 @@ class SoftEdges:
         def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             nonlocal reads
             _, expected = self._running()
-            # Partial: edge_gate may be a required argument, and is still to come.
-            given = signature(type(module).forward).bind_partial(module, *args, **kwargs).arguments
-            if isinstance(given.get("x"), tuple | list):
+            given = arguments(module, args, kwargs)
+            if is_readout(given):
+                self._reads += 1
+            elif isinstance(given.get("x"), tuple | list):
                 raise TypeError(f"{name}: soft edges do not gate bipartite message passing (x is a tuple)")
-            if "edge_index" in given:
+            elif "edge_index" in given:
                 _check_same(_plain(given["edge_index"], name), expected, name)
-            reads = self._reads
+            reads = self._reads - is_readout(given)  # which gates no edge
 
         def after(_module: nn.Module, _args: tuple[Any, ...], out: Any) -> None:
             if name in self._blame:

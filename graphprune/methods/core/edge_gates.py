@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import logsigmoid
 
 from graphprune.graphs.required import keep_best
 from graphprune.masks import Cubic, Pruning
 from graphprune.masks.gates import straight_through
+from graphprune.masks.parameters import world_size
 
 _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
 
@@ -72,6 +75,84 @@ class TopGates:
         hard = keep_best(logits.detach(), sizes, targets(), required).to(logits.dtype)
         soft = (to_share(logits, sizes, self.share) / self.temperature).sigmoid()
         return hard + (soft - soft.detach())  # in this order: exactly 0 and 1
+
+
+class ConcreteGates:
+    """Edges weighed by a noisy sigmoid, the binary concrete distribution (Maddison et al., ICLR 2017), under a loss.
+
+    The noise is drawn afresh in each forward pass. The loss is added to that of the task, in any training loop: see
+    :func:`with_loss`. An epoch is over when as many edges have gone through in training as the training graphs have, so
+    that schedules hold for batches of any size.
+
+    Args:
+        temperature: above 0, of the epochs that are over.
+        loss: from noisy logits over the temperature, ``(U,)``, whose sigmoids are the gates, and the epochs that are
+            over, to what is added to the task's mean loss.
+        units: of all training graphs together.
+        margin: noise is the logit of uniform numbers in ``[margin, 1 - margin]``.
+    """
+
+    def __init__(
+        self,
+        temperature: Callable[[int], float],
+        loss: Callable[[Tensor, int], Tensor],
+        units: int,
+        margin: float = 1e-10,
+    ) -> None:
+        self._temperature, self._loss, self._units, self._margin = temperature, loss, units, margin
+        self._seen = 0
+
+    def __call__(self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor]) -> Tensor:
+        """Gates between 0 and 1, shape ``(U,)``."""
+        if not logits.numel():
+            return logits
+        epoch = self._seen // self._units
+        if torch.is_grad_enabled():
+            self._seen += logits.numel() * world_size()
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        noise = torch.rand_like(wide).mul_(1 - 2 * self._margin).add_(self._margin).logit_()
+        noisy = (wide + noise) / self._temperature(epoch)
+        return with_loss(noisy.sigmoid().to(logits.dtype), self._loss(noisy, epoch))
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Mean entropy, in nats, of coins that fall as the logits say; logits of any size have finite gradients."""
+    return -(logits.sigmoid() * logsigmoid(logits) + (-logits).sigmoid() * logsigmoid(-logits)).mean()
+
+
+def with_loss(values: Tensor, loss: Tensor) -> Tensor:
+    """The same values, behind which a loss of one's own joins each backward pass that comes through them.
+
+    So it holds in any training loop, which knows the task's loss alone. Its weight is 1 whatever the loop multiplies
+    its own loss by.
+
+    Args:
+        values: of any shape.
+        loss: 0-dimensional.
+
+    Raises:
+        RuntimeError: float16 autocast, whose gradient scaler would make the loss too small by its factor.
+    """
+    device = values.device.type
+    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
+        raise RuntimeError(
+            "float16 autocast needs a gradient scaler, which does not know the loss of the edges' gates: use bfloat16, "
+            "or no autocast"
+        )
+    joined: Tensor = _WithLoss.apply(values, loss)  # type: ignore[no-untyped-call]
+    return joined
+
+
+class _WithLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, loss: Tensor) -> Tensor:
+        ctx.one = torch.ones_like(loss)
+        return values.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        return grad, ctx.one
 
 
 Removal = Literal["gumbel", "top"]

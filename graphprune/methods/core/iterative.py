@@ -15,7 +15,7 @@ from graphprune.data.base import SPLITS
 from graphprune.graphs import EdgeRound
 from graphprune.masks import MaskSet, Unit, UnitName, magnitude, random
 from graphprune.methods.core import validators
-from graphprune.methods.core.fit import AnyData, Fit, FitJob
+from graphprune.methods.core.fit import AnyData, Fit, FitJob, State
 from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.state import Decision, RunState, count_prunable_arcs, pruned, weights
 from graphprune.ticket import Ticket
@@ -57,13 +57,16 @@ class IterativeMethod(Method):
     def search(self, state: RunState, fit: Fit) -> Decision:
         """Decide what the coming round prunes."""
 
+    def trained(self, state: RunState, fit: Fit) -> tuple[State, Epochs]:
+        """The network after its last training; before the first one, it is trained here."""
+        if state.last is not None:
+            return state.last, ()
+        dense = self.job(state, state.rewound(), state.masks, "search").run(fit)
+        return dense.last, dense.history
+
     def trained_magnitudes(self, state: RunState, fit: Fit) -> Decision:
-        """Weights by their magnitudes after the last training; before the first, the network is trained for them."""
-        history: Epochs = ()
-        last = state.last
-        if last is None:
-            dense = self.job(state, state.rewound(), state.masks, "search").run(fit)
-            last, history = dense.last, dense.history
+        """Weights by their magnitudes after the last training."""
+        last, history = self.trained(state, fit)
         return Decision(None, magnitude(weights(last, state.masks), {}, state.masks), history)
 
     @property

@@ -12,10 +12,12 @@ from torch_geometric.data import Data
 
 from graphprune.data import GraphData
 from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, SoftEdges, drop_arcs
+from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.pairs import arcs_and_nodes, graph_units
 from graphprune.graphs.prune import keep_arcs, units_to_keep
 from graphprune.graphs.required import required_units
 from graphprune.graphs.rule import in_chunks, unit_sizes
+from graphprune.graphs.scorers import own_dtype
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
 from graphprune.methods.core.edge_gates import RemovingGates, UnitGates, soft_gates
@@ -35,12 +37,13 @@ def check_predictor(predictor: nn.Module | None, data: AnyData) -> None:
         raise ValueError(f"{data.name} is a set of images: they have no edges that a predictor could score")
     if not isinstance(predictor, nn.Module):
         raise ValueError(f"predictor must be a module, such as EdgePredictor.for_data(data), got {predictor!r}")
-    reads = predictor.config()["features"] if isinstance(predictor, EdgePredictor) else data.features
-    if reads != data.features:
-        raise ValueError(
-            f"the predictor reads features={reads!r}, those of {data.name} are {data.features!r}: make it by "
-            "EdgePredictor.for_data(data)"
-        )
+    reads = predictor.config() if isinstance(predictor, EdgePredictor) else {}
+    for name in ("features", "edge_features"):
+        if name in reads and reads[name] != getattr(data, name):
+            raise ValueError(
+                f"the predictor reads {name}={reads[name]!r}, those of {data.name} are {getattr(data, name)!r}: make "
+                f"it by EdgePredictor.for_data(data{', edges=True' * ('edge_features' in reads)})"
+            )
 
 
 def with_walks(data: GraphData, predictor: nn.Module) -> GraphData:
@@ -73,6 +76,7 @@ class JointNetwork(nn.Module):
         predictor_lr: learning rate of the predictor's parameters; None: the model's.
         unit_gates: what becomes of the predictor's logits in training: :func:`soft_gates`, sampled or
             highest ones.
+        frozen: the network is trained already: only the predictor learns, and norms and dropout are as in evaluation.
     """
 
     def __init__(
@@ -84,9 +88,13 @@ class JointNetwork(nn.Module):
         train_graphs: PackedGraphs,
         predictor_lr: float | None = None,
         unit_gates: UnitGates = soft_gates,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.predictor = model, predictor
+        self._frozen = frozen
+        if frozen:
+            model.requires_grad_(False)
         self._edge_round = replace(edge_round, scorer=predictor)
         # Selection looks at single graphs even where the final pruning reads batch statistics.
         self._rule = replace(rule, scoring="eval")
@@ -124,7 +132,10 @@ class JointNetwork(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As ever; a threshold over the training graphs is forgotten."""
         self._threshold = None
-        return super().train(mode)
+        super().train(mode)
+        if self._frozen:
+            self.model.eval()
+        return self
 
     def forward(self, batch: Data) -> Tensor:
         """Logits of shape ``(B, outputs)``."""
@@ -138,7 +149,10 @@ class JointNetwork(nn.Module):
     def gates(self, batch: Data) -> Tensor:
         """Gates of the arcs from each unit's mean logit, 1 at those in none; shape ``(E,)``. Sampled ones are fresh."""
         units = graph_units(batch, self._rule.unit)
-        logits = units.mean(self.predictor(batch.clone()))
+        dtype = own_dtype(self.predictor)
+        logits = units.mean(self.predictor(batch.clone() if dtype is None else in_dtype(batch, dtype)))
+        if dtype == torch.float64 != own_dtype(self.model):  # which could not add up what such gates make of messages
+            logits = logits.float()
         self._check(bool(logits.isfinite().all()))
         whole, sizes = self._rule.budget == "global", unit_sizes(units, batch)
         if whole:

@@ -119,6 +119,53 @@ def test_attributes_come_before_labels(tmp_path):
     assert loaded.edge_features == 3 and loaded.train[0].edge_attr.shape == (4, 3)
 
 
+@pytest.mark.parametrize("base", ["deg+odeg100", "deg+odeg10", "raw"])
+def test_edge_labels_become_categories(mutag, base):
+    """The numbers of PyG's one-hot columns, beside the same node features as without."""
+    ours, bare = (data.load("MUTAG", root=mutag, features=base + end) for end in ("+edges", ""))
+    assert ours.edge_features == [4] and ours.num_features == bare.num_features
+    columns = data.load("MUTAG", root=mutag, features="raw")
+    for split, part in ours.splits.items():
+        assert part.edge["edge_attr"].dtype == torch.int64
+        assert torch.equal(part.edge["edge_attr"][:, 0], columns.splits[split].edge["edge_attr"].argmax(1))
+        assert torch.equal(part.node["x"], bare.splits[split].node["x"])
+        assert torch.equal(part.edge_index, bare.splits[split].edge_index)
+    assert data.load("MUTAG", features=base + "+edges").digest() == ours.digest()
+    assert "edge categories (4 of them" in ours.provenance["edge_attr"]
+
+
+def test_several_labels_an_edge_and_those_that_no_training_graph_has(tmp_path):
+    labels = ["7, -1\n"] * 80
+    for arc in range(4):
+        labels[arc] = "2, 5\n"  # in graph 0 alone
+    root = write(tmp_path, **toy(edge_labels="".join(labels)))
+    for fold in range(10):
+        loaded = data.load("TOY", root=root, fold=fold, features="raw+edges")
+        assert loaded.edge_features == [2, 2]
+        trained = {tuple(row) for row in loaded.train.edge["edge_attr"].tolist()}
+        assert (1, 0) in trained
+        assert ("no training graph has 0 in column 0, 1 in column 1" in loaded.provenance["edge_attr"]) == (
+            (0, 1) not in trained
+        )
+    assert trained == {(1, 0), (0, 1)}
+
+
+def test_with_edge_attributes_there_are_columns_beside_degrees(tmp_path):
+    files = toy(edge_attributes="2.5, -1\n" * 80, edge_labels="1\n1\n0\n0\n" * 20)
+    loaded = data.load("TOY", root=write(tmp_path, **files), features="deg+odeg10+edges")
+    assert loaded.edge_features == 4 and loaded.num_features == 1 + 1 + 11
+    assert loaded.train[0].edge_attr.tolist() == [[2.5, -1, 0, 1]] * 2 + [[2.5, -1, 1, 0]] * 2
+    (tmp_path / "TOY_edge_labels.txt").unlink()
+    assert data.load("TOY", root=tmp_path, features="raw+edges").edge_features == 2
+
+
+def test_sets_without_anything_of_edges_say_so(tmp_path):
+    with pytest.raises(ValueError, match=r"TOY has neither edge labels nor edge attributes: leave out \+edges"):
+        data.load("TOY", root=write(tmp_path, **toy()), features="raw+edges")
+    with pytest.raises(ValueError, match=r"features must be one of .*, with or without \+edges behind it"):
+        data.load("TOY", root=tmp_path, features="deg+edges")
+
+
 def test_social_networks_get_short_degree_columns(tmp_path):
     assert data.load("REDDIT-X", root=write(tmp_path, "REDDIT-X", **toy())).num_features == 1 + 1 + 11
     assert data.load("DD", root=write(tmp_path, "DD", **toy(node_labels="1\n2\n2\n" * 20))).num_features == 2 + 1 + 11

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import GCNConv, MessagePassing
+from torch_geometric.nn import MessagePassing
 
 from graphprune.graphs.soft import registry
 from graphprune.graphs.soft.registry import register_soft_edges
@@ -86,7 +86,7 @@ def test_taught_convolution(conv: nn.Module, data: Data) -> None:
 
 @pytest.mark.usefixtures("taught")
 def test_subclass_with_other_arithmetic_has_to_be_taught_itself() -> None:
-    with pytest.raises(TypeError, match=r"Squared.*register_soft_edges\(Squared, adapter\)"):
+    with pytest.raises(TypeError, match=r"gates of 0 in Squared.*register_soft_edges"):
         supports(Net(Squared()))
     register_soft_edges(Squared, total)
     supports(Net(Squared()))
@@ -121,10 +121,9 @@ def test_adapter_that_ignores_the_gate_is_noticed(data: Data) -> None:
 
 
 @pytest.mark.usefixtures("taught")
-@pytest.mark.parametrize("cls", [GCNConv, Total])
-def test_an_adapter_is_not_replaced(cls: type[nn.Module]) -> None:
-    with pytest.raises(ValueError, match=f"{cls.__name__} has an adapter already"):
-        register_soft_edges(cls, total)
+def test_an_adapter_is_not_replaced() -> None:
+    with pytest.raises(ValueError, match="Total has an adapter already"):
+        register_soft_edges(Total, total)
 
 
 @pytest.mark.parametrize("bad", [Total(), int, "GCNConv"])

@@ -15,11 +15,13 @@ from torch_geometric.data import Data
 
 from graphprune import (
     GICP,
+    GSAT,
     ICPG,
     UGS,
     EdgePredictor,
     EdgeRule,
     NoEdges,
+    PGExplainer,
     Protocol,
     RandomPruning,
     Sparsifier,
@@ -78,6 +80,8 @@ METHODS: dict[str, Callable[[GraphData, Protocol], Method]] = {
     "gicp": lambda data, protocol: GICP(
         predictor=predictor(data), densities=(0.8, 0.1), weight_density=0.5, stop=2, every=1, protocol=protocol
     ),
+    "gsat": lambda data, protocol: GSAT(predictor=predictor(data), protocol=protocol, **RATES),
+    "pg-explainer": lambda data, protocol: PGExplainer(predictor=predictor(data), protocol=protocol, **RATES),
     "ugs": lambda data, protocol: UGS(unseen="random", protocol=protocol, **RATES),
     "random": lambda data, protocol: RandomPruning(protocol=protocol, **RATES),
     "sparsifier": lambda data, protocol: Sparsifier(edges="jaccard", protocol=protocol, **RATES),
@@ -136,7 +140,9 @@ def test_files_without_constraints_are_as_they_were(data: GraphData, tmp_path: P
 
 
 class Given(nn.Module):
-    """A predictor whose logits are what it was made with."""
+    """A predictor whose logits are what it was made with, of a whole batch."""
+
+    follows_dtype = True
 
     def __init__(self, logits: torch.Tensor) -> None:
         super().__init__()
