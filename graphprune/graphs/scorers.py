@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -18,6 +18,9 @@ class EdgeScorer(nn.Module):
     A subclass keeps each argument of its constructor under its own name, as plain data. These and the ``state_dict``
     are what a ticket saves; where the constructor takes a ``seed`` or a ``unit``, the method that prunes gives its own.
     """
+
+    #: Whether ``edge_weight`` changes the score.
+    reads_weights: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
