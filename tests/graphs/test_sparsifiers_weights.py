@@ -1,6 +1,7 @@
 """Edge weights: read by the rules that are defined for them, with the same meaning, and by no other."""
 
 import math
+from pathlib import Path
 
 import networkx as nx
 import pytest
@@ -273,3 +274,15 @@ def test_the_spanning_forest_is_the_heaviest(unit, drawn, seed):
     expected = nx.maximum_spanning_tree(graph).size(weight="weight")
     inside = SpanningForest(seed, unit)(data)[units.first] >= 2
     assert float(heavy[inside].sum()) == pytest.approx(expected)
+
+
+def test_the_documentation_says_which_rules_read_weights():
+    page = (Path(__file__).parents[2] / "docs/sparsifiers.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in page.splitlines()
+        if line.startswith("| `") and "edges=" not in line
+    ]
+    told = {name.strip("`"): (kind.split()[0].strip("`"), reads) for name, kind, _, reads, *_ in rows}
+    known = {name: (kind.__name__, "yes" if kind.reads_weights else "no") for name, kind in SCORERS.items()}
+    assert told == known

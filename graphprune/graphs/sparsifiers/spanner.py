@@ -98,7 +98,8 @@ def _detour(near: list[dict[int, float]], u: int, v: int, least: float, most: fl
         if far > here[node]:
             continue  # it was reached by a shorter way
         work[side] = cost[side]
-        left = most - queues[1 - side][0][0]  # what the other end has not reached has to be nearer than that
+        # What the other end has not reached has to be nearer than that.
+        left = min(shortest, most) - queues[1 - side][0][0]
         for other in near[node] if far + least < left else near[node].keys() & there.keys():
             way = far + near[node][other]
             if way < here.get(other, math.inf) and (way < left or other in there):
