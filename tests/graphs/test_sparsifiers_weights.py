@@ -187,6 +187,11 @@ def test_a_refused_weight_says_what_to_do():
     data = Data(edge_index=PATH, num_nodes=3, edge_weight=BAD["zero"][0])
     with pytest.raises(ValueError, match=r"remove such arcs, or the weights \(del data.edge_weight\)"):
         EffectiveResistance()(data)
+    good = Data(edge_index=PATH, num_nodes=3, edge_weight=torch.ones(4))
+    with pytest.raises(ValueError, match=r"arc 5 of the batch \(4 -> 3\) has 0"):
+        EffectiveResistance()(Batch.from_data_list([good, data]))
+    with pytest.raises(ValueError, match=r"EffectiveResistance reads edge_weight .*arc 1 \(1 -> 0\) has 0"):
+        PruneEdges([EdgeRound(EffectiveResistance(), 0.5, 0.5)])(data)
 
 
 @pytest.mark.parametrize("name", REST)

@@ -126,10 +126,11 @@ def positive_weights(data: Data, reader: type[EdgeScorer]) -> Tensor | None:
         if bool(wrong.any()):
             arc = int(wrong.nonzero()[0])
             source, target = arcs[:, arc].tolist()
+            many = " of the batch" if data.get("batch") is not None else ""
             raise ValueError(
-                f"{reader.__name__} reads edge_weight and needs positive, finite weights, but arc {arc} ({source} -> "
-                f"{target}) has {float(weight[arc]):g}: remove such arcs, or the weights (del data.edge_weight) to "
-                "score the graph without them"
+                f"{reader.__name__} reads edge_weight and needs positive, finite weights, but arc {arc}{many} "
+                f"({source} -> {target}) has {float(weight[arc]):g}: remove such arcs, or the weights "
+                "(del data.edge_weight) to score the graph without them"
             )
     check_edge_weight(weight, arcs.size(1), lambda arc: f"{reader.__name__}: {f'arc {arc}: ' * (arc >= 0)}")
     return weight
