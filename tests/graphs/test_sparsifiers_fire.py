@@ -94,11 +94,11 @@ def test_all_fires_at_once_are_one_after_the_other(drawn, seed, burn, ratio):
     )
 
 
-@pytest.mark.parametrize("slots", [1, 200, 1 << 22])
-def test_fires_of_larger_graphs_in_any_portions(slots, monkeypatch):
+@pytest.mark.parametrize("most", [1, 1000, 1 << 22])
+def test_fires_of_larger_graphs_in_any_portions(most, monkeypatch):
     graph = nx.barabasi_albert_graph(60, 3, seed=0)
     data = both_ways(graph)
-    monkeypatch.setattr(fire, "_SLOTS", slots)
+    monkeypatch.setattr(fire, "_AT_ONCE", most)
     assert times(ForestFire(7, 0.7, 5.0), data) == simulate(graph, Hashed(data, 7), 0.7, 5.0)
 
 

@@ -12,7 +12,14 @@ from scipy.integrate import quad
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs import EdgeRound, PruneEdges, edge_units
-from graphprune.graphs.sparsifiers import SCORERS, EffectiveResistance, KNeighbour, SimpleGraph, SpanningForest
+from graphprune.graphs.sparsifiers import (
+    SCORERS,
+    EffectiveResistance,
+    KNeighbour,
+    SimpleGraph,
+    SpanningForest,
+    StructureScorer,
+)
 from tests.graphs.samples import arcs, to_index
 from tests.graphs.test_sparsifiers import TOLERANCE, both_ways, data_of, least_exponent
 
@@ -291,3 +298,22 @@ def test_the_documentation_says_which_rules_read_weights():
     told = {name.strip("`"): (kind.split()[0].strip("`"), reads) for name, kind, _, reads, *_ in rows}
     known = {name: (kind.__name__, "yes" if kind.reads_weights else "no") for name, kind in SCORERS.items()}
     assert told == known
+
+
+def test_a_rule_of_ones_own_reads_weights_if_it_says_so():
+    class Strength(StructureScorer):
+        reads_weights = True
+
+        def score(self, graph):
+            return graph.strength[graph.ends].sum(0)
+
+    class Blind(Strength):
+        reads_weights = False
+
+    data = Data(edge_index=PATH, num_nodes=3, edge_weight=torch.tensor([1.0, 3.0, 4.0, 4.0]))
+    assert Strength()(data).tolist() == [8.0, 8.0, 10.0, 10.0]
+    assert Blind()(data).tolist() == [3.0, 3.0, 3.0, 3.0]
+    data.edge_weight[0] = 0.0
+    with pytest.raises(ValueError, match="Strength reads edge_weight"):
+        Strength()(data)
+    assert Blind()(data).tolist() == [3.0, 3.0, 3.0, 3.0]

@@ -12,7 +12,7 @@ from graphprune.graphs.scorers import mix, uniform
 from graphprune.graphs.segments import pointers, ranges
 from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
 
-_SLOTS = 1 << 22  # nodes of all fires that burn at once: bounds the memory, does not change a result
+_AT_ONCE = 1 << 22  # nodes and their neighbours in all fires of one go: bounds the memory, does not change a result
 _UNBURNT = torch.iinfo(torch.int64).max
 
 
@@ -23,7 +23,8 @@ class ForestFire(StructureScorer):
     random, P(X >= k) = burn**k, and all it has if these are fewer; then the next node in the order of catching fire
     does. The edges along which it spreads are burnt. Fires are made, each on the fresh graph, until together they have
     burnt ``ratio`` times as many edges as there are. As NetworKit's ForestFireScore, but that no node burns twice in a
-    fire (there the first may), and that counts are not divided by the highest; weights are not read.
+    fire (there the first may), and that counts are not divided by the highest; weights are not read. A burning node
+    costs as much as it has neighbours, in each fire.
 
     Args:
         seed: another seed, other fires.
@@ -114,11 +115,11 @@ class _Woods:
 
     def burn(self, of_fire: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
         """The fires of these graphs and numbers: for each edge that burnt, the fire, and the edge; both ``(K,)``."""
-        slots = pointers(self.ptr.diff()[of_fire])
+        size = pointers((self.ptr + self.start[self.ptr]).diff()[of_fire])
         fires, edges = [of_fire[:0]], [of_fire[:0]]
         first = 0
         while first < of_fire.numel():
-            last = int(torch.searchsorted(slots, slots[first] + _SLOTS, right=True)) - 1
+            last = int(torch.searchsorted(size, size[first] + _AT_ONCE, right=True)) - 1
             some = slice(first, max(last, first + 1))
             fire, edge = self._burn(of_fire[some], number[some])
             fires.append(fire + first)
