@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ class EdgeScorer(nn.Module):
     A subclass keeps each argument of its constructor under its own name, as plain data. These and the ``state_dict``
     are what a ticket saves; where the constructor takes a ``seed`` or a ``unit``, the method that prunes gives its own.
     """
+
+    #: Whether ``edge_weight`` changes the score.
+    reads_weights: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,9 +26,11 @@ class Sparsifier(IterativeMethod):
         edges: the score whose lowest edges go, by a name of :data:`graphprune.graphs.sparsifiers.SCORERS`, or a module
             of your own from a batch to one score an arc. ``"random"``; ``"degree"``: TEDDY's, low degrees stay;
             ``"local-degree"``: each node's edges to hubs stay; ``"jaccard"``: ends with the same neighbours;
-            ``"local-similarity"``: the same, ranked around each node; ``"effective-resistance"``: edges without detours
-            stay; ``"spanning-forest"``: a random one outlives all other edges; ``"k-neighbour"``: each node's first
-            random choices stay.
+            ``"local-similarity"``: the same, ranked around each node; ``"scan"``: within clusters; ``"disparity"``: a
+            large share of a node's weight; ``"effective-resistance"``: edges without detours stay; ``"forest-fire"``:
+            edges that fires spread along; ``"t-spanner"``: what keeps distances within three times theirs;
+            ``"spanning-forest"``: a random one outlives all other edges; ``"k-neighbour"``: each node's first random
+            choices stay. Which of them read ``edge_weight``: docs/sparsifiers.md.
 
     Raises:
         ValueError: an unknown score.

@@ -15,11 +15,15 @@ from graphprune.graphs import EdgeRound, EdgeRule, PruneEdges, RandomEdges
 from graphprune.graphs.rule import in_chunks
 from graphprune.graphs.sparsifiers import (
     Degree,
+    Disparity,
     EffectiveResistance,
+    ForestFire,
+    GreedySpanner,
     Jaccard,
     KNeighbour,
     LocalDegree,
     LocalSimilarity,
+    ScanSimilarity,
     SpanningForest,
     simple,
 )
@@ -30,6 +34,8 @@ STRUCTURAL = {
     "local degree": LocalDegree(),
     "jaccard": Jaccard(),
     "local similarity": LocalSimilarity(),
+    "scan": ScanSimilarity(),
+    "disparity": Disparity(),
     "resistance": EffectiveResistance(),
 }
 SEEDED = {
@@ -37,6 +43,8 @@ SEEDED = {
     "forest": SpanningForest(3),
     "forest of arcs": SpanningForest(3, "arc"),
     "k-neighbour": KNeighbour(3),
+    "forest fire": ForestFire(3),
+    "t-spanner": GreedySpanner(3),
 }
 ALL = STRUCTURAL | SEEDED
 TOLERANCE = {"rel": 1e-9, "abs": 1e-12}
@@ -90,6 +98,16 @@ def local_similarity(graph, u, v):
     return 1 - min(least_exponent(graph, u, v, strength), least_exponent(graph, v, u, strength))
 
 
+def scan(graph, u, v):
+    of_u, of_v = {u, *graph[u]}, {v, *graph[v]}
+    return len(of_u & of_v) / math.sqrt(len(of_u) * len(of_v))
+
+
+def disparity(graph, u, v):
+    """Without weights each of a node's edges has the same share."""
+    return -math.log(min((1 - 1 / degree) ** (degree - 1) for degree in (graph.degree[u], graph.degree[v])))
+
+
 def resistance(graph, u, v):
     return nx.resistance_distance(graph.subgraph(nx.node_connected_component(graph, u)), u, v)
 
@@ -99,6 +117,8 @@ REFERENCES = {
     "local degree": local_degree,
     "jaccard": jaccard,
     "local similarity": local_similarity,
+    "scan": scan,
+    "disparity": disparity,
     "resistance": resistance,
 }
 
@@ -172,7 +192,7 @@ def test_broken_graphs_are_refused(name):
         ALL[name](Data(num_nodes=2))
 
 
-@pytest.mark.parametrize("name", [*STRUCTURAL, "k-neighbour"])
+@pytest.mark.parametrize("name", [*STRUCTURAL, "k-neighbour", "forest fire", "t-spanner"])
 def test_arcs_that_point_outside_are_refused(name):
     with pytest.raises(ValueError, match="outside the graph's 3 nodes"):
         ALL[name](data_of(3, [(0, 1), (1, 7)]))

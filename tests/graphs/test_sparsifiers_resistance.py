@@ -11,6 +11,7 @@ from torch_geometric.data import Batch
 
 from graphprune.graphs.sparsifiers import EffectiveResistance, resistance
 from tests.graphs.test_sparsifiers import both_ways
+from tests.graphs.test_sparsifiers_weights import simple_weights, weighted, weighted_arcs
 
 
 @st.composite
@@ -108,3 +109,43 @@ def test_a_sketch_that_does_not_converge_says_so(monkeypatch):
 def test_bad_arguments_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         EffectiveResistance(**bad)
+
+
+# ---------------------------------------------------------------------- with weights
+
+
+@given(drawn=weighted_arcs(max_arcs=30))
+def test_weighted_resistances_add_up_and_bridges_score_one(drawn):
+    graph = simple_weights(*drawn)
+    data = weighted(graph.number_of_nodes(), list(graph.edges), [w for *_, w in graph.edges(data="weight")])
+    scores = EffectiveResistance()(data)
+    pieces = nx.number_connected_components(graph) if len(graph) else 0
+    assert float(scores.sum()) == pytest.approx(len(graph) - pieces, abs=1e-7)
+    bridges = {frozenset(edge) for edge in nx.bridges(graph)}
+    for edge, score in zip(graph.edges, scores.tolist(), strict=True):
+        assert 0 < score <= 1
+        assert frozenset(edge) not in bridges or score == pytest.approx(1)
+
+
+@pytest.mark.parametrize("projections", [64, 250])
+def test_sketched_weighted_scores_keep_their_stated_error(projections):
+    data = both_ways(nx.random_geometric_graph(1000, 0.06, seed=1))
+    half = torch.rand(data.num_edges // 2, generator=torch.Generator().manual_seed(0)).double()
+    data.edge_weight = (10 ** (3 * half)).repeat_interleave(2)
+    exact = EffectiveResistance(exact_nodes=2000)(data)
+    error = EffectiveResistance(seed=1, exact_nodes=100, projections=projections)(data) / exact - 1
+    stated = math.sqrt(2 / projections)
+    assert float(error.square().mean().sqrt()) <= 1.05 * stated
+    assert float(error.abs().max()) <= 6 * stated
+
+
+def test_weights_of_all_sizes_are_held_together_or_refused():
+    data = both_ways(nx.cycle_graph(3))
+    light = torch.tensor([1.0, 1.0, 1e-6, 1e-6, 1e-3, 1e-3], dtype=torch.float64)
+    data.edge_weight = light
+    a, b, c = light[::2].tolist()
+    expected = [a / (a + b * c / (b + c)), b / (b + a * c / (a + c)), c / (c + a * b / (a + b))]
+    assert EffectiveResistance()(data)[::2].tolist() == pytest.approx(expected, rel=1e-9)
+    data.edge_weight = light * torch.tensor([4e6, 4e6, 1.0, 1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match=r"EffectiveResistance: edge_weight differs by a factor of 4e\+12"):
+        EffectiveResistance()(data)

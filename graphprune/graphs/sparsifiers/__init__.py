@@ -9,10 +9,20 @@ from torch import nn
 
 from graphprune.graphs.pairs import EdgeUnit
 from graphprune.graphs.scorers import EdgeScorer, RandomEdges
+from graphprune.graphs.sparsifiers.fire import ForestFire
 from graphprune.graphs.sparsifiers.forest import SpanningForest
-from graphprune.graphs.sparsifiers.local import Degree, Jaccard, KNeighbour, LocalDegree, LocalSimilarity
+from graphprune.graphs.sparsifiers.local import (
+    Degree,
+    Disparity,
+    Jaccard,
+    KNeighbour,
+    LocalDegree,
+    LocalSimilarity,
+    ScanSimilarity,
+)
 from graphprune.graphs.sparsifiers.resistance import EffectiveResistance
 from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
+from graphprune.graphs.sparsifiers.spanner import GreedySpanner
 from graphprune.registry import Registry
 
 EdgeScore = str | nn.Module
@@ -24,7 +34,11 @@ _OWN: dict[str, type[nn.Module]] = {
     "local-degree": LocalDegree,
     "jaccard": Jaccard,
     "local-similarity": LocalSimilarity,
+    "scan": ScanSimilarity,
+    "disparity": Disparity,
     "effective-resistance": EffectiveResistance,
+    "forest-fire": ForestFire,
+    "t-spanner": GreedySpanner,
     "spanning-forest": SpanningForest,
     "k-neighbour": KNeighbour,
 }
@@ -58,13 +72,17 @@ def scorer_of(edges: EdgeScore, seed: int = 0, unit: EdgeUnit = "pair") -> nn.Mo
 __all__ = [
     "SCORERS",
     "Degree",
+    "Disparity",
     "EdgeScore",
     "EdgeScorer",
     "EffectiveResistance",
+    "ForestFire",
+    "GreedySpanner",
     "Jaccard",
     "KNeighbour",
     "LocalDegree",
     "LocalSimilarity",
+    "ScanSimilarity",
     "SimpleGraph",
     "SpanningForest",
     "StructureScorer",

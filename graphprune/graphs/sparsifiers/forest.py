@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 from torch_geometric.data import Data
 
 from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes, graph_units
+from graphprune.graphs.required import required_units
+from graphprune.graphs.rule import EdgeRule
 from graphprune.graphs.scorers import EdgeScorer, RandomEdges
+from graphprune.graphs.sparsifiers.simple import positive_weights
 
 
 class SpanningForest(EdgeScorer):
@@ -17,30 +18,36 @@ class SpanningForest(EdgeScorer):
 
     As long as a graph keeps at least as many edges as its spanning forests have, no connected component falls apart
     (directions are ignored). The forest is the heaviest one under the scores of :class:`RandomEdges`: a function of the
-    graph and the seed alone.
+    graph and the seed alone. With weights it is the heaviest one under these, and scores decide among equals; a unit
+    weighs the mean of its arcs. Arcs that are never pruned are part of the forest.
 
     Args:
         seed: another seed, another forest and another order of the edges.
         unit: as the edges are removed. Of several units between two nodes one at most is in the forest.
     """
 
+    reads_weights = True
+
     def __init__(self, seed: int = 0, unit: EdgeUnit = "pair") -> None:
         super().__init__()
         self.seed, self.unit = seed, unit
 
     def forward(self, data: Data) -> Tensor:
-        """Scores in [2, 3) in the forest, in [0, 1) elsewhere; shape ``(E,)``, float64."""
+        """Scores in [2, 3) in the forest, in [0, 1) elsewhere; shape ``(E,)``, float64.
+
+        Raises:
+            ValueError: no ``edge_index``, or edge weights that are not positive.
+            TypeError: edge weights that are not float.
+        """
         arcs, nodes = arcs_and_nodes(data)
         units = graph_units(data, self.unit)
         score = RandomEdges(self.seed, self.unit)(data)[units.first]
-        best_first = torch.argsort(score, descending=True, stable=True)
-        ends = arcs[:, units.first[best_first]].sort(dim=0).values
-        # The first of several units between two nodes; a sparse matrix would add their weights.
-        by_ends = torch.argsort(ends[0] * nodes + ends[1], stable=True)
-        place = by_ends[(ends[:, by_ends].diff(prepend=ends.new_full((2, 1), -1)) != 0).any(0)]
-        low, high = ends[:, place].cpu().numpy()
-        # Places are distinct, so that there is one lightest forest; scipy takes a weight of 0 for no edge.
-        matrix = coo_array(((place + 1).double().cpu().numpy(), (low, high)), shape=(nodes, nodes))
-        chosen = torch.from_numpy(minimum_spanning_tree(matrix.tocsr()).data).long() - 1
-        score[best_first[chosen.to(score.device)]] += 2
+        strength, weight = score, positive_weights(data, type(self))
+        if weight is not None:
+            heaviest_last = torch.argsort(score, stable=True)
+            heavy = units.mean(weight.double())[heaviest_last]
+            heaviest_last = heaviest_last[torch.argsort(heavy, stable=True)]
+            strength = torch.empty_like(score)
+            strength[heaviest_last] = torch.arange(len(score), dtype=score.dtype, device=score.device)
+        score[required_units(units, strength, arcs, nodes, EdgeRule(connected=True))] += 2
         return units.at_arcs(score, 0.0)

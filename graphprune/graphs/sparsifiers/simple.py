@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.graphs.pairs import arcs_and_nodes
+from graphprune.graphs.flatten import check_edge_weight
+from graphprune.graphs.pairs import arcs_and_nodes, arcs_of
 from graphprune.graphs.scorers import EdgeScorer, arc_bits
 from graphprune.graphs.segments import graph_of_nodes, pointers, ranges
 
@@ -26,6 +27,7 @@ class SimpleGraph:
         ends: both ends of each edge, the lower first, shape ``(2, P)``, ascending.
         edge: the edge that each arc lies on, shape ``(E,)``; -1 for a self-loop.
         degree: neighbours of each node, shape ``(N,)``.
+        weight: of each edge, shape ``(P,)``, float64: 1 for a scorer that does not read weights, and without any.
         of_node: the graph of each node, shape ``(N,)``.
         ptr: where each graph's nodes start, shape ``(B + 1,)``.
     """
@@ -33,12 +35,19 @@ class SimpleGraph:
     ends: Tensor
     edge: Tensor
     degree: Tensor
+    weight: Tensor
     of_node: Tensor
     ptr: Tensor
 
     @classmethod
-    def of(cls, data: Data) -> Self:
+    def of(cls, data: Data, arc_weight: Tensor | None = None) -> Self:
         """The graph beneath a ``Data`` or ``Batch``.
+
+        Copies of an arc add their weights up; an edge weighs the mean of its directions, or what its only one weighs.
+
+        Args:
+            data: whose arcs count.
+            arc_weight: shape ``(E,)``; None: an edge weighs 1, however many arcs it has.
 
         Raises:
             ValueError: no ``edge_index``, or one that points outside the graph.
@@ -53,12 +62,23 @@ class SimpleGraph:
         edge[no_loop] = number
         ends = torch.stack([key // max(nodes, 1), key % max(nodes, 1)])
         degree = torch.bincount(ends.flatten(), minlength=nodes)
-        return cls(ends, edge, degree, *graph_of_nodes(data, nodes, arcs.device))
+        weight = torch.ones(key.numel(), dtype=torch.float64, device=arcs.device)
+        if arc_weight is not None:
+            upwards = (arcs[0] < arcs[1])[no_loop]
+            of_way = number + key.numel() * upwards
+            total = torch.bincount(of_way, arc_weight.double()[no_loop], 2 * key.numel()).view(2, -1)
+            weight = total.sum(0) / (total > 0).sum(0)
+        return cls(ends, edge, degree, weight, *graph_of_nodes(data, nodes, arcs.device))
 
     @property
     def incidences(self) -> Tensor:
         """A node and its neighbour, for each edge once from the lower end, then once from the other; ``(2, 2 P)``."""
         return torch.cat([self.ends, self.ends.flip(0)], 1)
+
+    @property
+    def strength(self) -> Tensor:
+        """The weights of each node's edges together, shape ``(N,)``, float64: its degree where all weigh 1."""
+        return torch.bincount(self.ends.flatten(), self.weight.repeat(2), self.degree.numel())
 
     def bits(self, arcs: Tensor, seed: int) -> Tensor:
         """64 random bits for each of these pairs of nodes."""
@@ -70,16 +90,50 @@ class SimpleGraph:
 
 
 class StructureScorer(EdgeScorer, ABC):
-    """A scorer of the simple graph's edges: arcs in both directions and copies of an edge get the same score."""
+    """A scorer of the simple graph's edges: arcs in both directions and copies of an edge get the same score.
+
+    Where the class says ``reads_weights = True``, the graph's edges weigh what ``edge_weight`` makes of them, else 1.
+    """
 
     def forward(self, data: Data) -> Tensor:
-        """Scores of all arcs of a graph or batch, shape ``(E,)``, float64."""
-        graph = SimpleGraph.of(data)
+        """Scores of all arcs of a graph or batch, shape ``(E,)``, float64.
+
+        Raises:
+            ValueError: a broken graph, or edge weights that are read and not positive.
+            TypeError: edge weights that are read and not float.
+        """
+        graph = SimpleGraph.of(data, positive_weights(data, type(self)) if self.reads_weights else None)
         return graph.at_arcs(self.score(graph))
 
     @abstractmethod
     def score(self, graph: SimpleGraph) -> Tensor:
         """A score for each edge, shape ``(P,)``, float64."""
+
+
+def positive_weights(data: Data, reader: type[EdgeScorer]) -> Tensor | None:
+    """The attribute ``edge_weight`` of a graph or batch, shape ``(E,)``; None: it has none.
+
+    Raises:
+        ValueError: a weight that is not positive and finite, or another shape; the text names the scorer and the arc.
+        TypeError: no float tensor.
+    """
+    weight: Tensor | None = data.get("edge_weight")
+    if weight is None:
+        return None
+    arcs = arcs_of(data)
+    if isinstance(weight, Tensor) and weight.shape == arcs.shape[1:]:
+        wrong = ~(weight > 0) | weight.isinf()
+        if bool(wrong.any()):
+            arc = int(wrong.nonzero()[0])
+            source, target = arcs[:, arc].tolist()
+            many = " of the batch" if data.get("batch") is not None else ""
+            raise ValueError(
+                f"{reader.__name__} reads edge_weight and needs positive, finite weights, but arc {arc}{many} "
+                f"({source} -> {target}) has {float(weight[arc]):g}: remove such arcs, or the weights "
+                "(del data.edge_weight) to score the graph without them"
+            )
+    check_edge_weight(weight, arcs.size(1), lambda arc: f"{reader.__name__}: {f'arc {arc}: ' * (arc >= 0)}")
+    return weight
 
 
 def rank_around(node: Tensor, strength: Tensor) -> Tensor:
@@ -94,7 +148,15 @@ def rank_around(node: Tensor, strength: Tensor) -> Tensor:
 
 
 def common_neighbours(graph: SimpleGraph) -> Tensor:
-    """How many neighbours both ends of each edge share, shape ``(P,)``: its triangles.
+    """How many neighbours both ends of each edge share, shape ``(P,)``: its triangles."""
+    found = torch.zeros_like(graph.ends[0])
+    for corners in triangles(graph):
+        found += torch.bincount(corners.flatten(), minlength=found.numel())
+    return found
+
+
+def triangles(graph: SimpleGraph) -> Iterator[Tensor]:
+    """The numbers of the three edges of every triangle, shape ``(3, T)``, in portions.
 
     Edges are turned towards the end of higher degree. No node then has more than ``sqrt(2 P)`` outgoing ones, and hubs
     cost no more than others.
@@ -106,7 +168,6 @@ def common_neighbours(graph: SimpleGraph) -> Tensor:
     source, target = source[order], target[order]
     outgoing = torch.bincount(source, minlength=nodes)
     start, count = pointers(outgoing)[target], outgoing[target]
-    triangles = torch.zeros_like(key)
     for part in _portions(count):
         # source -> target -> end is a triangle where source -> end is an edge too.
         first = torch.repeat_interleave(part, count[part])
@@ -114,9 +175,7 @@ def common_neighbours(graph: SimpleGraph) -> Tensor:
         wanted = source[first] * nodes + target[second]
         third = torch.searchsorted(key, wanted).clamp(max=key.numel() - 1)
         closed = key[third] == wanted
-        for side in (first, second, third):
-            triangles += torch.bincount(side[closed], minlength=key.numel())
-    return torch.empty_like(triangles).index_copy_(0, order, triangles)
+        yield order[torch.stack([first[closed], second[closed], third[closed]])]
 
 
 def _portions(count: Tensor) -> Iterator[Tensor]:
