@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -63,7 +63,9 @@ class Check:
         checked.y = self._label(graph.get("y"), where) if self.level == "graph" else self._labels(graph, where)
         return checked
 
-    def _features(self, values: Tensor, where: str, width: int | None, sizes: tuple[int, ...]) -> None:
+    def _features(self, values: Any, where: str, width: int | None, sizes: tuple[int, ...]) -> None:
+        if not isinstance(values, Tensor):  # such as the two of a bipartite graph
+            raise TypeError(f"{where} must be one tensor, got a {type(values).__name__}")
         if self.categorical and values.dtype != torch.int64:
             raise TypeError(f"{where} must be int64 for features='ogb-mol', got {values.dtype}")
         if not self.categorical and not values.is_floating_point():

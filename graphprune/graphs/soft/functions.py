@@ -6,9 +6,10 @@ as its gate says, and a message is multiplied by its gate once, where it is aggr
 
 from __future__ import annotations
 
+import builtins
 import functools
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType, new_class
+from types import CodeType, FunctionType, ModuleType, new_class
 from typing import Any, TypeVar
 
 import torch
@@ -224,19 +225,47 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(inner)
 
 
+class _Scope(dict[str, Any]):
+    """Names of a module, as they are when they are looked up, with other values for some of them."""
+
+    def __init__(self, module: dict[str, Any], swapped: dict[str, Any]) -> None:
+        super().__init__(swapped, __builtins__=builtins)
+        self._module = module
+
+    def __missing__(self, name: str) -> Any:
+        return self._module[name]
+
+
+class _Gated:
+    """A module of torch_geometric with the gated functions in their places."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        if isinstance(value, ModuleType):
+            return _Gated(value)
+        return _GATED.get(value, value) if isinstance(value, FunctionType) else value
+
+
 # Bounded, because some functions and classes are made on the fly.
 @functools.lru_cache(maxsize=1024)
-def gated(function: FunctionType) -> FunctionType | None:
-    """A function that is the same but calls the gated functions; None: it calls none of them."""
-    swapped = dict[str, Callable[..., Any]]()
-    for name in _names(function.__code__):
-        called = function.__globals__.get(name)
-        if isinstance(called, FunctionType) and called in _GATED:
-            swapped[name] = _GATED[called]
+def gated(function: FunctionType, helpers: bool = True) -> FunctionType | None:
+    """A function that is the same but calls the gated functions, by helpers of a user's too; None: it calls none."""
+    swapped, names = dict[str, Any](), set(_names(function.__code__))
+    for name in names & function.__globals__.keys():
+        called = function.__globals__[name]
+        if isinstance(called, FunctionType):
+            helper = helpers and not (called.__module__ or "").startswith("torch")
+            swapped[name] = _GATED.get(called) or (gated(called, False) if helper else None)
+        elif isinstance(called, ModuleType) and called.__name__.partition(".")[0] == "torch_geometric":
+            swapped[name] = _Gated(called) if any(known.__name__ in names for known in _GATED) else None
+    swapped = {name: stand_in for name, stand_in in swapped.items() if stand_in is not None}
     if not swapped:
         return None
-    scope, code = function.__globals__ | swapped, function.__code__
-    copy = FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
+    scope = _Scope(function.__globals__, swapped)
+    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
 

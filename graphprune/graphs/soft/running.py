@@ -38,8 +38,9 @@ class RunningEdges:
         found = self._find(index)
         if found is None:
             raise ValueError(
-                f"{self._name} works on {index.size(-1)} edges of its own making, whose gates nobody knows: give its "
-                "forward a parameter edge_gate and apply it there"
+                f"{self._name} hands a function of torch_geometric {index.size(-1)} edges of its own making (chosen by "
+                "indexing, say), or what are no edges, whose gates nobody knows: give its forward a parameter "
+                "edge_gate and apply it there; nodes are summed up by global_add_pool"
             )
         return found
 
