@@ -21,12 +21,14 @@ class SoftEdges:
     """Runs a model with one gate per edge, 0 or more, and is differentiable in the gates.
 
     A gate means removal: with gates of zero and one the output is that of the graph without the gated-off
-    edges (degrees, means and softmaxes are normalised again). This holds for GCNConv, GINConv, GINEConv,
-    SAGEConv (sum, mean), GATConv and GATv2Conv, under both flows. So gates are relative where a convolution
-    normalises: all gates of a node at 0.5 are the same as all at 1 in a mean or in a softmax without loops.
+    edges (degrees, means and softmaxes are normalised again). What it means in between follows from how messages
+    are aggregated: docs/convolutions.md has the formulas and the convolutions of torch_geometric for which this is
+    proven, under both flows. So gates are relative where a convolution normalises: all gates of a node at 0.5 are
+    the same as all at 1 in a mean or in a softmax without loops.
 
-    A module whose ``forward`` has a parameter ``edge_gate`` gates itself: it is handed the gates, and nothing
-    inside it is touched. Other convolutions are taught by `register_soft_edges`.
+    Message passing of one's own is gated likewise, once `check_removal` has found no fault in it. A module whose
+    ``forward`` has a parameter ``edge_gate`` gates itself: it is handed the gates, and nothing inside it is touched.
+    What is neither is taught by `register_soft_edges`.
 
         with SoftEdges(model) as soft:
             out = soft(gate, data)
