@@ -38,10 +38,10 @@ def listing() -> str:
             "Edge features (edge_attr): gin reads OGB's bonds; no built-in model reads others, such as the edge labels "
             "of TU sets (--data-features raw).",
             f"Edge scorers of sparsifier (--edges) and hamp (--edge-score): {', '.join(SCORERS.working())}.",
-            f"Convolutions of torch_geometric with soft edges: {convolutions} (aggregations, and what is refused and why: "
-            "docs/convolutions.md).",
-            "A layer of your own has them where it aggregates by torch_geometric, which a search checks before it begins, "
-            "or where its forward takes edge_gate; others are taught with graphprune.register_soft_edges "
+            f"Convolutions of torch_geometric with soft edges: {convolutions} (aggregations, what is refused, and "
+            "why: docs/convolutions.md).",
+            "A layer of your own has them where it aggregates by torch_geometric, which a search checks before it "
+            "begins, or where its forward takes edge_gate; others are taught with graphprune.register_soft_edges "
             "(docs/your-convolution.md).",
             *(
                 fault
