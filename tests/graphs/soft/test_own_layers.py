@@ -214,6 +214,12 @@ class Relations(Layer):
         return super().forward(x, edge_index[:, some], edge_attr[some])
 
 
+class Joined(Layer):
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        loops = torch.arange(len(x)).expand(2, -1)
+        return super().forward(x, torch.cat([edge_index, loops], 1), torch.cat([edge_attr, x]))
+
+
 class Virtual(Layer):
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         everywhere = torch.zeros(len(x), dtype=torch.long)
@@ -226,6 +232,7 @@ BY_HAND: dict[str, tuple[Callable[[], nn.Module], type[Exception], str]] = {
     "aggregate": (Reduced, RuntimeError, r"body \(Reduced\) has run without reading the gates"),
     "no message passing": (NoMessagePassing, TypeError, "found no convolution in Net"),
     "chosen edges": (Relations, ValueError, r"Relations hands a function .* edges of its own making"),
+    "loops": (Joined, ValueError, r"Joined hands .* \(chosen by indexing, joined by torch.cat\).*loops"),
     "nodes": (Virtual, ValueError, "Virtual hands a function .* 7 edges .*, or what are no edges"),
 }
 
