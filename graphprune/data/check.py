@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -80,8 +80,10 @@ class Check:
         checked.y = self._label(graph.get("y"), where) if self.level == "graph" else self._labels(graph, where)
         return checked
 
-    def _features(self, values: Tensor, where: str, width: int | None, sizes: Sequence[int] | None) -> None:
+    def _features(self, values: Any, where: str, width: int | None, sizes: Sequence[int] | None) -> None:
         """Check features of nodes or edges: ``width`` real columns, or categories, so many in each column."""
+        if not isinstance(values, Tensor):  # such as the two of a bipartite graph
+            raise TypeError(f"{where} must be one tensor, got a {type(values).__name__}")
         ogb = sizes in (ATOM_FEATURES, BOND_FEATURES)
         if sizes is not None and values.dtype != torch.int64:
             told = "features='ogb-mol'" if ogb else f"edge_features={list(sizes)}"

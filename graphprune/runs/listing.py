@@ -39,8 +39,11 @@ def listing() -> str:
             "(--data-features deg+odeg100+edges), unless --bonds false, and real columns with --bonds true; an edge "
             "predictor reads all of them with --predictor.edges true.",
             f"Edge scorers of sparsifier (--edges) and hamp (--edge-score): {', '.join(SCORERS.working())}.",
-            f"Convolutions of torch_geometric with soft edges: {convolutions}.",
-            "Others are taught with graphprune.register_soft_edges; a module whose forward takes edge_gate needs none.",
+            f"Convolutions of torch_geometric with soft edges: {convolutions} (aggregations, what is refused, and "
+            "why: docs/convolutions.md).",
+            "A layer of your own has them where it aggregates by torch_geometric, which a search checks before it "
+            "begins, or where its forward takes edge_gate; others are taught with graphprune.register_soft_edges "
+            "(docs/your-convolution.md).",
             *(
                 fault
                 for plugins in (METHODS, MODELS, SCORERS, data.LOADERS, data.METRICS)

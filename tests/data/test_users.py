@@ -115,6 +115,11 @@ FAULTS = {
         "row 2 that is NaN or infinite",
     ),
     "integer x": ({"x": torch.zeros(3, 2, dtype=torch.long)}, TypeError, "x must be float, got torch.int64"),
+    "bipartite": (
+        {"x": (torch.zeros(3, 2), torch.zeros(3, 2)), "num_nodes": 3},
+        TypeError,
+        "x must be one tensor, got",
+    ),
     "flat x": ({"x": torch.zeros(3)}, ValueError, r"x has shape \(3,\)"),
     "width": (
         {"x": torch.zeros(3, 5)},

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import Aggregation, MultiAggregation
 
-from graphprune.graphs.soft.functions import gated_class
 from graphprune.graphs.soft.running import RUNNING, Gate, RunningEdges
+from graphprune.graphs.soft.swapping import gated_class
 from graphprune.graphs.soft.tables import NO_AGGREGATIONS
 
 

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
+from torch_geometric.data.data import BaseData
 from torch_geometric.nn import MessagePassing
 
-from graphprune.graphs.attributes import in_dtype
+from graphprune.graphs.attributes import check_graph, in_dtype
 from graphprune.graphs.edges import drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_of, graph_units
-from graphprune.graphs.soft.registry import edge_modules, gates_itself, on_trial
+from graphprune.graphs.soft.registry import OWN_LAYER, edge_modules, gates_itself, on_trial
 from graphprune.graphs.soft.soft import SoftEdges
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.recompute import once
@@ -32,8 +33,8 @@ _SINGLE = 1e-4
 _NOISE = 0.1  # for parameters that start at zero, behind which nothing could be seen
 
 _WAYS_OUT = (
-    "Give its forward a parameter edge_gate and apply it wherever edges are used, teach a convolution with "
-    "register_soft_edges, or prune edges by a method without gates (Sparsifier, RandomPruning)"
+    f"{OWN_LAYER}; or write an adapter (register_soft_edges), or prune edges by a method without gates (Sparsifier, "
+    "RandomPruning)"
 )
 
 
@@ -42,7 +43,8 @@ def check_removal(model: nn.Module, data: Any) -> None:
 
     Half of the edges of a few graphs are gated off by :class:`~graphprune.SoftEdges`, and physically removed; a copy of
     the network has to give the same in ``eval()`` mode, in double precision where it runs in that. Every gated search
-    (ICPG, GICP, UGS) begins with this.
+    (ICPG, GICP, UGS, GSAT, PGExplainer) begins with this. Classes of message passing of one's own that pass are gated
+    by :class:`~graphprune.SoftEdges` from then on, in this process.
 
     Args:
         model: called as ``model(batch)``; it is left as it is.
@@ -193,6 +195,8 @@ def _caller(model: nn.Module, name: str) -> str:
 def _few(data: Any) -> Data:
     if isinstance(data, Data):
         return data
+    if isinstance(data, BaseData):  # of several types of nodes
+        check_graph(data)
     graphs = getattr(data, "train", data)
     if not (hasattr(graphs, "__getitem__") and hasattr(graphs, "__len__")):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""What a gate means in each of torch_geometric's functions over edges, and methods that call these instead.
+"""What a gate means in each of torch_geometric's functions over edges.
 
 One rule carries all: sums over edges that normalise (degrees, the sums of softmaxes and means) count an edge as often
 as its gate says, and a message is multiplied by its gate once, where it is aggregated.
@@ -7,15 +7,12 @@ as its gate says, and a message is multiplied by its gate once, where it is aggr
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType, new_class
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric import utils
-from torch_geometric.nn import MessagePassing
-from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.nn.conv.rgcn_conv import masked_edge_index
 from torch_geometric.utils.num_nodes import maybe_num_nodes
 
@@ -26,7 +23,8 @@ from graphprune.graphs.sums import EMPTY, scaled_rows
 _MOST = 40.0
 
 T = TypeVar("T", bound=Callable[..., Any])
-_GATED: dict[Callable[..., Any], Callable[..., Any]] = {}
+GATED: dict[Callable[..., Any], Callable[..., Any]] = {}
+"""What stands for each function while a convolution is gated."""
 
 
 def _gates(function: Callable[..., Any]) -> Callable[[T], T]:
@@ -38,7 +36,7 @@ def _gates(function: Callable[..., Any]) -> Callable[[T], T]:
             edges = RUNNING.get()
             return function(*args, **kwargs) if edges is None else gated(edges, *args, **kwargs)
 
-        _GATED[function] = stand_in
+        GATED[function] = stand_in
         return gated
 
     return register
@@ -220,56 +218,3 @@ def _filled(
         return gated_scatter(edges, edge_attr, edge_index[1], 0, nodes, fill_value).to(edge_attr.dtype)
     value = torch.as_tensor(1.0 if fill_value is None else fill_value, dtype=edge_attr.dtype, device=edge_attr.device)
     return value.expand(nodes, *edge_attr.shape[1:])
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _names(inner)
-
-
-# Bounded, because some functions and classes are made on the fly.
-@functools.lru_cache(maxsize=1024)
-def gated(function: FunctionType) -> FunctionType | None:
-    """A function that is the same but calls the gated functions; None: it calls none of them."""
-    swapped = dict[str, Callable[..., Any]]()
-    for name in _names(function.__code__):
-        called = function.__globals__.get(name)
-        if isinstance(called, FunctionType) and called in _GATED:
-            swapped[name] = _GATED[called]
-    if not swapped:
-        return None
-    scope, code = function.__globals__ | swapped, function.__code__
-    copy = FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
-@functools.lru_cache(maxsize=1024)
-def gated_class(cls: type[nn.Module]) -> type[nn.Module]:
-    """A subclass whose methods, inherited ones and those that ``super()`` finds too, call the gated functions."""
-    parts = list[type[nn.Module]]()
-    for base in cls.__mro__:
-        if base in (MessagePassing, nn.Module):
-            break
-        found = ((name, gated(value)) for name, value in vars(base).items() if isinstance(value, FunctionType))
-        if methods := {name: method for name, method in found if method is not None}:
-            parts.append(_subclass(base, (base,), methods))
-    bases = parts if parts and issubclass(parts[0], cls) else [cls, *parts]
-    return _subclass(cls, tuple(bases), {})
-
-
-def _subclass(cls: type[nn.Module], bases: tuple[type, ...], members: dict[str, FunctionType]) -> type[nn.Module]:
-    """A class that goes by the name of ``cls``."""
-
-    def fill(scope: dict[str, Any]) -> None:
-        scope.update(members, __module__=cls.__module__, __qualname__=cls.__qualname__)
-
-    return new_class(cls.__name__, bases, exec_body=fill)
-
-
-for _composed in (gcn_norm, utils.get_laplacian):  # of functions above
-    _swapped = gated(_composed)
-    assert _swapped is not None
-    _GATED[_composed] = _swapped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -17,7 +18,15 @@ from graphprune.graphs.soft.tables import AGGREGATIONS, NO_CONVOLUTIONS, PROVEN,
 
 _ADAPTERS: dict[type[nn.Module], Adapter] = {}
 _PROVEN_HERE: set[type[nn.Module]] = set()  # by this process
+OWN_LAYER = (
+    "Let a layer of your own be a MessagePassing that normalises and aggregates by torch_geometric's own functions "
+    "(aggr=..., softmax, scatter, degree, gcn_norm), which then count edges by their gates; or give the forward of "
+    "what uses edges a parameter edge_gate, and apply it there"
+)
+"""What lets a layer be gated, for errors."""
+
 _ARITHMETIC = frozenset({"forward", "message", "message_and_aggregate", "aggregate", "update", "edge_update"})
+_NAMING = frozenset({"__init__", "__repr__", "extra_repr", "reset_parameters"})
 
 
 def register_soft_edges(conv_class: type[nn.Module], adapter: Adapter) -> None:
@@ -136,7 +145,14 @@ def _unproven(module: nn.Module, adapter: Adapter) -> set[type[nn.Module]]:
 
 def _author(module: nn.Module) -> type[nn.Module]:
     """The class that says what a module computes: a subclass which only names things is not it."""
-    return next(cls for cls in type(module).__mro__ if not _ARITHMETIC.isdisjoint(vars(cls)))
+    return next(cls for cls in type(module).__mro__ if not _ARITHMETIC.isdisjoint(vars(cls)) or _methods(cls))
+
+
+def _methods(cls: type) -> set[str]:
+    """What a class defines itself that may be arithmetic, such as a helper of its base's ``message``."""
+    found = vars(cls).items()
+    own = {name for name, value in found if isinstance(value, FunctionType) and value.__module__ == cls.__module__}
+    return own - _NAMING
 
 
 def _adapter_of(module: nn.Module) -> Adapter | None:
@@ -167,5 +183,5 @@ def _refuse_compiled(module: nn.Module, gate: Gate) -> list[Handle]:
 
 
 def _refuse(module: nn.Module, gate: Gate) -> list[Handle]:
-    name = _author(module).__name__
+    name = next(cls.__name__ for cls in type(module).__mro__ if cls.__name__ in NO_CONVOLUTIONS)
     raise TypeError(f"{name} {NO_CONVOLUTIONS[name]}")

@@ -38,8 +38,10 @@ class RunningEdges:
         found = self._find(index)
         if found is None:
             raise ValueError(
-                f"{self._name} works on {index.size(-1)} edges of its own making, whose gates nobody knows: give its "
-                "forward a parameter edge_gate and apply it there"
+                f"{self._name} hands a function of torch_geometric {index.size(-1)} edges of its own making (chosen by "
+                "indexing, joined by torch.cat), or what are no edges, whose gates nobody knows: add and remove loops "
+                "by torch_geometric's functions and sum nodes up by global_add_pool, or give its forward a parameter "
+                "edge_gate and apply it there"
             )
         return found
 

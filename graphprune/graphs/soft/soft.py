@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric import EdgeIndex
 
 from graphprune.graphs.soft.adapters import Handle, arguments, is_readout
-from graphprune.graphs.soft.registry import doubt, edge_modules
+from graphprune.graphs.soft.registry import OWN_LAYER, doubt, edge_modules
 from graphprune.masks import recompute
 
 
@@ -21,12 +21,14 @@ class SoftEdges:
     """Runs a model with one gate per edge, 0 or more, and is differentiable in the gates.
 
     A gate means removal: with gates of zero and one the output is that of the graph without the gated-off
-    edges (degrees, means and softmaxes are normalised again). This holds for GCNConv, GINConv, GINEConv,
-    SAGEConv (sum, mean), GATConv and GATv2Conv, under both flows. So gates are relative where a convolution
-    normalises: all gates of a node at 0.5 are the same as all at 1 in a mean or in a softmax without loops.
+    edges (degrees, means and softmaxes are normalised again). What it means in between follows from how messages
+    are aggregated: docs/convolutions.md has the formulas and the convolutions of torch_geometric for which this is
+    proven, under both flows. So gates are relative where a convolution normalises: all gates of a node at 0.5 are
+    the same as all at 1 in a mean or in a softmax without loops.
 
-    A module whose ``forward`` has a parameter ``edge_gate`` gates itself: it is handed the gates, and nothing
-    inside it is touched. Other convolutions are taught by `register_soft_edges`.
+    Message passing of one's own is gated likewise, once `check_removal` has found no fault in it. A module whose
+    ``forward`` has a parameter ``edge_gate`` gates itself: it is handed the gates, and nothing inside it is touched.
+    What is neither is taught by `register_soft_edges`.
 
         with SoftEdges(model) as soft:
             out = soft(gate, data)
@@ -60,8 +62,8 @@ class SoftEdges:
         found = list(edge_modules(self._model))
         if not found:
             raise TypeError(
-                f"soft edges found no convolution in {type(self._model).__name__}; give its forward a "
-                "parameter edge_gate, or teach the module that uses the edges with register_soft_edges"
+                f"soft edges found no convolution in {type(self._model).__name__}. {OWN_LAYER}; or write an adapter "
+                "for it (register_soft_edges)"
             )
         refused: list[str] = []
         with ExitStack() as hooks:
@@ -150,7 +152,10 @@ class SoftEdges:
             if is_readout(given):
                 self._reads += 1
             elif isinstance(given.get("x"), tuple | list):
-                raise TypeError(f"{name}: soft edges do not gate bipartite message passing (x is a tuple)")
+                raise TypeError(
+                    f"{name}: soft edges do not gate bipartite message passing (x is a tuple); where both are the same "
+                    "nodes, pass x once"
+                )
             elif "edge_index" in given:
                 _check_same(_plain(given["edge_index"], name), expected, name)
             reads = self._reads - is_readout(given)  # which gates no edge
@@ -159,7 +164,10 @@ class SoftEdges:
             if name in self._blame:
                 self._blame[name].begin(out)
             if self._reads == reads and self._running()[0].numel() > 0:
-                raise RuntimeError(f"{name}: the hooks of its adapter did not run, so no edge was gated")
+                raise RuntimeError(
+                    f"{name} ({type(module).__name__}) has run without reading the gates, so no edge was gated. "
+                    f"{OWN_LAYER}; an adapter reads them in its hooks"
+                )
 
         return (
             module.register_forward_pre_hook(before, with_kwargs=True, prepend=True),
@@ -221,9 +229,12 @@ def _plain(edge_index: Any, name: str) -> Tensor:
         and edge_index.size(0) == 2
     ):
         return edge_index
+    found = type(edge_index).__name__
+    if isinstance(edge_index, Tensor) and not isinstance(edge_index, EdgeIndex):
+        found = f"a {edge_index.layout} tensor of shape {tuple(edge_index.shape)}"
     raise TypeError(
-        f"{name}: soft edges need edge_index as a plain tensor of shape (2, num_edges), not "
-        f"{type(edge_index).__name__}; convert a SparseTensor, torch.sparse tensor or EdgeIndex"
+        f"{name}: soft edges need edge_index as a plain tensor of shape (2, num_edges), not {found}: pass the graph's "
+        "edge_index as it is, with no SparseTensor, torch.sparse tensor or EdgeIndex made of it"
     )
 
 

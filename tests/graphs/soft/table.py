@@ -7,7 +7,8 @@ from torch import nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import Aggregation
 
-from graphprune.graphs.soft import functions
+from graphprune.graphs.soft.functions import GATED
+from graphprune.graphs.soft.swapping import names
 from graphprune.graphs.soft.tables import AGGREGATIONS, NO_AGGREGATIONS, NO_CONVOLUTIONS, PROVEN
 from tests.graphs.soft.cases import CASES
 
@@ -61,8 +62,8 @@ def _calls(conv: MessagePassing) -> list[str]:
             break
         for method in vars(cls).values():
             if isinstance(method, FunctionType):
-                called = (method.__globals__.get(name) for name in functions._names(method.__code__))
-                found |= {one.__name__ for one in called if isinstance(one, FunctionType) and one in functions._GATED}
+                called = (method.__globals__.get(name) for name in names(method.__code__))
+                found |= {one.__name__ for one in called if isinstance(one, FunctionType) and one in GATED}
     return sorted(found)
 
 

@@ -116,7 +116,10 @@ def test_module_that_is_no_message_passing(data: Data) -> None:
 @pytest.mark.usefixtures("taught")
 def test_adapter_that_ignores_the_gate_is_noticed(data: Data) -> None:
     register_soft_edges(Plain, lambda module, gate: [])
-    with SoftEdges(Net(Plain())) as soft, pytest.raises(RuntimeError, match="conv: the hooks"):
+    with (
+        SoftEdges(Net(Plain())) as soft,
+        pytest.raises(RuntimeError, match=r"conv \(Plain\) has run without reading the gates"),
+    ):
         soft(torch.ones(4), data)
 
 
