@@ -20,11 +20,11 @@ from graphprune.graphs.sparsifiers import (
     SpanningForest,
     StructureScorer,
 )
-from tests.graphs.samples import arcs, to_index
+from tests.graphs.samples import RULES, arcs, to_index
 from tests.graphs.test_sparsifiers import TOLERANCE, both_ways, data_of, least_exponent
 
-READ = [name for name, kind in SCORERS.items() if kind.reads_weights]
-REST = [name for name in SCORERS if name not in READ]
+READ = [name for name, kind in RULES.items() if kind.reads_weights]
+REST = [name for name in RULES if name not in READ]
 
 
 @st.composite
@@ -127,7 +127,7 @@ def test_copies_add_up_and_directions_are_averaged():
     assert SimpleGraph.of(data).weight.tolist() == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("name", RULES)
 @given(drawn=arcs(max_nodes=8, max_arcs=24))
 def test_weights_of_one_are_no_weights(name, drawn):
     nodes, found = drawn
@@ -209,7 +209,7 @@ def test_other_rules_do_not_look_at_weights(name):
     assert torch.equal(SCORERS[name]()(data), plain)
 
 
-@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("name", RULES)
 def test_what_stays_keeps_its_weight(name):
     data = both_ways(nx.karate_club_graph())
     data.edge_weight = torch.arange(data.num_edges).float() + 1
@@ -256,7 +256,7 @@ def test_the_documentation_says_which_rules_read_weights():
         if line.startswith("| `") and "edges=" not in line
     ]
     told = {name.strip("`"): (kind.split()[0].strip("`"), reads) for name, kind, _, reads, *_ in rows}
-    known = {name: (kind.__name__, "yes" if kind.reads_weights else "no") for name, kind in SCORERS.items()}
+    known = {name: (kind.__name__, "yes" if kind.reads_weights else "no") for name, kind in RULES.items()}
     assert told == known
 
 

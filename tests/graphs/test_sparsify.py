@@ -13,8 +13,8 @@ from torch_geometric.transforms import ToUndirected
 
 from graphprune import Sparsify
 from graphprune.graphs import score_arcs
-from graphprune.graphs.sparsifiers import SCORERS, scorer_of
-from tests.graphs.samples import Given, best, random_graph, to_index
+from graphprune.graphs.sparsifiers import scorer_of
+from tests.graphs.samples import RULES, Given, best, random_graph, to_index
 from tests.graphs.test_required import components, prunable, required_by_hand, simple, unit_scores
 
 BUDGETS = ["keep", "edges", "mean_degree", "threshold"]
@@ -70,7 +70,7 @@ def value_of(draw, budget, scores):
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", list(SCORERS))
+@pytest.mark.parametrize("name", RULES)
 @settings(max_examples=15)
 @given(drawn=st.data())
 def test_what_stays_is_what_a_loop_over_networkx_leaves(name, budget, drawn):

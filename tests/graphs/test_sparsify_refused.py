@@ -6,8 +6,7 @@ from torch_geometric.data import Batch, Data, HeteroData
 
 from graphprune import Sparsify
 from graphprune.graphs import RandomEdges
-from graphprune.graphs.sparsifiers import SCORERS
-from tests.graphs.samples import Given, random_graph
+from tests.graphs.samples import RULES, Given, random_graph
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,7 @@ def test_scores_that_are_none():
         Sparsify(Given(), keep=0.5)(graph)
 
 
-@pytest.mark.parametrize("name", list(SCORERS))
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("budget", [{"keep": 0.5}, {"edges": 4}, {"mean_degree": 2}, {"threshold": 0.1}])
 def test_graphs_with_nothing_to_thin(name, budget):
     thin = Sparsify(name, **budget, connected=True, min_degree=1)

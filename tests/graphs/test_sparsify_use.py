@@ -14,9 +14,9 @@ from torch_geometric.transforms import Compose, ToUndirected
 from graphprune import ICPG, UGS, Dense, EdgePredictor, Sparsify, Ticket
 from graphprune import data as sets
 from graphprune.graphs import PackedGraphs, RandomEdges, score_arcs
-from graphprune.graphs.sparsifiers import SCORERS, EffectiveResistance
+from graphprune.graphs.sparsifiers import EffectiveResistance
 from graphprune.models import GCN
-from tests.graphs.samples import Given, molecule, random_graph, shake
+from tests.graphs.samples import RULES, Given, molecule, random_graph, shake
 from tests.methods.graphs import plain_fit
 
 
@@ -62,7 +62,7 @@ def same(graph, other):
 # ------------------------------------------------------------------ many graphs
 
 
-@pytest.mark.parametrize("name", list(SCORERS))
+@pytest.mark.parametrize("name", RULES)
 def test_graph_by_graph_is_the_same_as_a_packed_set(name):
     graphs = [random_graph(seed, nodes=4 + seed, edges=3 * seed, one_way=seed % 2 == 0) for seed in range(12)]
     for options in (
