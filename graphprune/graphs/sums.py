@@ -205,26 +205,37 @@ def message_sum(x: Tensor, table: Tensor, weight: Tensor | None, arcs: SortedArc
     return summed
 
 
-class _ScaledRows(torch.autograd.Function):
-    """Rows times one factor each; the factors' gradients are made without a second matrix of products."""
+class _ScaledSum(torch.autograd.Function):
+    """Sum over each node's arcs of one row and one factor an arc; see :func:`scaled_sum`."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, factor: Tensor) -> Tensor:
-        ctx.save_for_backward(rows, factor)
-        return rows * factor[:, None]
+    def forward(ctx: Any, rows: Tensor, factor: Tensor, node: Tensor, order: Tensor, ptr: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, factor, node, order, ptr)
+        return bags(order, rows, ptr, factor.index_select(0, order))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        rows, factor = ctx.saved_tensors
-        grad, number = grad.contiguous(), torch.arange(rows.size(0) + 1, device=rows.device)
-        grad_rows = grad * factor[:, None] if ctx.needs_input_grad[0] else None
-        grad_factor = _dots(grad, rows, number, number[:-1], number[:-1]) if ctx.needs_input_grad[1] else None
-        return grad_rows, grad_factor
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        rows, factor, node, order, ptr = ctx.saved_tensors
+        grad, grad_rows, grad_factor = grad.contiguous(), None, None
+        if ctx.needs_input_grad[0]:  # gather and multiply in one pass: each arc is a bag of its own
+            grad_rows = bags(node, grad, torch.arange(node.numel() + 1, device=node.device), factor)
+        if ctx.needs_input_grad[1]:
+            products = _dots(grad, rows, ptr, node.index_select(0, order), order)
+            grad_factor = torch.empty_like(factor).index_copy_(0, order, products)
+        return grad_rows, grad_factor, None, None, None
 
 
-def scaled_rows(rows: Tensor, factor: Tensor) -> Tensor:
-    """``rows[k] * factor[k]``, of shapes ``(K, ...)`` and ``(K,)``."""
+def scaled_sum(rows: Tensor, factor: Tensor, node: Tensor, order: Tensor, ptr: Tensor) -> Tensor:
+    """Sum of ``rows[k] * factor[k]`` over the arcs k of each node.
+
+    Args:
+        rows: shape ``(E, ...)``.
+        factor: shape ``(E,)``, in the dtype of ``rows``.
+        node: of each arc, shape ``(E,)``.
+        order: the arcs by node.
+        ptr: where those of each node begin, shape ``(N + 1,)``.
+    """
     flat = rows.flatten(1).contiguous()
-    scaled: Tensor = _ScaledRows.apply(flat, factor)  # type: ignore[no-untyped-call]
-    return scaled.view(rows.shape)
+    summed: Tensor = _ScaledSum.apply(flat, factor, node, order, ptr)  # type: ignore[no-untyped-call]
+    return summed.view(-1, *rows.shape[1:])

@@ -21,7 +21,7 @@ from graphprune.graphs.edges import drop_arcs
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_of, graph_units
 from graphprune.graphs.soft.registry import OWN_LAYER, edge_modules, gates_itself, on_trial
-from graphprune.graphs.soft.soft import SoftEdges
+from graphprune.graphs.soft.soft import SoftEdges, supports
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.recompute import once
 
@@ -57,6 +57,7 @@ def check_removal(model: nn.Module, data: Any) -> None:
         RuntimeError: a convolution's gates get gradients that are not finite.
     """
     with on_trial(model):
+        supports(model)  # what cannot be gated is told before anything runs
         _check_removal(model, _few(data))
 
 

@@ -17,7 +17,7 @@ from torch_geometric.nn.conv.rgcn_conv import masked_edge_index
 from torch_geometric.utils.num_nodes import maybe_num_nodes
 
 from graphprune.graphs.soft.running import RUNNING, RunningEdges
-from graphprune.graphs.sums import EMPTY, scaled_rows
+from graphprune.graphs.sums import EMPTY, scaled_sum
 
 # Logits of edges that are gated off exceed those that are left by no more: exp of it, squared, is finite in float32.
 _MOST = 40.0
@@ -78,7 +78,7 @@ def gated_scatter(
         return plain(torch.lerp(torch.ones_like(src), src, gate), "mul")
     if reduce not in ("sum", "add", "mean", "max", "min", "amax", "amin"):
         raise ValueError(f"reduce={reduce!r} cannot be gated; sum, mean, mul, max and min can")
-    total = plain(scaled_rows(src, gates) if dim == 0 and src.dim() > 1 else src * gate, "sum")
+    total = _total(edges, src, gates, index, dim, nodes)
     if reduce in ("sum", "add"):
         return _without_gradient(total, plain(gates.detach(), "sum", 0) < EMPTY) if src.dim() == 1 else total
     weight = plain(gates, "sum", 0)
@@ -88,6 +88,15 @@ def gated_scatter(
     share = gates / _nonempty(plain(gates, "max", 0))[index]
     between = torch.lerp(mean.index_select(dim, index), src, _along(share, src, dim))
     return plain(between, reduce).masked_fill(_along(weight < EMPTY, src, dim), 0.0)
+
+
+def _total(edges: RunningEdges, src: Tensor, gates: Tensor, index: Tensor, dim: int, nodes: int) -> Tensor:
+    """The sum of gated values at each node."""
+    if dim == 0 and src.dim() > 1 and src.dtype in (torch.float32, torch.float64):
+        arcs = edges.sorted(index, nodes)
+        if arcs is not None:
+            return scaled_sum(src, gates, index, *arcs)
+    return utils.scatter(src * _along(gates, src, dim), index, dim, nodes, "sum")  # type: ignore[no-any-return]
 
 
 def _without_gradient(total: Tensor, empty: Tensor) -> Tensor:

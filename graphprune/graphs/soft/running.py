@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-Gate = Callable[[], Tensor]
-"""Returns the gate of the call that is running, (num_edges,), in the order of ``data.edge_index``."""
+from graphprune.graphs.segments import pointers
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Called, it returns the gates of the call that is running, (num_edges,), in the order of ``data.edge_index``.
+
+    Attributes:
+        read: what returns them.
+        sorted: the edges by one of their ends, for all convolutions of the call; see :meth:`RunningEdges.sorted`.
+    """
+
+    read: Callable[[], Tensor]
+    sorted: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    def __call__(self) -> Tensor:
+        """The gates."""
+        return self.read()
 
 
 class RunningEdges:
@@ -44,6 +61,19 @@ class RunningEdges:
                 "edge_gate and apply it there"
             )
         return found
+
+    def sorted(self, index: Tensor, nodes: int) -> tuple[Tensor, Tensor] | None:
+        """The edges that the convolution was given, sorted by this end of theirs, and where each node's begin.
+
+        None: other edges, which no other convolution meets, so that it would not pay to sort them.
+        """
+        if not _shares_memory(index, self._given) or index.size(-1) != self._given.size(1):
+            return None
+        place, known = index.data_ptr(), self._gate.sorted
+        if place not in known or known[place][2].numel() != nodes + 1:
+            order = torch.argsort(index, stable=True)
+            known[place] = index, order, pointers(torch.bincount(index, minlength=nodes))  # the index keeps its place
+        return known[place][1:]
 
     def knows(self, index: Tensor) -> bool:
         """Whether :meth:`gate` finds these edges."""

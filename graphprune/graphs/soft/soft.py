@@ -14,6 +14,7 @@ from torch_geometric import EdgeIndex
 
 from graphprune.graphs.soft.adapters import Handle, arguments, is_readout
 from graphprune.graphs.soft.registry import OWN_LAYER, doubt, edge_modules
+from graphprune.graphs.soft.running import Gate
 from graphprune.masks import recompute
 
 
@@ -49,6 +50,7 @@ class SoftEdges:
         self._blame: dict[str, _Gradients] = {}  # of the call that is running, by convolution
         self._run: tuple[Tensor, Tensor] | None = None  # gate and edge_index of the call that is running
         self._reads = 0
+        self._sorted: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # edges of the call that is running
 
     def __enter__(self) -> Self:
         """Hook the model.
@@ -70,7 +72,10 @@ class SoftEdges:
             for name, module, adapter in found:
                 doubts = doubt(module, adapter)
                 try:
-                    for handle in (*adapter(module, partial(self._gate, name)), *self._guard(name, module)):
+                    for handle in (
+                        *adapter(module, Gate(partial(self._gate, name), self._sorted)),
+                        *self._guard(name, module),
+                    ):
                         hooks.callback(handle.remove)
                     if doubts:  # after what the adapter has to say
                         raise TypeError(doubts)
@@ -127,6 +132,7 @@ class SoftEdges:
                 out = self._model(data)
         finally:
             self._run, self._blame = None, {}
+            self._sorted.clear()
         if self._reads == 0 and gate.numel() > 0:
             raise RuntimeError(f"{type(self._model).__name__} ran no convolution, so no edge was gated")
         return out
