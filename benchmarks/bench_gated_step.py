@@ -2,7 +2,7 @@
 
 python benchmarks/bench_gated_step.py --threads 1 --json benchmarks/results/gated_step.json
 
-Three layers, sum over nodes and a linear head on one batch of ogbg-molhiv; a step is forward, loss and backward. The
+A linear map, three layers, sum over nodes and a linear head on one batch of ogbg-molhiv; a step is forward, loss and backward. The
 gated one enters ``SoftEdges``, as each step of a search does, and has gradients on the gates too. ``scaled`` says that
 nothing but messages is multiplied; the others also normalise by gated sums.
 """
@@ -53,15 +53,16 @@ LAYERS: dict[str, tuple[bool, Callable[[], nn.Module]]] = {
 
 
 class Network(nn.Module):
-    """Three layers, a sum over the nodes of each graph and a head."""
+    """A linear map of the features, three layers, a sum over the nodes of each graph and a head."""
 
     def __init__(self, layer: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.layers, self.head = nn.ModuleList(layer() for _ in range(3)), nn.Linear(WIDTH, 2)
+        self.start, self.layers = nn.Linear(WIDTH, WIDTH), nn.ModuleList(layer() for _ in range(3))
+        self.head = nn.Linear(WIDTH, 2)
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores, ``(B, 2)``."""
-        x = batch.x
+        x = self.start(batch.x)
         for layer in self.layers:
             more = {"edge_attr": batch.edge_attr} if _reads_edges(layer) else {}
             if isinstance(layer, pyg.GPSConv):
