@@ -2,9 +2,9 @@
 
 python benchmarks/bench_gated_step.py --threads 1 --json benchmarks/results/gated_step.json
 
-A linear map, three layers, sum over nodes and a linear head on one batch of ogbg-molhiv; a step is forward, loss and backward. The
-gated one enters ``SoftEdges``, as each step of a search does, and has gradients on the gates too. ``scaled`` says that
-nothing but messages is multiplied; the others also normalise by gated sums.
+A linear map, three layers, sum over nodes and a linear head on one batch of ogbg-molhiv; a step is forward, loss and
+backward. The gated one enters ``SoftEdges``, as each step of a search does, and has gradients on the gates too.
+``scaled`` says that nothing but messages is multiplied; the others also normalise by gated sums.
 """
 
 from __future__ import annotations

@@ -93,9 +93,7 @@ def gated_scatter(
 def _total(edges: RunningEdges, src: Tensor, gates: Tensor, index: Tensor, dim: int, nodes: int) -> Tensor:
     """The sum of gated values at each node."""
     if dim == 0 and src.dim() > 1 and src.dtype in (torch.float32, torch.float64):
-        arcs = edges.sorted(index, nodes)
-        if arcs is not None:
-            return scaled_sum(src, gates, index, *arcs)
+        return scaled_sum(src, gates, index, *edges.sorted(index, nodes))
     return utils.scatter(src * _along(gates, src, dim), index, dim, nodes, "sum")  # type: ignore[no-any-return]
 
 

@@ -18,7 +18,7 @@ class Gate:
 
     Attributes:
         read: what returns them.
-        sorted: the edges by one of their ends, for all convolutions of the call; see :meth:`RunningEdges.sorted`.
+        sorted: the edges by their ends, for all convolutions of the call; see :meth:`RunningEdges.sorted`.
     """
 
     read: Callable[[], Tensor]
@@ -41,6 +41,7 @@ class RunningEdges:
     def __init__(self, name: str, edge_index: Tensor, gate: Gate) -> None:
         self._name, self._given, self._gate = name, edge_index, gate
         self._known: list[tuple[Tensor, Tensor]] = []
+        self._sorted: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def add(self, edge_index: Tensor, gate: Tensor) -> None:
         """Edges made of known ones, ``(2, K)``, and their gates, ``(K,)``."""
@@ -62,15 +63,14 @@ class RunningEdges:
             )
         return found
 
-    def sorted(self, index: Tensor, nodes: int) -> tuple[Tensor, Tensor] | None:
-        """The edges that the convolution was given, sorted by this end of theirs, and where each node's begin.
+    def sorted(self, index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+        """The edges sorted by this end of theirs, shape ``(K,)``, and where each node's begin, ``(nodes + 1,)``.
 
-        None: other edges, which no other convolution meets, so that it would not pay to sort them.
+        Those that the convolution was given are sorted once for all convolutions.
         """
-        if not _shares_memory(index, self._given) or index.size(-1) != self._given.size(1):
-            return None
-        place, known = index.data_ptr(), self._gate.sorted
-        if place not in known or known[place][2].numel() != nodes + 1:
+        known = self._gate.sorted if _shares_memory(index, self._given) else self._sorted
+        place = index.data_ptr()
+        if place not in known or known[place][0].shape != index.shape or known[place][2].numel() != nodes + 1:
             order = torch.argsort(index, stable=True)
             known[place] = index, order, pointers(torch.bincount(index, minlength=nodes))  # the index keeps its place
         return known[place][1:]
