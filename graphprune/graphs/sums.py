@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from graphprune.graphs.segments import pointers
@@ -214,8 +213,9 @@ class _ScaledSum(torch.autograd.Function):
         return bags(order, rows, ptr, factor.index_select(0, order))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError("gated sums of messages have no second derivatives")
         rows, factor, node, order, ptr = ctx.saved_tensors
         grad, grad_rows, grad_factor = grad.contiguous(), None, None
         if ctx.needs_input_grad[0]:  # gather and multiply in one pass: each arc is a bag of its own
@@ -238,4 +238,4 @@ def scaled_sum(rows: Tensor, factor: Tensor, node: Tensor, order: Tensor, ptr: T
     """
     flat = rows.flatten(1).contiguous()
     summed: Tensor = _ScaledSum.apply(flat, factor, node, order, ptr)  # type: ignore[no-untyped-call]
-    return summed.view(-1, *rows.shape[1:])
+    return summed.view(ptr.numel() - 1, *rows.shape[1:])

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import Aggregation, MultiAggregation
 
-from graphprune.graphs.soft.running import RUNNING, Gate, RunningEdges
+from graphprune.graphs.soft.running import RUNNING, Gate, RunningEdges, check_same
 from graphprune.graphs.soft.swapping import gated_class
-from graphprune.graphs.soft.tables import NO_AGGREGATIONS
+from graphprune.graphs.soft.tables import ARITHMETIC, NO_AGGREGATIONS
 
 
 class Handle(Protocol):
@@ -53,10 +53,12 @@ def _forward(module: nn.Module) -> Callable[..., Any]:
     return next((one for one in found if "edge_index" in signature(one).parameters), type(module).forward)
 
 
-def is_readout(call: Mapping[str, Any]) -> bool:
-    """Whether a convolution sums nodes up, each once, into something else than nodes: it uses no edge of the graph."""
+def is_readout(call: Mapping[str, Any], graph: Tensor) -> bool:
+    """Whether a convolution sums nodes up, each once, into something else than nodes: it uses no edge of ``graph``."""
     edge_index = call.get("edge_index")
     if not isinstance(call.get("x"), tuple) or not isinstance(edge_index, Tensor) or edge_index.dim() != 2:
+        return False
+    if edge_index is graph or torch.equal(edge_index, graph):
         return False
     return torch.equal(edge_index[0], torch.arange(edge_index.size(1), device=edge_index.device))
 
@@ -66,13 +68,19 @@ def gate_message_passing(conv: MessagePassing, gate: Gate) -> list[Handle]:
 
     Raises:
         TypeError: ``forward`` takes no ``edge_index``; ``cached=True`` (the first gates would be used for ever); an
-            aggregation that cannot be gated.
+            aggregation that cannot be gated; methods that are replaced on the object, or classes that count their
+            subclasses.
     """
     name = type(conv).__name__
     if "edge_index" not in signature(_forward(conv)).parameters:
         raise TypeError(f"{name}.forward takes no edge_index, so that no gate belongs to the edges it uses")
     if getattr(conv, "cached", False):
         raise TypeError("cached=True keeps the normalisation of the first call; build it with cached=False")
+    replaced = vars(conv).keys() & ARITHMETIC
+    if replaced:
+        raise TypeError(f"its {' and '.join(sorted(replaced))} is replaced on the object: make a subclass of it")
+    if conv.aggr_module is not None and not isinstance(conv.aggr_module, Aggregation):
+        raise TypeError(f"its aggr_module is a {type(conv.aggr_module).__name__}, which is no Aggregation")
     aggregations = [module for module in conv.modules() if isinstance(module, Aggregation)]
     for aggregation in aggregations:
         reason = NO_AGGREGATIONS.get(type(aggregation).__name__)
@@ -83,20 +91,33 @@ def gate_message_passing(conv: MessagePassing, gate: Gate) -> list[Handle]:
 
     def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = arguments(module, args, kwargs)
-        running.append(RUNNING.set(None if is_readout(call) else RunningEdges(name, call["edge_index"], gate)))
+        if "edge_index" not in call:
+            raise TypeError(f"{name} is called without edge_index: take x and edge_index as arguments of its forward")
+        readout = is_readout(call, gate.graph())
+        if not readout:  # again: the user's own hooks have run since
+            check_same(call["edge_index"], gate.graph(), name)
+        running.append(RUNNING.set(None if readout else RunningEdges(name, call["edge_index"], gate)))
 
     def end(_module: nn.Module, _args: Any, _out: Any) -> None:
         if running:  # a hook before `begin` may have refused the call
             RUNNING.reset(running.pop())
 
+    def meet(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        edges = RUNNING.get()
+        if edges is not None:
+            edges.meet(inputs[0])
+
+    parts: list[Any] = [conv, *aggregations]
+    classes = [gated_class(part.__class__) for part in parts]  # which may be refused
     handles: list[Handle] = [
         conv.register_forward_pre_hook(begin, with_kwargs=True),
         conv.register_forward_hook(end, always_call=True),
+        conv.register_propagate_forward_pre_hook(meet),
+        conv.register_edge_update_forward_pre_hook(meet),
     ]
-    for module in [conv, *aggregations]:
-        cls: Any = type(module)
-        handles.append(_Undo(partial(setattr, module, "__class__", cls)))
-        module.__class__ = gated_class(cls)
+    for module, cls in zip(parts, classes, strict=True):
+        handles.append(_Undo(partial(setattr, module, "__class__", type(module))))
+        module.__class__ = cls
         if isinstance(module, MultiAggregation) and module.fused_aggr is not None:
             # It would share sums between aggregations that gates weigh differently.
             handles.append(_Undo(partial(setattr, module, "fused_aggr", module.fused_aggr)))

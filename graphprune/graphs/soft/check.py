@@ -56,20 +56,21 @@ def check_removal(model: nn.Module, data: Any) -> None:
             ways out.
         RuntimeError: a convolution's gates get gradients that are not finite.
     """
-    with on_trial(model):
+    with on_trial(model) as seen:
         supports(model)  # what cannot be gated is told before anything runs
-        _check_removal(model, _few(data))
+        seen |= _check_removal(model, _few(data))
 
 
-def _check_removal(model: nn.Module, batch: Data) -> None:
+def _check_removal(model: nn.Module, batch: Data) -> set[str]:
+    """The names of the convolutions whose gates were compared with removal."""
     trial, removed = _Trial.begun(batch, model)
-    if not trial.gate.numel():
-        return
-    gate = trial.gate.requires_grad_()
-    gated = trial.gated(trial.model, gate)
+    if bool(trial.keep.all()):  # no edges, or none that can go
+        return set()
+    gate, seen = trial.gate.requires_grad_(), set[str]()
+    gated = trial.gated(trial.model, gate, seen)
     error, gradient = _distance(removed, gated, trial.keep), _gradient(gated, gate)
     if error <= _rounding(removed) and gradient is not None and bool(gradient.any()):
-        return
+        return seen
     trial, removed = _Trial.begun(batch, model)  # one that has not seen a graph
     effect = _distance(removed, trial.full(copy.deepcopy(trial.model)), trial.keep)
     if not error <= _rounding(removed):
@@ -83,6 +84,7 @@ def _check_removal(model: nn.Module, batch: Data) -> None:
             f"the gates of the edges get no gradient from {type(model).__name__}, so that nothing can learn from them: "
             "let its outputs depend on edge_gate by operations that have derivatives (nothing detached or rounded)"
         )
+    return set()
 
 
 def check_forgets(model: nn.Module, batch: Data) -> None:
@@ -159,10 +161,13 @@ class _Trial(NamedTuple):
         """Outputs on the graphs without half of their edges."""
         return _outputs(model, lambda: model(drop_arcs(self.batch.clone(), self.keep)))
 
-    def gated(self, model: nn.Module, gate: Tensor) -> list[Tensor]:
-        """Outputs on the whole graphs with that half gated off."""
+    def gated(self, model: nn.Module, gate: Tensor, seen: set[str] | None = None) -> list[Tensor]:
+        """Outputs on the whole graphs with that half gated off; ``seen`` gets the names of what read its gates."""
         with SoftEdges(model) as soft, torch.enable_grad():
-            return _outputs(model, lambda: soft(gate, self.batch.clone()), grad=True)
+            outputs = _outputs(model, lambda: soft(gate, self.batch.clone()), grad=True)
+        if seen is not None:
+            seen |= soft.gated
+        return outputs
 
     def place(self) -> str:
         """The first module whose output under gates is not that on the smaller graphs."""

@@ -50,7 +50,7 @@ def _along(values: Tensor, like: Tensor, dim: int) -> Tensor:
 
 
 def _nonempty(total: Tensor) -> Tensor:
-    return total.masked_fill(total < EMPTY, 1.0)
+    return total.masked_fill(total <= EMPTY, 1.0)
 
 
 @_gates(utils.scatter)
@@ -80,14 +80,14 @@ def gated_scatter(
         raise ValueError(f"reduce={reduce!r} cannot be gated; sum, mean, mul, max and min can")
     total = _total(edges, src, gates, index, dim, nodes)
     if reduce in ("sum", "add"):
-        return _without_gradient(total, plain(gates.detach(), "sum", 0) < EMPTY) if src.dim() == 1 else total
+        return _without_gradient(total, plain(gates.detach(), "sum", 0) <= EMPTY) if src.dim() == 1 else total
     weight = plain(gates, "sum", 0)
     mean = total / _along(_nonempty(weight), src, dim)
     if reduce == "mean":
         return mean
     share = gates / _nonempty(plain(gates, "max", 0))[index]
     between = torch.lerp(mean.index_select(dim, index), src, _along(share, src, dim))
-    return plain(between, reduce).masked_fill(_along(weight < EMPTY, src, dim), 0.0)
+    return plain(between, reduce).masked_fill(_along(weight <= EMPTY, src, dim), 0.0)
 
 
 def _total(edges: RunningEdges, src: Tensor, gates: Tensor, index: Tensor, dim: int, nodes: int) -> Tensor:
@@ -118,7 +118,7 @@ def gated_degree(
         return gates.detach().new_zeros(nodes).index_add(0, index, gates.detach()).round().to(dtype)
     gates = gates.to(dtype or torch.get_default_dtype())
     total = gates.new_zeros(nodes).index_add(0, index, gates)
-    return _without_gradient(total, total.detach() < EMPTY)
+    return _without_gradient(total, total.detach() <= EMPTY)
 
 
 @_gates(utils.softmax)
@@ -145,7 +145,7 @@ def gated_softmax(
     power = power.exp()
     total = utils.scatter(power * _along(gates, src, dim), index, dim, nodes, "sum")
     # Emptiness is judged by the gates: the exponentials that are left may rightly be tiny.
-    empty = _along(utils.scatter(gates.detach(), index, 0, nodes, "sum") < EMPTY, src, dim)
+    empty = _along(utils.scatter(gates.detach(), index, 0, nodes, "sum") <= EMPTY, src, dim)
     share: Tensor = power / total.masked_fill(empty, 1.0).index_select(dim, index)
     return share
 

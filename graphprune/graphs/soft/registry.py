@@ -14,7 +14,7 @@ from torch_geometric.nn.aggr import Aggregation
 
 from graphprune.graphs.soft.adapters import Adapter, Handle, gate_message_passing, signature
 from graphprune.graphs.soft.running import Gate
-from graphprune.graphs.soft.tables import AGGREGATIONS, NO_CONVOLUTIONS, PROVEN, of_torch_geometric
+from graphprune.graphs.soft.tables import AGGREGATIONS, ARITHMETIC, NO_CONVOLUTIONS, PROVEN, of_torch_geometric
 
 _ADAPTERS: dict[type[nn.Module], Adapter] = {}
 _PROVEN_HERE: set[type[nn.Module]] = set()  # by this process
@@ -25,7 +25,6 @@ OWN_LAYER = (
 )
 """What lets a layer be gated, for errors."""
 
-_ARITHMETIC = frozenset({"forward", "message", "message_and_aggregate", "aggregate", "update", "edge_update"})
 _NAMING = frozenset({"__init__", "__repr__", "extra_repr", "reset_parameters"})
 
 
@@ -109,14 +108,22 @@ def gates_itself(module: nn.Module) -> bool:
 
 
 @contextmanager
-def on_trial(model: nn.Module) -> Iterator[None]:
-    """Gate every message passing of a model; what no exception refutes is gated from now on."""
-    new = {cls for _, module, adapter in edge_modules(model) for cls in _unproven(module, adapter)}
-    _PROVEN_HERE.update(new)
+def on_trial(model: nn.Module) -> Iterator[set[str]]:
+    """Gate every message passing of a model.
+
+    Gated from now on are those whose names are put into the set that is yielded; none of its own after an exception.
+    """
+    found = list(edge_modules(model))
+    known = _PROVEN_HERE.copy()
+    doubtful = {name: _unproven(module, adapter) for name, module, adapter in found}
+    _PROVEN_HERE.update(*doubtful.values())
+    seen = set[str]()
     try:
-        yield
+        yield seen
+        _PROVEN_HERE.intersection_update(known.union(*(doubtful[name] for name in seen)))
     except BaseException:
-        _PROVEN_HERE.difference_update(new)
+        _PROVEN_HERE.clear()
+        _PROVEN_HERE.update(known.difference(*(_authors(module) for _, module, _ in found)))
         raise
 
 
@@ -134,24 +141,31 @@ def _unproven(module: nn.Module, adapter: Adapter) -> set[type[nn.Module]]:
     """The classes whose arithmetic has not been proven."""
     if adapter is not gate_message_passing:
         return set()
-    aggregations = (part for part in module.modules() if isinstance(part, Aggregation))
-    parts = [(_author(module), PROVEN), *((_author(part), AGGREGATIONS) for part in aggregations)]
+    proven = PROVEN | AGGREGATIONS
     return {
         cls
-        for cls, proven in parts
+        for cls in _authors(module)
         if cls not in _PROVEN_HERE and not (of_torch_geometric(cls) and cls.__name__ in proven)
     }
 
 
+def _authors(module: nn.Module) -> set[type[nn.Module]]:
+    """Of a module and its aggregations."""
+    return {_author(part) for part in module.modules() if part is module or isinstance(part, Aggregation)}
+
+
 def _author(module: nn.Module) -> type[nn.Module]:
     """The class that says what a module computes: a subclass which only names things is not it."""
-    return next(cls for cls in type(module).__mro__ if not _ARITHMETIC.isdisjoint(vars(cls)) or _methods(cls))
+    return next(cls for cls in type(module).__mro__ if not ARITHMETIC.isdisjoint(vars(cls)) or _methods(cls))
 
 
 def _methods(cls: type) -> set[str]:
-    """What a class defines itself that may be arithmetic, such as a helper of its base's ``message``."""
-    found = vars(cls).items()
-    own = {name for name, value in found if isinstance(value, FunctionType) and value.__module__ == cls.__module__}
+    """What a class defines itself that may be arithmetic, such as a helper or a setting of its base's ``message``."""
+    found = (
+        (name, value) for name, value in vars(cls).items() if not name.startswith(("__", "_jinja", "_orig", "_abc"))
+    )
+    # torch_geometric and torch put functions of their own on classes.
+    own = {name for name, value in found if not isinstance(value, FunctionType) or value.__module__ == cls.__module__}
     return own - _NAMING
 
 
@@ -166,7 +180,7 @@ def _adapter_of(module: nn.Module) -> Adapter | None:
             return _ADAPTERS[cls]
         if cls.__name__ in NO_CONVOLUTIONS and of_torch_geometric(cls):
             return _refuse
-        if not _ARITHMETIC.isdisjoint(vars(cls)):  # it computes something else than the class that was taught
+        if not ARITHMETIC.isdisjoint(vars(cls)):  # it computes something else than the class that was taught
             break
     return gate_message_passing if isinstance(module, MessagePassing) else None
 

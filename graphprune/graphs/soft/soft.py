@@ -14,7 +14,7 @@ from torch_geometric import EdgeIndex
 
 from graphprune.graphs.soft.adapters import Handle, arguments, is_readout
 from graphprune.graphs.soft.registry import OWN_LAYER, doubt, edge_modules
-from graphprune.graphs.soft.running import Gate
+from graphprune.graphs.soft.running import RUNNING, Gate, check_same
 from graphprune.masks import recompute
 
 
@@ -49,6 +49,7 @@ class SoftEdges:
         self._convs: list[tuple[str, nn.Module]] = []
         self._blame: dict[str, _Gradients] = {}  # of the call that is running, by convolution
         self._run: tuple[Tensor, Tensor] | None = None  # gate and edge_index of the call that is running
+        self.gated: set[str] = set()  # the convolutions that read their gates in the last call
         self._reads = 0
         self._sorted: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # edges of the call that is running
 
@@ -72,10 +73,8 @@ class SoftEdges:
             for name, module, adapter in found:
                 doubts = doubt(module, adapter)
                 try:
-                    for handle in (
-                        *adapter(module, Gate(partial(self._gate, name), self._sorted)),
-                        *self._guard(name, module),
-                    ):
+                    gate = Gate(partial(self._gate, name), self._edges, self._sorted)
+                    for handle in (*adapter(module, gate), *self._guard(name, module)):
                         hooks.callback(handle.remove)
                     if doubts:  # after what the adapter has to say
                         raise TypeError(doubts)
@@ -122,7 +121,8 @@ class SoftEdges:
             raise RuntimeError("use it inside its block: with SoftEdges(model) as soft: soft(gate, data)")
         edge_index = _plain(getattr(data, "edge_index", None), "data")
         _check_gate(gate, edge_index)
-        self._run, self._reads = (gate, edge_index), 0
+        self._run, self._reads, self.gated = (gate, edge_index), 0, set()
+        version, token = _version(edge_index), RUNNING.set(None)
         # A gradient scaler for float16 counts on gradients that are not finite, and skips their steps.
         half = torch.is_autocast_enabled(gate.device.type) and torch.get_autocast_dtype(gate.device.type) == torch.half
         if gate.requires_grad and torch.is_grad_enabled() and not half:
@@ -133,12 +133,19 @@ class SoftEdges:
         finally:
             self._run, self._blame = None, {}
             self._sorted.clear()
+            RUNNING.reset(token)
+        if _version(edge_index) != version:
+            raise ValueError(f"{type(self._model).__name__} changed data.edge_index in place: let it make a new one")
         if self._reads == 0 and gate.numel() > 0:
             raise RuntimeError(f"{type(self._model).__name__} ran no convolution, so no edge was gated")
         return out
 
+    def _edges(self) -> Tensor:
+        return self._running()[1]
+
     def _gate(self, name: str) -> Tensor:
         self._reads += 1
+        self.gated.add(name)
         gate = self._running()[0]
         return self._blame[name].watched(gate) if name in self._blame else gate
 
@@ -155,7 +162,8 @@ class SoftEdges:
             nonlocal reads
             _, expected = self._running()
             given = arguments(module, args, kwargs)
-            if is_readout(given):
+            readout = is_readout(given, expected)
+            if readout:
                 self._reads += 1
             elif isinstance(given.get("x"), tuple | list):
                 raise TypeError(
@@ -163,8 +171,8 @@ class SoftEdges:
                     "nodes, pass x once"
                 )
             elif "edge_index" in given:
-                _check_same(_plain(given["edge_index"], name), expected, name)
-            reads = self._reads - is_readout(given)  # which gates no edge
+                check_same(_plain(given["edge_index"], name), expected, name)
+            reads = self._reads - readout  # which gates no edge
 
         def after(_module: nn.Module, _args: tuple[Any, ...], out: Any) -> None:
             if name in self._blame:
@@ -191,7 +199,7 @@ class _Gradients:
     def begin(self, out: Any) -> None:
         """Look at the gradients of the convolution's outputs."""
         for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor) and leaf.requires_grad:
+            if isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf:  # a parameter would keep the hook
                 leaf.register_hook(self._note)
 
     def watched(self, gate: Tensor) -> Tensor:
@@ -225,6 +233,11 @@ def supports(model: nn.Module) -> None:
         pass
 
 
+def _version(edge_index: Tensor) -> int:
+    """How often it was changed in place."""
+    return 0 if edge_index.is_inference() else edge_index._version
+
+
 def _plain(edge_index: Any, name: str) -> Tensor:
     """``edge_index`` if it is an ordinary (2, num_edges) tensor."""
     if (
@@ -242,20 +255,6 @@ def _plain(edge_index: Any, name: str) -> Tensor:
         f"{name}: soft edges need edge_index as a plain tensor of shape (2, num_edges), not {found}: pass the graph's "
         "edge_index as it is, with no SparseTensor, torch.sparse tensor or EdgeIndex made of it"
     )
-
-
-def _check_same(edge_index: Tensor, expected: Tensor, name: str) -> None:
-    if edge_index is expected:
-        return
-    expected = expected.to(edge_index)
-    if not (torch.equal(edge_index, expected) or torch.equal(edge_index, expected.flip(0))):
-        raise ValueError(
-            f"{name}: its {edge_index.size(1)} edges are not the {expected.size(1)} of data.edge_index in "
-            "their order, so the gates do not belong to them; pass it data.edge_index as it is. Where the model "
-            "changes edges on its way (pooling as TopKPooling and SAGPooling, added or dropped edges), give the "
-            "forward of the module that does it a parameter edge_gate: it is handed the gates, and multiplies the "
-            "weights of the edges with them"
-        )
 
 
 def _check_gate(gate: Tensor, edge_index: Tensor) -> None:

@@ -7,10 +7,10 @@ a subclass that an object is one of for a while.
 from __future__ import annotations
 
 import builtins
-import functools
+import dis
 from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType, new_class
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch_geometric import utils
@@ -18,6 +18,24 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from graphprune.graphs.soft.functions import GATED
+
+
+class _Used(NamedTuple):
+    """Something that a gated class was made of: a name in a module or class, or a function's code."""
+
+    place: Any
+    name: str
+    value: Any
+
+    def still(self) -> bool:
+        """Whether it is the same today: a notebook may define it anew."""
+        if isinstance(self.place, FunctionType):
+            return self.place.__code__ is self.value
+        return bool(self.place.get(self.name) is self.value if self.name else len(self.place) == self.value)
+
+
+_MOST = 1024
+_CLASSES: dict[type[nn.Module], tuple[type[nn.Module], list[_Used]]] = {}
 
 
 def names(code: CodeType) -> Iterator[str]:
@@ -52,20 +70,23 @@ class _Gated:
         return GATED.get(value, value) if isinstance(value, FunctionType) else value
 
 
-# Bounded, because some functions and classes are made on the fly.
-@functools.lru_cache(maxsize=1024)
-def gated(function: FunctionType, helpers: bool = True) -> FunctionType | None:
-    """A function that is the same but calls the gated functions, by helpers of a user's too; None: it calls none."""
+def _gated(function: FunctionType, used: list[_Used], helpers: bool = True) -> FunctionType | None:
+    """A function that is the same but calls the gated functions, by helpers of a user's too; None: it calls none.
+
+    What it was made of is noted in ``used``. A function that sets globals stays as it is: it would set those of a copy.
+    """
+    used.append(_Used(function, "__code__", function.__code__))
     swapped, known = dict[str, Any](), set(names(function.__code__))
     for name in known & function.__globals__.keys():
         called = function.__globals__[name]
         if isinstance(called, FunctionType):
-            helper = helpers and not (called.__module__ or "").startswith("torch")
-            swapped[name] = GATED.get(called) or (gated(called, False) if helper else None)
+            helper = helpers and (called.__module__ or "").partition(".")[0] not in ("torch", "torch_geometric")
+            swapped[name] = GATED.get(called) or (_gated(called, used, False) if helper else None)
+            used.append(_Used(function.__globals__, name, called))
         elif isinstance(called, ModuleType) and called.__name__.partition(".")[0] == "torch_geometric":
             swapped[name] = _Gated(called) if any(one.__name__ in known for one in GATED) else None
     swapped = {name: stand_in for name, stand_in in swapped.items() if stand_in is not None}
-    if not swapped:
+    if not swapped or any(step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") for step in dis.get_instructions(function)):
         return None
     scope = _Scope(function.__globals__, swapped)
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
@@ -73,15 +94,36 @@ def gated(function: FunctionType, helpers: bool = True) -> FunctionType | None:
     return copy
 
 
-@functools.lru_cache(maxsize=1024)
 def gated_class(cls: type[nn.Module]) -> type[nn.Module]:
-    """A subclass whose methods, inherited ones and those that ``super()`` finds too, call the gated functions."""
+    """A subclass whose methods, inherited ones and those that ``super()`` finds too, call the gated functions.
+
+    Raises:
+        TypeError: a class that is told of its subclasses, which would be told of this one.
+    """
+    known = _CLASSES.get(cls)
+    if known is None or not all(used.still() for used in known[1]):
+        if len(_CLASSES) >= _MOST:  # some classes are made on the fly
+            _CLASSES.clear()
+        used = list[_Used]()
+        known = _CLASSES[cls] = _made(cls, used), used
+    return known[0]
+
+
+def _made(cls: type[nn.Module], used: list[_Used]) -> type[nn.Module]:
     parts = list[type[nn.Module]]()
     for base in cls.__mro__:
         if base in (MessagePassing, nn.Module):
             break
-        found = ((name, gated(value)) for name, value in vars(base).items() if isinstance(value, FunctionType))
-        if methods := {name: method for name, method in found if method is not None}:
+        if "__init_subclass__" in vars(base) and base.__module__ != "typing":
+            raise TypeError(f"{base.__name__}.__init_subclass__ would be told of a subclass that is none of yours")
+        methods = dict[str, FunctionType]()
+        used.append(_Used(vars(base), "", len(vars(base))))
+        for name, value in vars(base).items():
+            if isinstance(value, FunctionType):
+                used.append(_Used(vars(base), name, value))
+                copy = _gated(value, used)
+                methods |= {} if copy is None else {name: copy}
+        if methods:
             parts.append(_subclass(base, (base,), methods))
     bases = parts if parts and issubclass(parts[0], cls) else [cls, *parts]
     return _subclass(cls, tuple(bases), {})
@@ -97,6 +139,6 @@ def _subclass(cls: type[nn.Module], bases: tuple[type, ...], members: dict[str, 
 
 
 for _composed in (gcn_norm, utils.get_laplacian):  # of gated functions
-    _swapped = gated(_composed)
+    _swapped = _gated(_composed, [])
     assert _swapped is not None
     GATED[_composed] = _swapped

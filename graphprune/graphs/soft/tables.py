@@ -60,6 +60,10 @@ NO_AGGREGATIONS = {
 }
 
 
+ARITHMETIC = frozenset({"forward", "message", "message_and_aggregate", "aggregate", "update", "edge_update"})
+"""The methods of message passing that say what it computes."""
+
+
 def of_torch_geometric(module: nn.Module | type[nn.Module]) -> bool:
     """Whether this is a class of torch_geometric itself."""
     cls = module if isinstance(module, type) else type(module)
