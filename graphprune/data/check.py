@@ -48,6 +48,7 @@ class Check:
             ValueError: ``edge_features`` that are no numbers of categories, or without ``edge_attr``.
         """
         widths = _width(first, "x"), _width(first, "edge_attr")
+        _check_rows(first, "train graph 0")
         sizes: Sequence[int] | None = BOND_FEATURES if features is not None else None
         if edge_features is not None:
             sizes = list(edge_features)
@@ -96,9 +97,9 @@ class Check:
         width = width if sizes is None else len(sizes)
         if values.dim() != 2 or values.size(1) != width:
             expected = f"(rows, {'columns' if width is None else width})"
-            like = (
-                "as in train graph 0" if sizes is None else "as OGB has it" if ogb else f"of {list(sizes)} categories"
-            )
+            like = "as in train graph 0" * (width is not None)
+            if sizes is not None:
+                like = "as OGB has it" if ogb else f"of {list(sizes)} categories"
             raise ValueError(f"{where} has shape {tuple(values.shape)}, expected {expected} {like}")
         bad = ~values.isfinite() if sizes is None else (values < 0) | (values >= torch.tensor(sizes))
         if bool(bad.any()):
@@ -121,6 +122,7 @@ class Check:
             arc = int(bad.nonzero()[0])
             ends = index[:, arc].tolist()
             raise ValueError(f"{where}: edge_index[:, {arc}] = {ends} is out of range for {graph.x.size(0)} nodes")
+        _check_rows(graph, where)
         values = graph.get("edge_attr")
         if (values is None) != (self.edge_width is None):
             has = "lacks" if values is None else "has"
@@ -174,6 +176,16 @@ class Check:
             kind = "a binary label must be 0, 1 or NaN" if self.task == "binary" else "expected finite numbers or NaN"
             raise ValueError(f"{where}: y has {has}, {kind} (missing)")
         return y
+
+
+def _check_rows(graph: Any, where: str) -> None:
+    """Raise ValueError for edge features that are one number an edge, which torch_geometric takes too."""
+    values = graph.get("edge_attr") if isinstance(graph, Data) else None
+    if isinstance(values, Tensor) and values.dim() == 1:
+        shape = tuple(values.shape)
+        raise ValueError(
+            f"{where}: edge_attr has shape {shape}, expected (E, D): give it columns, edge_attr.view(-1, 1)"
+        )
 
 
 def _width(graph: Data, attribute: str) -> int | None:

@@ -53,6 +53,16 @@ def _forward(module: nn.Module) -> Callable[..., Any]:
     return next((one for one in found if "edge_index" in signature(one).parameters), type(module).forward)
 
 
+def edges_of(call: Mapping[str, Any], graph: Tensor) -> Tensor | None:
+    """The edges that a call is given: ``edge_index``, or whatever argument is the graph's edges by another name."""
+    if "edge_index" in call:
+        return call["edge_index"]  # type: ignore[no-any-return]
+    for value in call.values():
+        if value is graph or (isinstance(value, Tensor) and value.shape == graph.shape and torch.equal(value, graph)):
+            return graph
+    return None
+
+
 def is_readout(call: Mapping[str, Any], graph: Tensor) -> bool:
     """Whether a convolution sums nodes up, each once, into something else than nodes: it uses no edge of ``graph``."""
     edge_index = call.get("edge_index")
@@ -67,13 +77,10 @@ def gate_message_passing(conv: MessagePassing, gate: Gate) -> list[Handle]:
     """Any message passing: its methods, and those of its aggregations, call the gated functions over edges.
 
     Raises:
-        TypeError: ``forward`` takes no ``edge_index``; ``cached=True`` (the first gates would be used for ever); an
-            aggregation that cannot be gated; methods that are replaced on the object, or classes that count their
-            subclasses.
+        TypeError: ``cached=True`` (the first gates would be used for ever); an aggregation that cannot be gated; methods
+            that are replaced on the object; a class that is told of its subclasses.
     """
     name = type(conv).__name__
-    if "edge_index" not in signature(_forward(conv)).parameters:
-        raise TypeError(f"{name}.forward takes no edge_index, so that no gate belongs to the edges it uses")
     if getattr(conv, "cached", False):
         raise TypeError("cached=True keeps the normalisation of the first call; build it with cached=False")
     replaced = vars(conv).keys() & ARITHMETIC
@@ -91,12 +98,15 @@ def gate_message_passing(conv: MessagePassing, gate: Gate) -> list[Handle]:
 
     def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = arguments(module, args, kwargs)
-        if "edge_index" not in call:
-            raise TypeError(f"{name} is called without edge_index: take x and edge_index as arguments of its forward")
-        readout = is_readout(call, gate.graph())
+        edge_index, readout = edges_of(call, gate.graph()), is_readout(call, gate.graph())
+        if edge_index is None:
+            raise TypeError(
+                f"{name} is called without the graph's edges, so that no gate belongs to those it uses: let its forward "
+                "take data.edge_index as an argument"
+            )
         if not readout:  # again: the user's own hooks have run since
-            check_same(call["edge_index"], gate.graph(), name)
-        running.append(RUNNING.set(None if readout else RunningEdges(name, call["edge_index"], gate)))
+            check_same(edge_index, gate.graph(), name)
+        running.append(RUNNING.set(None if readout else RunningEdges(name, edge_index, gate)))
 
     def end(_module: nn.Module, _args: Any, _out: Any) -> None:
         if running:  # a hook before `begin` may have refused the call

@@ -61,17 +61,22 @@ def check_removal(model: nn.Module, data: Any) -> None:
         seen |= _check_removal(model, _few(data))
 
 
-def _check_removal(model: nn.Module, batch: Data) -> set[str]:
+def _check_removal(model: nn.Module, batch: Data, precise: bool = True) -> set[str]:
     """The names of the convolutions whose gates were compared with removal."""
-    trial, removed = _Trial.begun(batch, model)
+    trial, removed = _Trial.begun(batch, model, precise)
     if bool(trial.keep.all()):  # no edges, or none that can go
         return set()
     gate, seen = trial.gate.requires_grad_(), set[str]()
-    gated = trial.gated(trial.model, gate, seen)
+    try:
+        gated = trial.gated(trial.model, gate, seen)
+    except RuntimeError:  # such as of numbers in single precision that it makes for its gates
+        if gate.dtype == torch.float32:
+            raise
+        return _check_removal(model, batch, precise=False)
     error, gradient = _distance(removed, gated, trial.keep), _gradient(gated, gate)
     if error <= _rounding(removed) and gradient is not None and bool(gradient.any()):
         return seen
-    trial, removed = _Trial.begun(batch, model)  # one that has not seen a graph
+    trial, removed = _Trial.begun(batch, model, precise)  # one that has not seen a graph
     effect = _distance(removed, trial.full(copy.deepcopy(trial.model)), trial.keep)
     if not error <= _rounding(removed):
         raise ValueError(
@@ -130,18 +135,21 @@ class _Trial(NamedTuple):
     gate: Tensor
 
     @classmethod
-    def begun(cls, batch: Data, model: nn.Module) -> tuple[_Trial, list[Tensor]]:
+    def begun(cls, batch: Data, model: nn.Module, precise: bool = True) -> tuple[_Trial, list[Tensor]]:
         """One that has not seen a graph, and the outputs of its copy on the graphs without half of their edges.
 
         In double precision, if the network can: norms over nodes that are alike make much of rounding.
         """
         single = cls._of(batch, _seen(model))
-        double = cls(single.model.double(), in_dtype(single.batch, torch.float64), single.keep, single.gate.double())
-        try:
-            return double, double.removed(copy.deepcopy(double.model))
-        except (RuntimeError, TypeError):  # of what it makes itself, in single precision
-            single = cls._of(batch, _seen(model))
-            return single, single.removed(copy.deepcopy(single.model))
+        if precise:
+            double = cls(
+                single.model.double(), in_dtype(single.batch, torch.float64), single.keep, single.gate.double()
+            )
+            try:
+                return double, double.removed(copy.deepcopy(double.model))
+            except (RuntimeError, TypeError):  # of what it makes itself, in single precision
+                single = cls._of(batch, _seen(model))
+        return single, single.removed(copy.deepcopy(single.model))
 
     @classmethod
     def _of(cls, batch: Data, model: nn.Module) -> _Trial:

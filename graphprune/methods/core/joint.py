@@ -40,9 +40,10 @@ def check_predictor(predictor: nn.Module | None, data: AnyData) -> None:
     reads = predictor.config() if isinstance(predictor, EdgePredictor) else {}
     for name in ("features", "edge_features"):
         if name in reads and reads[name] != getattr(data, name):
+            edges = ", edges=True" * (data.edge_features is not None and "edge_features" in reads)
             raise ValueError(
                 f"the predictor reads {name}={reads[name]!r}, those of {data.name} are {getattr(data, name)!r}: make "
-                f"it by EdgePredictor.for_data(data{', edges=True' * ('edge_features' in reads)})"
+                f"it by EdgePredictor.for_data(data{edges})"
             )
 
 

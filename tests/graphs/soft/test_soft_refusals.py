@@ -13,7 +13,6 @@ from torch_geometric.nn import (
     GATConv,
     GCNConv,
     GINConv,
-    MessagePassing,
     PANConv,
     SAGEConv,
     Sequential,
@@ -55,11 +54,6 @@ class Louder(GCNConv):
         return 2 * super().message(x_j, edge_weight)
 
 
-class Nameless(MessagePassing):
-    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
-        return self.propagate(edges, x=x)
-
-
 class Halves(SumAggregation):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return super().forward(*args, **kwargs) / 2
@@ -75,7 +69,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "own aggregation": (lambda: GINConv(nn.Linear(WIDTH, 2), aggr=Halves()), "nobody has seen.* in Halves are removed"),
     "powers": (lambda: PANConv(WIDTH, 2, 2), "PANConv raises the adjacency to powers"),
     "no message passing": (lambda: WLConv(), "WLConv hashes neighbourhoods"),
-    "no edge_index": (lambda: Nameless(), r"Nameless.forward takes no edge_index"),
     "cached": (lambda: GCNConv(WIDTH, 2, cached=True), r"body \(GCNConv\): cached=True"),
     "cached inside": (lambda: SGConv(WIDTH, 2, cached=True), r"body \(SGConv\): cached=True"),
     "sage lstm": (lambda: SAGEConv(WIDTH, 2, aggr="lstm"), r"body \(SAGEConv\): aggr='lstm'.*in a row"),

@@ -118,6 +118,23 @@ class TestProof:
 class TestEdges:
     """Gates belong to edges, not to addresses."""
 
+    def test_edges_may_have_any_name(self, data: Data, keep: Tensor) -> None:
+        class Named(Scaled):
+            def forward(self, h: Tensor, arcs: Tensor) -> Tensor:
+                return self.propagate(arcs, x=self.lin(h))
+
+        net = Several(Named())
+        check_removal(net, data)
+        close(soft(net, keep.float(), data), net(without(data, keep)), 1e-5)
+
+    def test_numbers_of_a_layer_may_be_of_single_precision(self, data: Data) -> None:
+        class Single(nn.Module):
+            def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
+                gate = torch.ones(data.num_edges) if edge_gate is None else edge_gate
+                return torch.zeros(len(data.x)).index_add(0, data.edge_index[1], gate)
+
+        check_removal(Single(), data)
+
     def test_hooks_that_sort_the_edges_are_seen(self, data: Data, keep: Tensor) -> None:
         conv = pyg.SAGEConv(WIDTH, 3)
         conv.register_forward_pre_hook(lambda _, args: (args[0], sort_edge_index(args[1], sort_by_row=False)))
@@ -184,7 +201,7 @@ class TestEdges:
             def forward(self, data: Data) -> Tensor:
                 return self.conv(data)
 
-        with pytest.raises(TypeError, match="FromData is called without edge_index: take x and edge_index"):
+        with pytest.raises(TypeError, match=r"FromData is called without the graph's edges.* take data\.edge_index"):
             check_removal(Whole(), data)
 
 
