@@ -77,8 +77,8 @@ def gate_message_passing(conv: MessagePassing, gate: Gate) -> list[Handle]:
     """Any message passing: its methods, and those of its aggregations, call the gated functions over edges.
 
     Raises:
-        TypeError: ``cached=True`` (the first gates would be used for ever); an aggregation that cannot be gated; methods
-            that are replaced on the object; a class that is told of its subclasses.
+        TypeError: ``cached=True`` (the first gates would be used for ever); an aggregation that cannot be gated;
+            methods that are replaced on the object; a class that is told of its subclasses.
     """
     name = type(conv).__name__
     if getattr(conv, "cached", False):
@@ -101,8 +101,8 @@ def gate_message_passing(conv: MessagePassing, gate: Gate) -> list[Handle]:
         edge_index, readout = edges_of(call, gate.graph()), is_readout(call, gate.graph())
         if edge_index is None:
             raise TypeError(
-                f"{name} is called without the graph's edges, so that no gate belongs to those it uses: let its forward "
-                "take data.edge_index as an argument"
+                f"{name} is called without the graph's edges, so that no gate belongs to those it uses: let its "
+                "forward take data.edge_index as an argument"
             )
         if not readout:  # again: the user's own hooks have run since
             check_same(edge_index, gate.graph(), name)
