@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import hashlib
+import pickle
 import sys
 import uuid
 import weakref
@@ -107,10 +109,11 @@ def _contents(value: Any) -> tuple[str, list[Any]]:
     if kind is dict:
         return "", [each for item in value.items() for each in item]
     if isinstance(value, type | FunctionType):
-        return (f"{value.__module__}.{value.__qualname__}" if _has_name(value) else _token(value)), []
-    made = value.__reduce_ex__(4)
+        return _name(value, value.__qualname__), []
+    reduce = copyreg.dispatch_table.get(kind)
+    made = value.__reduce_ex__(4) if reduce is None else reduce(value)
     if isinstance(made, str):
-        return f"{getattr(value, '__module__', None)}.{made}", []
+        return _name(value, made), []
     return "", [list(part) if isinstance(part, Iterator) else part for part in made]
 
 
@@ -118,12 +121,14 @@ def _sha(values: Any) -> str:
     return hashlib.sha256(values.data).hexdigest()
 
 
-def _has_name(value: type | FunctionType) -> bool:
-    """Whether a class or function is what its module has under its name."""
-    found: object = sys.modules.get(value.__module__)
-    for part in value.__qualname__.split("."):
+def _name(value: Any, name: str) -> str:
+    """Where to find a class or function, or whatever else is pickled by name; a token if something else is there."""
+    module = pickle.whichmodule(value, name)  # type: ignore[attr-defined]
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
         found = getattr(found, part, None)
-    return found is value or value.__module__ == "builtins"
+    # NoneType is one that is not found among the built-in names.
+    return f"{module}.{name}" if found is value or module == "builtins" else _token(value)
 
 
 def _token(value: object) -> str:

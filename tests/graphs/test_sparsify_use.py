@@ -270,6 +270,8 @@ def test_what_has_no_name_is_never_taken_for_the_same():
     assert repr(copy.deepcopy(thin[0])) == texts[0]  # the same function
     met = {repr(Sparsify(Keeps(eval("lambda data: data")), keep=0.4)) for _ in range(50)}  # whose place is taken again
     assert len(met) == 50
+    first, second = (np.frompyfunc(function, 1, 1) for function in (things[0], things[1]))  # of one name
+    assert repr(Sparsify(Keeps(first), keep=0.4)) != repr(Sparsify(Keeps(second), keep=0.4))
     slotted = Sparsify(Keeps(NoCopy()), keep=0.4)
     assert repr(slotted) != repr(slotted)
 
