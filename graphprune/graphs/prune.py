@@ -100,7 +100,7 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
     check_graph(data)
     _check_edges(data)
     with torch.no_grad():
-        return _apply(prepared(scorer, EdgeRule()), data)
+        return _apply(prepared(scorer, EdgeRule()), data, EdgeRule())
 
 
 def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor | None = None) -> Kept:
@@ -172,7 +172,7 @@ def units_to_keep(edge_round: EdgeRound, rule: EdgeRule, original: Tensor, left:
 def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scored:
     """The scores of a batch whose graphs are numbered from ``first`` on."""
     units = graph_units(batch, rule.unit)
-    score, size = units.mean(_apply(scorer, batch)).float(), unit_sizes(units, batch)
+    score, size = units.mean(_apply(scorer, batch, rule)).float(), unit_sizes(units, batch)
     if bool(score.isnan().any()):
         number = first + int(torch.searchsorted(pointers(size), score.isnan().nonzero()[0], right=True)) - 1
         raise ValueError(
@@ -226,13 +226,15 @@ def _check_edges(data: Data) -> None:
         check_edge_weight(data.edge_weight, arcs, lambda arc: "" if arc < 0 else f"arc {arc}: ")
 
 
-def _apply(scorer: nn.Module, data: Data) -> Tensor:
+def _apply(scorer: nn.Module, data: Data, rule: EdgeRule) -> Tensor:
+    """The scores of a graph or batch, shape ``(E,)``, float64; see :func:`score_arcs`."""
     edge_index, _ = arcs_and_nodes(data)
     dtype = own_dtype(scorer) or torch.float64
-    mixes = any(module.training for module in scorer.modules())  # batch statistics, which are wanted then
-    whole = dtype == torch.float64 and (isinstance(scorer, EdgeScorer) or getattr(scorer, "follows_dtype", False))
-    if not (mixes or whole) and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
-        return torch.cat([_apply(scorer, graph) for graph in data.to_data_list()])
+    alike = isinstance(scorer, EdgeScorer) or getattr(scorer, "follows_dtype", False)  # alone and among others
+    whole = dtype == torch.float64 and (alike or rule.scoring == "batch")
+    whole |= any(module.training for module in scorer.modules())  # batch statistics
+    if not whole and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
+        return torch.cat([_apply(scorer, graph, rule) for graph in data.to_data_list()])
     # A copy, for the scorer may change it in place.
     scores: object = scorer.to(edge_index.device)(in_dtype(data, dtype))
     if not isinstance(scores, Tensor):

@@ -8,7 +8,7 @@ from torch import nn
 from torch_geometric.data import Batch
 
 import graphprune as gp
-from graphprune.graphs import EdgePredictor, EdgeRound, PackedGraphs, PruneEdges, score_arcs
+from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, PruneEdges, score_arcs
 from graphprune.graphs.scorers import EdgeScorer
 from tests.graphs.samples import random_graph
 from tests.methods.graphs import narrow_gcn, plain_fit, small_data
@@ -135,6 +135,8 @@ def test_batch_mates_have_no_say_in_what_a_scorer_takes_from_all_nodes(kind):
         assert torch.equal(packed[number].edge_index, thin(graph).edge_index)
         assert torch.equal(rounds(graph).edge_index, graph.edge_index[:, keep.graph(number)])
         assert torch.equal(pruned[number].edge_index, rounds(graph).edge_index)
+    authors = PruneEdges(rounds.rounds, EdgeRule(scoring="batch")).mask(PackedGraphs.of(graphs))
+    assert torch.equal(authors.keep, keep.keep) == (kind == torch.float32)  # without batch statistics, as ever
     scores = score_arcs(scorer, Batch.from_data_list(graphs))
     assert torch.equal(scores, torch.cat([score_arcs(scorer, graph) for graph in graphs]))
 
