@@ -37,7 +37,7 @@ class EdgeCounts:
         """What stays, and where that is more than the budget, in a line."""
         kept, edges = int(self.kept.sum()), int(self.edges.sum())
         share = f" ({kept / edges:.2%})" if edges else ""
-        text = f"{len(self.edges):,} graphs: {kept:,} of {edges:,} edges kept{share}"
+        text = f"{len(self.edges):,} graph{'s' * (len(self.edges) != 1)}: {kept:,} of {edges:,} edges kept{share}"
         if bool(self.protected.any()):
             text += f", beside {int(self.protected.sum()):,} protected ones"
         beyond = self.beyond.nonzero().flatten().tolist()

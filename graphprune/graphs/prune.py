@@ -16,7 +16,7 @@ from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.pairs import Units, arcs_and_nodes, arcs_of, graph_units, protected_arcs
 from graphprune.graphs.required import keep_best, required_units
 from graphprune.graphs.rule import EdgeRule, unit_sizes
-from graphprune.graphs.scorers import own_dtype, prepared
+from graphprune.graphs.scorers import EdgeScorer, own_dtype, prepared
 from graphprune.graphs.segments import counts_in, pointers
 
 
@@ -88,20 +88,19 @@ class _Scored:
 def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
     """Scores of all arcs as they decide over removal before pairing: eval mode, no gradient; shape ``(E,)``, float64.
 
-    What a kernel's blocking adds or takes in the last bits of a score differs between batches, and would let
-    batch-mates decide between (nearly) equal edges. So a scorer that says ``follows_dtype = True``, as
-    :class:`EdgePredictor` does, computes in double precision. Any other is called in the dtype of its parameters, with
-    real numbers of that dtype, for each graph of a batch by itself (without parameters: in double precision, for the
-    whole batch).
+    Batch-mates have no say: each graph of a batch is scored by itself, with real numbers of the dtype of the scorer's
+    parameters (without any: double precision). Whole batches are given, in double precision, where the last bits alone
+    could differ between batches: to a scorer that says ``follows_dtype = True``, as :class:`EdgePredictor` does, and to
+    an :class:`EdgeScorer` unless its parameters are of another precision.
 
     Raises:
         ValueError: no ``edge_index``, edge weights that are negative or no numbers, or scores of another shape.
-        TypeError: something that is no ``Data``, or edge weights that are not float.
+        TypeError: something that is no ``Data``, edge weights that are not float, or scores that are no tensor.
     """
     check_graph(data)
     _check_edges(data)
     with torch.no_grad():
-        return _apply(prepared(scorer, EdgeRule()), data)
+        return _apply(prepared(scorer, EdgeRule()), data, EdgeRule())
 
 
 def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor | None = None) -> Kept:
@@ -173,7 +172,7 @@ def units_to_keep(edge_round: EdgeRound, rule: EdgeRule, original: Tensor, left:
 def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scored:
     """The scores of a batch whose graphs are numbered from ``first`` on."""
     units = graph_units(batch, rule.unit)
-    score, size = units.mean(_apply(scorer, batch)).float(), unit_sizes(units, batch)
+    score, size = units.mean(_apply(scorer, batch, rule)).float(), unit_sizes(units, batch)
     if bool(score.isnan().any()):
         number = first + int(torch.searchsorted(pointers(size), score.isnan().nonzero()[0], right=True)) - 1
         raise ValueError(
@@ -227,14 +226,20 @@ def _check_edges(data: Data) -> None:
         check_edge_weight(data.edge_weight, arcs, lambda arc: "" if arc < 0 else f"arc {arc}: ")
 
 
-def _apply(scorer: nn.Module, data: Data) -> Tensor:
+def _apply(scorer: nn.Module, data: Data, rule: EdgeRule) -> Tensor:
+    """The scores of a graph or batch, shape ``(E,)``, float64; see :func:`score_arcs`."""
     edge_index, _ = arcs_and_nodes(data)
     dtype = own_dtype(scorer) or torch.float64
-    apart = dtype != torch.float64 and not any(module.training for module in scorer.modules())
-    if apart and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
-        return torch.cat([_apply(scorer, graph) for graph in data.to_data_list()])
+    alike = isinstance(scorer, EdgeScorer) or getattr(scorer, "follows_dtype", False)  # alone and among others
+    whole = dtype == torch.float64 and (alike or rule.scoring == "batch")
+    whole |= any(module.training for module in scorer.modules())  # batch statistics
+    if not whole and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
+        return torch.cat([_apply(scorer, graph, rule) for graph in data.to_data_list()])
     # A copy, for the scorer may change it in place.
-    scores: Tensor = scorer.to(edge_index.device)(in_dtype(data, dtype))
+    scores: object = scorer.to(edge_index.device)(in_dtype(data, dtype))
+    if not isinstance(scores, Tensor):
+        given = f"{type(scorer).__name__} gives a {type(scores).__name__}"
+        raise TypeError(f"{given}, expected a tensor of one score an arc, of shape ({edge_index.size(1)},)")
     if scores.shape != edge_index.shape[1:]:
         shape = tuple(scores.shape)
         raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import copyreg
 import hashlib
-from collections.abc import Iterable, Sequence
+import pickle
+import sys
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -53,15 +62,84 @@ def keep_in_round(
 
 
 def told(scorer: nn.Module) -> str:
-    """A module by its class and a digest of its arguments, its plain attributes and its weights."""
-    config = getattr(scorer, "config", None)
-    own = {name: value for name, value in vars(scorer).items() if isinstance(value, str | int | float | tuple)}
-    own.pop("training", None)
-    total = hashlib.sha256(f"{scorer!r} {config() if callable(config) else own}".encode())
-    for name, value in sorted(scorer.state_dict().items()):
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return f"{type(scorer).__module__}.{type(scorer).__qualname__}[{total.hexdigest()[:16]}]"
+    """A module by its class and a digest of all that it holds: weights, buffers, plain attributes, those of submodules.
+
+    Classes and functions are told by their names, other objects by what they would be pickled as. What has no name
+    (a lambda, a local function) and cannot be pickled is told by a random token of that very object: two such are
+    never the same, nor is one in the next process.
+    """
+    return f"{type(scorer).__module__}.{type(scorer).__qualname__}[{_digest(scorer)[:16]}]"
+
+
+_ATOMS = (type(None), bool, int, float, complex, str, bytes)
+_TOKENS: dict[int, tuple[Callable[[], object], str]] = {}  # by id: whether that object is still the one, its token
+_MACHINERY = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"}
+
+
+def _digest(value: object, above: tuple[int, ...] = ()) -> str:
+    """SHA-256 of a value, in which those of these ids hold each other."""
+    if id(value) in above:
+        return f"up to {above.index(id(value))}"
+    try:
+        words, parts = _contents(value)
+    except Exception:  # whatever an object raises that cannot be copied
+        words, parts = _token(value), []
+    inner = [_digest(part, (*above, id(value))) for part in parts]
+    if isinstance(value, set | frozenset):
+        inner.sort()
+    kind = type(value)
+    return hashlib.sha256(repr((kind.__module__, kind.__qualname__, words, inner)).encode()).hexdigest()
+
+
+def _contents(value: Any) -> tuple[str, list[Any]]:
+    """What tells a value: words, and values that it consists of; raises whatever an object does that cannot be told."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return repr(value), []
+    if kind in (Tensor, nn.Parameter):
+        value = value.detach().cpu().contiguous()
+        return f"{value.dtype} {tuple(value.shape)} {_sha(value.reshape(-1).view(torch.uint8).numpy())}", []
+    if kind is np.ndarray and not value.dtype.hasobject:
+        return f"{value.dtype} {value.shape} {_sha(np.ascontiguousarray(value).reshape(-1).view(np.uint8))}", []
+    if isinstance(value, nn.Module):
+        own = {name: held for name, held in sorted(vars(value).items()) if name not in _MACHINERY}
+        return "", [own]
+    if kind in (list, tuple, set, frozenset):
+        return "", list(value)
+    if kind is dict:
+        return "", [each for item in value.items() for each in item]
+    if isinstance(value, type | FunctionType):
+        return _name(value, value.__qualname__), []
+    reduce = copyreg.dispatch_table.get(kind)
+    made = value.__reduce_ex__(4) if reduce is None else reduce(value)
+    if isinstance(made, str):
+        return _name(value, made), []
+    return "", [list(part) if isinstance(part, Iterator) else part for part in made]
+
+
+def _sha(values: Any) -> str:
+    return hashlib.sha256(values.data).hexdigest()
+
+
+def _name(value: Any, name: str) -> str:
+    """Where to find a class or function, or whatever else is pickled by name; a token if something else is there."""
+    module = pickle.whichmodule(value, name)  # type: ignore[attr-defined]
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    # NoneType is one that is not found among the built-in names.
+    return f"{module}.{name}" if found is value or module == "builtins" else _token(value)
+
+
+def _token(value: object) -> str:
+    """Random words for an object, the same as long as it lives; others each time if no one can tell how long."""
+    there, token = _TOKENS.get(id(value), (lambda: None, ""))
+    if there() is value:
+        return token
+    token = uuid.uuid4().hex
+    with contextlib.suppress(TypeError):
+        _TOKENS[id(value)] = weakref.ref(value), token
+    return token
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from itertools import chain
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +23,8 @@ class EdgeScorer(nn.Module):
 
     A subclass keeps each argument of its constructor under its own name, as plain data. These and the ``state_dict``
     are what a ticket saves; where the constructor takes a ``seed`` or a ``unit``, the method that prunes gives its own.
+
+    Whole batches are given to it: the scores of a graph have to be those that it gets alone, whatever its batch-mates.
     """
 
     #: Whether ``edge_weight`` changes the score.
@@ -44,11 +48,14 @@ class RandomEdges(EdgeScorer):
         seed: another seed, another order of the edges.
         unit: with ``"pair"`` both arcs of an undirected edge draw the same number (a mean of two draws would spare
             pairs beside arcs without a partner), with ``"arc"`` each arc its own.
+
+    Raises:
+        ValueError: a seed that is no whole number.
     """
 
     def __init__(self, seed: int = 0, unit: EdgeUnit = "pair") -> None:
         super().__init__()
-        self.seed, self.unit = seed, unit
+        self.seed, self.unit = whole("seed", seed), unit
 
     def forward(self, data: Data) -> Tensor:
         """Scores in [0, 1), shape ``(E,)``, float64."""
@@ -56,6 +63,14 @@ class RandomEdges(EdgeScorer):
         if self.unit == "pair":
             arcs = arcs.sort(dim=0).values
         return uniform(arc_bits(arcs, *graph_of_nodes(data, nodes, arcs.device), self.seed))
+
+
+def whole(name: str, value: Any, least: float = -math.inf) -> int:
+    """A whole number, NumPy's too, as Python's; ValueError with the argument's name for anything else or less."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        bound = "" if least == -math.inf else f" from {least} on"
+        raise ValueError(f"{name} must be a whole number{bound}, got {value!r}")
+    return int(value)
 
 
 def own_dtype(scorer: nn.Module) -> torch.dtype | None:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal, Protocol
 
 import torch
@@ -23,6 +24,7 @@ from graphprune.graphs.pairs import EDGE_PROTECTED, EdgeUnit, arcs_and_nodes, ar
 from graphprune.graphs.prune import EdgeRound, Kept, check_nodes, check_unseen, keep_arcs
 from graphprune.graphs.rounds import PruneEdges, told
 from graphprune.graphs.rule import EdgeRule, in_chunks, unit_counts, unit_sizes
+from graphprune.graphs.scorers import whole
 from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 
 BUDGETS = ("keep", "edges", "mean_degree", "threshold")
@@ -41,8 +43,10 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
     """Removes the edges of lowest score, as a PyG transform: nothing is trained.
 
     It is a ``transform`` or ``pre_transform`` of any data set, in ``Compose``, in a DataLoader's workers. Its ``repr``
-    says everything that decides, so that PyG tells when a cache was made by another one. What goes is a function of one
-    graph alone. Edge weights and all other attributes of the arcs stay with the arcs that stay, and all nodes stay.
+    says everything that decides, so that PyG tells when a cache was made by another one: a module by a digest of its
+    weights and attributes, in which lambdas and what cannot be pickled are never the same in two processes. What goes
+    is a function of one graph alone. Edge weights and all other attributes of the arcs stay with the arcs that stay,
+    and all nodes stay.
 
     An edge is a pair of arcs in both directions, or an arc without partner; with ``unit="arc"`` each arc. Counts are
     exact: of equal scores the earlier edge stays. Self-loops always stay and are no edges. Just one budget is given:
@@ -71,8 +75,8 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
     edges, just those that are needed stay. :meth:`counts` says where.
 
     Raises:
-        ValueError: an unknown name (the nearest one is named), no budget or several, a value out of range, or a ticket
-            that scores no edges.
+        ValueError: an unknown name (the nearest one is named), no budget or several, a value out of range, a seed that
+            is no whole number, or a ticket that scores no edges.
         TypeError: a scorer that is none of these.
     """
 
@@ -93,8 +97,8 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one budget of {', '.join(BUDGETS)}, got {' and '.join(given) or 'none'}")
-        for name in given:
-            _check_number(name, getattr(self, name))
+        object.__setattr__(self, given[0], _number(given[0], getattr(self, given[0])))
+        object.__setattr__(self, "seed", whole("seed", self.seed))
         if self.scope not in ("graph", "all"):
             raise ValueError(f"scope must be 'graph' or 'all', got {self.scope!r}")
         object.__setattr__(self, "scorer", _last_scorer(self.scorer))
@@ -185,7 +189,8 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
         )
 
 
-def _check_number(name: str, value: Any) -> None:
+def _number(name: str, value: Any) -> float:
+    """A budget as Python's number, from NumPy's too."""
     kinds = {
         "keep": "a share from 0 to 1",
         "edges": "a whole number of edges, 0 or more",
@@ -193,10 +198,11 @@ def _check_number(name: str, value: Any) -> None:
         "threshold": "a number",
     }
     lowest, highest = -math.inf if name == "threshold" else 0, 1 if name == "keep" else math.inf
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    fits = (whole or (isinstance(value, float) and name != "edges")) and lowest <= value <= highest
+    kind = Integral if name == "edges" else Real
+    fits = isinstance(value, kind) and not isinstance(value, bool) and lowest <= float(value) <= highest
     if not fits or (name == "mean_degree" and value == math.inf):
         raise ValueError(f"{name} must be {kinds[name]}, got {value!r}")
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _last_scorer(scorer: object) -> str | nn.Module:

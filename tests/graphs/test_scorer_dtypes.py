@@ -5,9 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch_geometric.data import Batch
 
 import graphprune as gp
-from graphprune.graphs import EdgePredictor, EdgeRound, PackedGraphs, PruneEdges, score_arcs
+from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, PruneEdges, score_arcs
+from graphprune.graphs.scorers import EdgeScorer
 from tests.graphs.samples import random_graph
 from tests.methods.graphs import narrow_gcn, plain_fit, small_data
 
@@ -82,19 +84,64 @@ def test_the_graphs_real_numbers_come_in_the_dtype_of_the_parameters(dtype, of_g
     ticket.prune_graph(wide.test[4])
 
 
-def test_in_double_precision_whole_batches_are_scored():
+class Follows(Plain):
+    follows_dtype = True
+
+
+class Ticketed(Plain, EdgeScorer):
+    pass
+
+
+def test_whole_batches_are_scored_in_double_precision_by_those_that_say_so():
     graphs = PackedGraphs.of([random_graph(seed, columns=3) for seed in range(4)])
-    for dtype, calls in ((torch.float64, 1), (torch.float32, 4), (torch.float16, 4)):
-        scorer, met = Plain().to(dtype), []
+    for kind, dtype, calls in (
+        *((Plain, dtype, 4) for dtype in (torch.float64, torch.float32, torch.float16)),
+        (Ticketed, torch.float64, 1),
+        (Ticketed, torch.float32, 4),
+    ):
+        scorer, met = kind().to(dtype), []
         scorer.forward = lambda graph, met=met: met.append(graph.x.dtype) or graph.x[graph.edge_index[0], 0]
         score_arcs(scorer, graphs.batch(range(4)))
         assert met == [dtype] * calls
+    for scorer in (Follows(), Follows().double()):
+        scorer.met = met = []
+        scorer.forward = lambda graph, met=met: met.append(graph.x.dtype) or graph.x[graph.edge_index[0], 0]
+        score_arcs(scorer, graphs.batch(range(4)))
+        assert met == [torch.float64]
+
+
+class Central(nn.Module):
+    """Edges near the middle of the graph, or of whatever it is given, stay."""
+
+    def forward(self, data):
+        return -(data.x[data.edge_index[0]] - data.x.mean(0)).norm(dim=1)
+
+
+@pytest.mark.parametrize("kind", [None, torch.float32, torch.float64])
+def test_batch_mates_have_no_say_in_what_a_scorer_takes_from_all_nodes(kind):
+    graphs = [random_graph(seed, nodes=6, columns=2) for seed in range(5)]
+    for number, graph in enumerate(graphs):
+        graph.x = graph.x + 5 * number
+    scorer = Central()
+    if kind is not None:
+        scorer.weight = nn.Parameter(torch.ones(1, dtype=kind))
+    thin, rounds = gp.Sparsify(scorer, keep=0.5), PruneEdges((EdgeRound(scorer, 0.4, 0.6),))
+    keep, packed, pruned = (
+        rounds.mask(PackedGraphs.of(graphs)),
+        thin.prune(graphs),
+        rounds.prune(PackedGraphs.of(graphs)),
+    )
+    for number, graph in enumerate(graphs):
+        assert torch.equal(packed[number].edge_index, thin(graph).edge_index)
+        assert torch.equal(rounds(graph).edge_index, graph.edge_index[:, keep.graph(number)])
+        assert torch.equal(pruned[number].edge_index, rounds(graph).edge_index)
+    authors = PruneEdges(rounds.rounds, EdgeRule(scoring="batch")).mask(PackedGraphs.of(graphs))
+    assert torch.equal(authors.keep, keep.keep) == (kind == torch.float32)  # without batch statistics, as ever
+    scores = score_arcs(scorer, Batch.from_data_list(graphs))
+    assert torch.equal(scores, torch.cat([score_arcs(scorer, graph) for graph in graphs]))
 
 
 def test_scorers_that_follow_a_dtype_and_those_without_numbers_are_given_double_precision():
-    class Follows(Plain):
-        follows_dtype = True
-
     class Bare(nn.Module):
         def forward(self, graph):
             assert graph.x.dtype == torch.float64

@@ -1,11 +1,14 @@
 """What `Sparsify` cannot do is refused in words, and graphs with nothing to thin are thinned to themselves."""
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch_geometric.data import Batch, Data, HeteroData
 
 from graphprune import Sparsify
 from graphprune.graphs import RandomEdges
+from graphprune.graphs.sparsifiers import EffectiveResistance, ForestFire, GreedySpanner, KNeighbour, SpanningForest
 from tests.graphs.samples import RULES, Given, random_graph
 
 
@@ -28,11 +31,47 @@ from tests.graphs.samples import RULES, Given, random_graph
         ({"keep": 0.5, "unit": "edge"}, r"unit must be one of \('pair', 'arc'\), got 'edge'"),
         ({"keep": 0.5, "min_degree": -1}, "min_degree must be a whole number"),
         ({"keep": 0.5, "connected": 1}, "connected must be True or False"),
+        ({"keep": 0.5, "seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"keep": 0.5, "seed": "x"}, "seed must be a whole number, got 'x'"),
+        ({"keep": 0.5, "seed": True}, "seed must be a whole number, got True"),
+        ({"edges": np.float64(2)}, "edges must be a whole number of edges"),
+        ({"edges": np.bool_(True)}, "edges must be a whole number of edges"),
+        ({"keep": np.float32(1.5)}, "keep must be a share"),
     ],
 )
 def test_options_that_are_none(options, text):
     with pytest.raises(ValueError, match=text):
         Sparsify("random", **options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    graph = random_graph(0)
+    for options, plain in (
+        ({"edges": np.int64(5)}, {"edges": 5}),
+        ({"keep": np.float32(0.5)}, {"keep": 0.5}),
+        ({"mean_degree": np.float64(1.5)}, {"mean_degree": 1.5}),
+        ({"mean_degree": np.int32(1)}, {"mean_degree": 1}),
+        ({"threshold": np.float16(0.25), "seed": np.int64(3)}, {"threshold": 0.25, "seed": 3}),
+    ):
+        thin, other = Sparsify("random", **options), Sparsify("random", **plain)
+        assert repr(thin) == repr(other) and torch.equal(thin(graph).edge_index, other(graph).edge_index)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "argument", "least"),
+    [
+        *((kind, "seed", None) for kind in (RandomEdges, EffectiveResistance, ForestFire, GreedySpanner)),
+        *((kind, "seed", None) for kind in (SpanningForest, KNeighbour)),
+        (GreedySpanner, "stretch", 1),
+        (EffectiveResistance, "projections", 1),
+        (EffectiveResistance, "exact_nodes", 0),
+    ],
+)
+def test_arguments_of_scorers_that_are_no_whole_numbers(scorer, argument, least):
+    for wrong in (2.5, True, "2", None, 2.0) + (() if least is None else (least - 1,)):
+        with pytest.raises(ValueError, match=f"^{argument} must be a whole number.*, got {wrong!r}$"):
+            scorer(**{argument: wrong})
+    assert type(scorer(**{argument: np.int64(7)}).config()[argument]) is int
 
 
 def test_unknown_scorers():
@@ -124,6 +163,16 @@ def test_scores_that_are_none():
     graph.edge_score = torch.zeros(graph.num_edges, 2)
     with pytest.raises(ValueError, match="Given gives scores of shape"):
         Sparsify(Given(), keep=0.5)(graph)
+
+    class Listed(nn.Module):
+        def forward(self, data):
+            return [0.0] * data.num_edges
+
+    text = rf"Listed gives a list, expected a tensor of one score an arc, of shape \({graph.num_edges},\)"
+    with pytest.raises(TypeError, match=text):
+        Sparsify(Listed(), keep=0.5)(graph)
+    with pytest.raises(TypeError, match="Listed gives a list"):
+        Sparsify(Listed(), keep=0.5).prune([graph])
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -119,7 +119,7 @@ def test_the_summary_says_where_constraints_win():
     assert found and int(found[1]) == int(counts.kept.sum()) and float(found[2]) == round(int(found[1]) / 1.26, 2)
     assert Sparsify("random", keep=0.5).counts(graphs).summary().endswith("; the budget is met")
     nothing = Sparsify("random", keep=0.5).counts(Data(edge_index=torch.zeros(2, 0, dtype=torch.int64), num_nodes=3))
-    assert nothing.summary() == "1 graphs: 0 of 0 edges kept; the budget is met"
+    assert nothing.summary() == "1 graph: 0 of 0 edges kept; the budget is met"
 
 
 # ------------------------------------------------------------------ PyG's pipeline

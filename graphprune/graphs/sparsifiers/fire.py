@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from graphprune.graphs.scorers import mix, uniform
+from graphprune.graphs.scorers import mix, uniform, whole
 from graphprune.graphs.segments import pointers, ranges
 from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
 
@@ -32,14 +32,14 @@ class ForestFire(StructureScorer):
         ratio: burnt edges over edges, above 0, which is how often an edge burns in the mean; 5 as there.
 
     Raises:
-        ValueError: another ``burn`` or ``ratio``.
+        ValueError: another ``burn`` or ``ratio``, or a seed that is no whole number.
     """
 
     def __init__(self, seed: int = 0, burn: float = 0.6, ratio: float = 5.0) -> None:
         super().__init__()
         if not (0 < burn < 1 and 0 < ratio < math.inf):
             raise ValueError(f"burn must lie between 0 and 1 and ratio above 0, got {burn=}, {ratio=}")
-        self.seed, self.burn, self.ratio = seed, burn, ratio
+        self.seed, self.burn, self.ratio = whole("seed", seed), burn, ratio
 
     def score(self, graph: SimpleGraph) -> Tensor:
         """How many times the edge burnt, plus a random number in [0, 1)."""

@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes, graph_units
 from graphprune.graphs.required import required_units
 from graphprune.graphs.rule import EdgeRule
-from graphprune.graphs.scorers import EdgeScorer, RandomEdges
+from graphprune.graphs.scorers import EdgeScorer, RandomEdges, whole
 from graphprune.graphs.sparsifiers.simple import positive_weights
 
 
@@ -24,13 +24,16 @@ class SpanningForest(EdgeScorer):
     Args:
         seed: another seed, another forest and another order of the edges.
         unit: as the edges are removed. Of several units between two nodes one at most is in the forest.
+
+    Raises:
+        ValueError: a seed that is no whole number.
     """
 
     reads_weights = True
 
     def __init__(self, seed: int = 0, unit: EdgeUnit = "pair") -> None:
         super().__init__()
-        self.seed, self.unit = seed, unit
+        self.seed, self.unit = whole("seed", seed), unit
 
     def forward(self, data: Data) -> Tensor:
         """Scores in [2, 3) in the forest, in [0, 1) elsewhere; shape ``(E,)``, float64.

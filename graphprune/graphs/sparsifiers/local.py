@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphprune.graphs.scorers import uniform
+from graphprune.graphs.scorers import uniform, whole
 from graphprune.graphs.sparsifiers.simple import (
     SimpleGraph,
     StructureScorer,
@@ -120,13 +120,16 @@ class KNeighbour(StructureScorer):
 
     Args:
         seed: another seed, other ranks.
+
+    Raises:
+        ValueError: a seed that is no whole number.
     """
 
     reads_weights = True
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
-        self.seed = seed
+        self.seed = whole("seed", seed)
 
     def score(self, graph: SimpleGraph) -> Tensor:
         """1 over the better rank (1 is best) plus a random number in [0, 1); in (0, 1]."""

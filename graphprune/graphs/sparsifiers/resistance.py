@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
-from graphprune.graphs.scorers import mix
+from graphprune.graphs.scorers import mix, whole
 from graphprune.graphs.segments import pointers
 from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
 
@@ -39,19 +39,17 @@ class EffectiveResistance(StructureScorer):
             ends give, which can only take them nearer to the truth.
 
     Raises:
-        ValueError: fewer than one projection, or ``exact_nodes`` below 0; in use, weights of one component that differ
-            by more than 12 orders of magnitude, which double precision does not hold together.
+        ValueError: fewer than one projection, ``exact_nodes`` below 0, or an argument that is no whole number; in use,
+            weights of one component that differ by more than 12 orders of magnitude, which double precision does not
+            hold together.
     """
 
     reads_weights = True
 
     def __init__(self, seed: int = 0, exact_nodes: int = 2000, projections: int = 256) -> None:
         super().__init__()
-        if exact_nodes < 0 or projections < 1:
-            raise ValueError(
-                f"exact_nodes must be at least 0 and projections at least 1, got {exact_nodes=}, {projections=}"
-            )
-        self.seed, self.exact_nodes, self.projections = seed, exact_nodes, projections
+        self.seed, self.exact_nodes = whole("seed", seed), whole("exact_nodes", exact_nodes, 0)
+        self.projections = whole("projections", projections, 1)
 
     def score(self, graph: SimpleGraph) -> Tensor:
         """The effective resistance between the ends of each edge times its weight, in (0, 1]."""

@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 import torch
 from torch import Tensor
 
-from graphprune.graphs.scorers import uniform
+from graphprune.graphs.scorers import uniform, whole
 from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
 
 _ROUNDING = 1e-9  # by which sums of equal lengths may differ from their multiples
@@ -32,16 +32,14 @@ class GreedySpanner(StructureScorer):
         stretch: t, a whole number.
 
     Raises:
-        ValueError: a stretch below 1.
+        ValueError: a stretch below 1, or a seed or stretch that is no whole number.
     """
 
     reads_weights = True
 
     def __init__(self, seed: int = 0, stretch: int = 3) -> None:
         super().__init__()
-        if stretch < 1:
-            raise ValueError(f"stretch must be a whole number from 1 on, got {stretch}")
-        self.seed, self.stretch = seed, stretch
+        self.seed, self.stretch = whole("seed", seed), whole("stretch", stretch, 1)
 
     def score(self, graph: SimpleGraph) -> Tensor:
         """Step plus a random number in [0, 1): t + 2 and t + 1 in the spanner, t to 1 outside."""
