@@ -16,7 +16,7 @@ from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.pairs import Units, arcs_and_nodes, arcs_of, graph_units, protected_arcs
 from graphprune.graphs.required import keep_best, required_units
 from graphprune.graphs.rule import EdgeRule, unit_sizes
-from graphprune.graphs.scorers import EdgeScorer, own_dtype, prepared
+from graphprune.graphs.scorers import EdgeScorer, checked_scores, own_dtype, prepared
 from graphprune.graphs.segments import counts_in, pointers
 
 
@@ -222,6 +222,9 @@ def _check_edges(data: Data) -> None:
     """Check what a graph that no data set has checked says of its edges."""
     arcs = arcs_of(data).size(1)
     protected_arcs(data)
+    values = data.get("edge_attr")
+    if isinstance(values, Tensor) and (values.dim() < 1 or values.size(0) != arcs):
+        raise ValueError(f"edge_attr has shape {tuple(values.shape)}, expected a row for each of the {arcs} arcs")
     if data.get("edge_weight") is not None:
         check_edge_weight(data.edge_weight, arcs, lambda arc: "" if arc < 0 else f"arc {arc}: ")
 
@@ -236,11 +239,5 @@ def _apply(scorer: nn.Module, data: Data, rule: EdgeRule) -> Tensor:
     if not whole and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
         return torch.cat([_apply(scorer, graph, rule) for graph in data.to_data_list()])
     # A copy, for the scorer may change it in place.
-    scores: object = scorer.to(edge_index.device)(in_dtype(data, dtype))
-    if not isinstance(scores, Tensor):
-        given = f"{type(scorer).__name__} gives a {type(scores).__name__}"
-        raise TypeError(f"{given}, expected a tensor of one score an arc, of shape ({edge_index.size(1)},)")
-    if scores.shape != edge_index.shape[1:]:
-        shape = tuple(scores.shape)
-        raise ValueError(f"{type(scorer).__name__} gives scores of shape {shape} for {edge_index.size(1)} arcs")
+    scores = checked_scores(scorer, scorer.to(edge_index.device)(in_dtype(data, dtype)), edge_index.size(1))
     return scores.double()

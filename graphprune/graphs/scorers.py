@@ -79,6 +79,21 @@ def own_dtype(scorer: nn.Module) -> torch.dtype | None:
     return next((each.dtype for each in found if each.is_floating_point()), None)
 
 
+def checked_scores(scorer: nn.Module, scores: object, arcs: int) -> Tensor:
+    """What a scorer gives for so many arcs.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: not one score an arc.
+    """
+    name, wanted = type(scorer).__name__, f"expected a tensor of one score an arc, of shape ({arcs},)"
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"{name} gives a {type(scores).__name__}, {wanted}")
+    if scores.shape != (arcs,):
+        raise ValueError(f"{name} gives scores of shape {tuple(scores.shape)} for {arcs} arcs, {wanted}")
+    return scores
+
+
 def prepared(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
     """A copy that scores by the rule, in double precision if its ``follows_dtype`` says that it can.
 

@@ -185,3 +185,12 @@ def test_graphs_with_nothing_to_thin(name, budget):
         assert torch.equal(less.edge_index, index) and less.num_nodes == nodes and less.edge_attr.shape[1] == 2
         assert thin.counts(graph).edges.tolist() == [0]
         assert thin.prune([graph, graph]).num_edges == 2 * index.size(1)
+
+
+@pytest.mark.parametrize("rows", [1, 9, 36])
+def test_edge_features_of_another_number_of_rows(rows):
+    data = random_graph(0, loops=False)
+    data.edge_attr = torch.ones(rows, 2)
+    assert rows != data.num_edges
+    with pytest.raises(ValueError, match=rf"edge_attr has shape \({rows}, 2\), expected a row for each of the"):
+        Sparsify("degree", keep=0.5)(data)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
 
 import graphprune as gp
 from graphprune.data import GraphData
@@ -67,3 +69,20 @@ def test_sets_whose_walks_would_fill_the_memory_are_walked_batch_by_batch(
     again = next(methods(data)[1].rounds(network(data), data, fit))
     assert met == [False]
     assert again.row["test_metric"] == pytest.approx(first.row["test_metric"])
+
+
+class TooWide(nn.Module):
+    """A predictor of a user's that gives a column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin = nn.Linear(1, 1)
+
+    def forward(self, data: Data) -> Tensor:
+        return self.lin(torch.ones(data.num_edges, 1))
+
+
+def test_predictors_of_another_shape_are_named(data: GraphData) -> None:
+    method = gp.ICPG(rounds=1, predictor=TooWide(), edge_rate=0.2, weight_rate=0)
+    with pytest.raises(ValueError, match=r"TooWide gives scores of shape \(\d+, 1\) for \d+ arcs, expected"):
+        list(method.rounds(network(data), data, plain_fit()))
