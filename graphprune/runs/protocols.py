@@ -30,13 +30,21 @@ def merged(method: str, earlier: Any, later: Any) -> Any:
         later: said after it, so that it wins.
 
     Returns:
-        A name where nothing else is left to say, or a mapping; ``later`` itself where one of them is neither.
+        A name where nothing else is left to say, or a mapping. What is neither, or has parts that do not exist, stays
+        in it, so that the parser refuses it.
     """
-    if isinstance(later, Mapping) and (isinstance(earlier, Mapping) or earlier in NAMES):
-        return _changed(_spelt(method, earlier), later)
-    if later in NAMES and isinstance(earlier, Mapping) and isinstance(rule := earlier.get("rule", {}), Mapping):
-        kept = {name: rule[name] for name in CONSTRAINTS if rule.get(name)}
-        return _changed(_spelt(method, later), {"rule": kept}) if kept else later
+    if earlier is None:
+        return later
+    if isinstance(later, Mapping):
+        known = isinstance(earlier, Mapping) or earlier in NAMES
+        return _changed(_spelt(method, earlier), later) if known else earlier
+    if later in NAMES and isinstance(earlier, Mapping):
+        named = _spelt(method, later)
+        kept = {name: value for name, value in earlier.items() if name not in named}
+        if isinstance(rule := earlier.get("rule", {}), Mapping):
+            rule = {name: value for name, value in rule.items() if name not in named["rule"] and value}
+        kept |= {"rule": rule} if rule else {}
+        return _changed(named, kept) if kept else later
     return later
 
 

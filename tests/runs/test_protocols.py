@@ -1,4 +1,3 @@
-import json
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,13 @@ def test_what_is_no_protocol_is_left_to_the_parser() -> None:
         parsed(["--protocol.rule.connected", "true", "--protocol", "papr"])
     with pytest.raises(ValueError, match=r"no option --protocol\.rule\.conected; did you mean"):
         parsed(["--protocol.rule.conected", "true", "--protocol", "paper"])
-    assert json.dumps(merged("gsat", "paper", {"rule": 3}))  # the parser names the rule
+    assert merged("gsat", "papr", {"rule": {"connected": True}}) == "papr"
+    assert merged("gsat", {"rule": 3}, "paper")["rule"] == merged("gsat", "paper", {"rule": 3})["rule"] == 3
+    for part in ({"rule": {"conected": True}}, {"selct": "test"}):
+        for both in (("paper", part), (part, "paper")):
+            values = {"method": {"name": "gsat", "protocol": merged("gsat", *both)}, "data": {"name": "MUTAG"}}
+            with pytest.raises(ValueError, match=r"method\.protocol"):
+                RunConfig.of(values)
 
 
 @pytest.mark.parametrize("said", ["clean", "paper", with_rule("clean", connected=True), {"rule": {"unit": "arc"}}])
