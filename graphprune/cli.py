@@ -41,6 +41,7 @@ def run(argv: Sequence[str]) -> int:
     from graphprune.runs.config import RunConfig
     from graphprune.runs.options import canonical, check_names, names_in, run_parser
     from graphprune.runs.progress import watching
+    from graphprune.runs.protocols import in_one
     from graphprune.runs.run import run_one
     from graphprune.runs.typed import parse
 
@@ -57,7 +58,7 @@ def run(argv: Sequence[str]) -> int:
     parser = run_parser(method, model or "gin", prog=f"graphprune run {method}")
     parser.add_argument("--out", type=str, required=True, help="folder of the run; an interrupted run goes on in it")
     check_names(file, parser)
-    given = parse(parser, argv)
+    given = parse(parser, in_one(method, argv, file, [action.dest for action in parser._actions]))
     config, out = RunConfig.parsed(parser, given), Path(given.out)
     with watching() as watch:
         run_one(config, out, watch)

@@ -163,6 +163,18 @@ def test_a_mistake_in_a_file_of_options_costs_one_clear_line(
     assert message in refused(["run", "--config", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out")], capsys)
 
 
+def test_a_protocol_with_changed_parts_is_run_and_gone_on_with(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    out, part = tmp_path / "run", ["--protocol.rule.connected", "true"]
+    assert main(tiny("random", root, out, "--rounds", "1", "--protocol", "paper", *part)) == 0
+    assert main(tiny("random", root, out, "--rounds", "2", *part, "--protocol", "paper")) == 0
+    rows = json.loads((out / "results.json").read_text())
+    assert len(rows) == 2
+    assert {row["protocol"] for row in rows} == {"select=test, unit=arc, count=floor, scoring=batch, connected=True"}
+    assert main(["run", "--config", str(out / "config.yaml"), "--protocol", "paper", "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert "method.protocol" in refused(tiny("random", root, out, "--rounds", "2", "--protocol", "paper"), capsys)
+
+
 def test_another_configuration_is_refused(root: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(tiny("dense", root, tmp_path)) == 0
     capsys.readouterr()

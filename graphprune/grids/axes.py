@@ -14,6 +14,7 @@ from graphprune.models import MODELS
 from graphprune.runs.config import GROWING, parser_of
 from graphprune.runs.identity import OBJECT
 from graphprune.runs.options import SECTIONS, hint, list_options, named, option_names
+from graphprune.runs.protocols import rule_hint
 
 REPEATS = ("seeds", "folds")
 KEYS = ("common", *ENTRIES, "sparsity", "joint", *REPEATS)
@@ -144,7 +145,7 @@ def require(given: Mapping[str, Given], known: Iterable[str], who: str) -> None:
     for name in given.keys() - set(known):
         section, _, option = name.partition(".")
         inside = [other.partition(".")[2] for other in known if other.startswith(f"{section}.")]
-        near = hint(option, [other for other in inside if other != "name"])
+        near = rule_hint(option, given[name].value) or hint(option, [other for other in inside if other != "name"])
         raise Mistake(given[name].place, f"{who} option {option}: {near}")
 
 

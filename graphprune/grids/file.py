@@ -23,6 +23,8 @@ from graphprune.runs.build import check, load_data
 from graphprune.runs.config import GROWING, MOVABLE, RunConfig, parser_of
 from graphprune.runs.identity import OBJECT
 from graphprune.runs.options import flat, option_names
+from graphprune.runs.protocols import OPTION as PROTOCOL
+from graphprune.runs.protocols import merged
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _series(axes: Axes, one: Entry, model: Entry, method: Entry) -> Iterator[lis
     for options in (axes.common, *(entry.own for entry in entries), *(entry.other for entry in entries)):
         if FIT_OBJECT in options:  # replaces all that was said before
             values = {name: given for name, given in values.items() if not name.startswith("fit.")}
-        values |= {name: given for name, given in options.items() if name in known}
+        values |= {name: _after(method, values, name, given) for name, given in options.items() if name in known}
     if FIT_OBJECT in values and (beside := [name for name in values if name.startswith("fit.") and name != FIT_OBJECT]):
         there = dotted(values[FIT_OBJECT].place[:-1])
         raise Mistake(values[beside[0]].place, f"{there} is an object, beside which no option of a Fit counts")
@@ -168,6 +170,13 @@ def _series(axes: Axes, one: Entry, model: Entry, method: Entry) -> Iterator[lis
             section = config.data if fold is None else {**config.data, "fold": fold}
             cells.append(Cell(name, replace(config, data=section, seed=seed), one.place))
         yield cells
+
+
+def _after(method: Entry, values: Options, name: str, given: Given) -> Given:
+    """What holds of an option after what was said before: the last word, but a protocol is made of all of them."""
+    if name != PROTOCOL or name not in values or method.word:
+        return given
+    return replace(given, value=merged(method.name, values[name].value, given.value))
 
 
 def _longer(method: Entry, one: RunConfig, other: RunConfig) -> RunConfig:

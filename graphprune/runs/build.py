@@ -91,7 +91,12 @@ def check(config: RunConfig) -> None:
         if OBJECT not in config.model:
             trial(named("model", config.model["name"], MODELS), **_given(config, "model"))
         if OBJECT not in config.method:
-            _named_method(config, _ANY_PREDICTOR)
+            method = _named_method(config, _ANY_PREDICTOR)
+            if method.role == "no-edges" and method.protocol.rule.constrained:
+                raise ValueError(
+                    f"{method.name} removes every edge: give it a protocol without connected and min_degree, "
+                    "as {rule: {connected: false, min_degree: 0}}"
+                )
     if OBJECT not in config.fit:
         Fit(**config.fit, seed=config.seed)
 

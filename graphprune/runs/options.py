@@ -99,7 +99,8 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
         "--method.protocol",
         type=Literal["clean", "paper"] | Protocol,
         default="clean",
-        help="clean, paper (selects on the test set), or in a file a mapping {select: ..., rule: {...}}",
+        help="clean, paper (selects on the test set), or in a file a mapping {select: ..., rule: {...}}; parts of it "
+        "may stand beside a name, as --protocol.rule.connected true or --protocol.rule.min_degree 1",
     )
     parser.add_function_arguments(data.load, "data")
     parser.add_argument("--model.name", type=str, default=model, help=f"one of {', '.join(MODELS)}")

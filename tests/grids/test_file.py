@@ -272,6 +272,17 @@ def test_folders_of_raw_data_do_not_depend_on_where_a_worker_runs(
         ("data: [MUTAG]\nmethods: [random]\ncommon:\n  fit:\n    lr: -1\n", 5, "lr=-1.0 must be above 0"),
         ("data: [MUTAG]\nmethods:\n- name: icpg\n  protocol: papr\n", 4, "did you mean paper"),
         ("data: [MUTAG]\nmethods:\n- name: icpg\n  protocol: {selct: test}\n", 4, "selct: did you mean select"),
+        ("data: [MUTAG]\nmethods:\n- name: icpg\n  connected: true\n", 4, "write protocol: {rule: {connected: true}}"),
+        (
+            "data: [MUTAG]\nmethods: [icpg]\ncommon:\n  method:\n    protocol.rule.min_degree: 2\n",
+            5,
+            "write protocol: {rule: {min_degree: 2}}",
+        ),
+        (
+            "data: [MUTAG]\nmethods: [icpg, no-edges]\ncommon:\n  method:\n    protocol: {rule: {connected: yes}}\n",
+            5,
+            "no-edges removes every edge: give it a protocol without connected and min_degree",
+        ),
         (
             "data: [MUTAG]\nmodels: [{name: gat,\n  hidden: 6}]\nmethods: [dense]\n",
             3,
@@ -290,6 +301,38 @@ def test_a_mistake_is_told_with_its_line(text: str, line: int, problem: str, tmp
     with pytest.raises(ValueError) as error:  # the same from Python, where there are no lines
         cells_of(yaml.safe_load(text))
     assert str(error.value) == message.partition(f"grid.yaml, line {line}: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "meant"),
+    [
+        ("paper", {"rule": {"connected": True}}, {"select": "test", "unit": "arc", "connected": True}),
+        ({"rule": {"connected": True}}, "paper", {"select": "test", "unit": "arc", "connected": True}),
+        ({"rule": {"connected": True}}, "clean", {"select": "val", "unit": "pair", "connected": True}),
+        ({"rule": {"connected": True}}, {"select": "test"}, {"select": "test", "unit": "pair", "connected": True}),
+        ({"rule": {"unit": "arc"}}, {"rule": {"connected": False}}, {"unit": "arc", "connected": False}),
+    ],
+)
+def test_a_protocol_is_what_all_places_say_together(common: Any, own: Any, meant: dict[str, Any]) -> None:
+    common_part = {"method": {"protocol": common}}
+    for data, method in (({}, {"protocol": own}), ({"method": {"protocol": own}}, {})):
+        entries = {"data": [{"name": "MUTAG", **data}], "methods": [{"name": "gsat", **method}]}
+        (cell,) = cells_of({"common": common_part, **entries})
+        protocol = cell.config.method["protocol"]
+        assert {**protocol, **protocol["rule"]}.items() >= meant.items()
+    (ugs,) = cells_of({"common": common_part, "data": ["MUTAG"], "methods": [{"name": "ugs", "protocol": own}]})
+    if "paper" in (common, own):
+        assert ugs.config.method["protocol"]["pruned"] == "gated"
+
+
+def test_no_edges_has_a_way_out_of_a_common_constraint() -> None:
+    content: dict[str, Any] = {
+        "common": {"method": {"protocol": {"rule": {"connected": True}}}},
+        "data": ["MUTAG"],
+        "methods": ["dense", {"name": "no-edges", "protocol": {"rule": {"connected": False}}}],
+    }
+    dense, bare = (cell.config.method["protocol"]["rule"]["connected"] for cell in cells_of(content))
+    assert (dense, bare) == (True, False)
 
 
 def test_a_mapping_is_a_grid_as_its_file_is(tmp_path: Path) -> None:
