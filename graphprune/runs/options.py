@@ -6,10 +6,9 @@ import argparse
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, get_origin
 
 import attrs
 import docstring_parser
@@ -173,7 +172,7 @@ def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
         ValueError: an unknown section or option; the text has the nearest ones.
     """
     known = [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
-    known += protocol_parts()
+    known += Protocol.parts("method.protocol")
     check_sections(values, dict.fromkeys(name.partition(".")[0] for name in known))
     for name in flat(values):
         if name not in known:
@@ -273,19 +272,6 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return leaves
-
-
-def protocol_parts() -> list[str]:
-    """Full names of what a protocol is made of, such as ``method.protocol.rule.unit``."""
-    return list(_nested("method.protocol", Protocol))
-
-
-def _nested(name: str, kind: Any) -> Iterator[str]:
-    """Full names of what a mapping may hold in place of a dataclass."""
-    for key, inner in get_type_hints(kind).items():
-        yield f"{name}.{key}"
-        if is_dataclass(inner):
-            yield from _nested(f"{name}.{key}", inner)
 
 
 def _documented(method_class: type[Method]) -> dict[str, str]:

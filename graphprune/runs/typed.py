@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from graphprune.runs.options import SECTIONS, canonical, explained, list_options, option_names, protocol_parts
+from graphprune.methods import Protocol
+from graphprune.runs.options import SECTIONS, canonical, explained, list_options, option_names
 
 
 def parse(parser: ArgumentParser, typed: Sequence[str], *, defaults: bool = True) -> Namespace:
@@ -35,7 +36,7 @@ def parse(parser: ArgumentParser, typed: Sequence[str], *, defaults: bool = True
         flag = next((short for full, short in flags if full.endswith(unknown[1][2:])), unknown[1])
         section = re.match(rf"--(?:{'|'.join(SECTIONS)})([._-])", flag)
         names = [name.replace(".", section[1]) if section else name.rpartition(".")[2] for name in option_names(parser)]
-        names += [name.removeprefix("method.") for name in protocol_parts()]
+        names += [name.removeprefix("method.") for name in Protocol.parts("method.protocol")]
         dashed = [name.replace("_", "-") if "-" in flag[2:] else name for name in dict.fromkeys(names)]
         near = difflib.get_close_matches(flag, [f"--{name}" for name in dashed], n=2)
         guess = f"; did you mean {' or '.join(near)}?" if near else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from graphprune.data import GraphData
@@ -34,6 +34,14 @@ class Protocol:
         for name, words in (("select", ("val", "test")), ("pruned", ("removed", "gated"))):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
+
+    @staticmethod
+    def parts(name: str) -> list[str]:
+        """Full names of what a protocol of this name is made of, such as ``name.rule.unit``."""
+        return [
+            *(f"{name}.{part.name}" for part in fields(Protocol)),
+            *(f"{name}.rule.{part.name}" for part in fields(EdgeRule)),
+        ]
 
     def splits(self, data: LabelledData[Any]) -> LabelledData[Any]:
         """The data as the protocol splits them: see :meth:`graphprune.data.GraphData.without_val`."""
