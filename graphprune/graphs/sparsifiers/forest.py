@@ -47,10 +47,10 @@ class SpanningForest(EdgeScorer):
         score = RandomEdges(self.seed, self.unit)(data)[units.first]
         strength, weight = score, positive_weights(data, type(self))
         if weight is not None:
-            heaviest_last = torch.argsort(score, stable=True)
-            heavy = units.mean(weight.double())[heaviest_last]
-            heaviest_last = heaviest_last[torch.argsort(heavy, stable=True)]
+            best_first = torch.argsort(score, descending=True, stable=True)
+            heavy = units.mean(weight.double())[best_first]
+            best_first = best_first[torch.argsort(heavy, descending=True, stable=True)]
             strength = torch.empty_like(score)
-            strength[heaviest_last] = torch.arange(len(score), dtype=score.dtype, device=score.device)
+            strength[best_first] = -torch.arange(len(score), dtype=score.dtype, device=score.device)
         score[required_units(units, strength, arcs, nodes, EdgeRule(connected=True))] += 2
         return units.at_arcs(score, 0.0)
