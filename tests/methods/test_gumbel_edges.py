@@ -23,7 +23,7 @@ from graphprune.methods.core.edge_gates import SampledGates, soft_gates, to_shar
 from graphprune.methods.core.joint import JointNetwork
 from graphprune.models import GAT, GCN, GIN, SAGE
 from graphprune.train import Fit
-from tests.methods.graphs import digest, plain_fit, small_data
+from tests.methods.graphs import Given, digest, plain_fit, small_data
 
 RATES = {"edge_rate": 0.25, "weight_rate": 0.3}
 
@@ -43,17 +43,6 @@ def icpg(data: GraphData, **options: Any) -> ICPG:
     torch.manual_seed(1)
     predictor = EdgePredictor.for_data(data, hidden=8, layers=2)
     return ICPG(**{"rounds": 2, "predictor": predictor, "edge_gates": "gumbel", **RATES, **options})
-
-
-class Given(nn.Module):
-    """A predictor whose logits are what it was made with."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(logits)
-
-    def forward(self, batch: Data) -> Tensor:
-        return self.logits
 
 
 def joint(data: GraphData, predictor: nn.Module, gates: Any, kind: Any = GCN, **rule: Any) -> JointNetwork:

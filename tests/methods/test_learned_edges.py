@@ -20,7 +20,7 @@ from graphprune.methods import FitJob, FitResult, Protocol
 from graphprune.methods.core.joint import JointNetwork
 from graphprune.methods.pg_explainer import by_predictions
 from graphprune.train import Fit
-from tests.methods.graphs import digest, narrow_gcn, plain_fit, random_graph, small_data, walking_predictor
+from tests.methods.graphs import Given, digest, narrow_gcn, plain_fit, random_graph, small_data, walking_predictor
 
 RATES = {"edge_rate": 0.25, "weight_rate": 0.3}
 METHODS = [gp.GSAT, gp.PGExplainer]
@@ -49,17 +49,6 @@ def whole(data: GraphData) -> Data:
 def coin(p: float, r: float) -> float:
     """The divergence of a coin from another."""
     return sum(a * math.log(a / b) for a, b in ((p, r), (1 - p, 1 - r)))
-
-
-class Given(nn.Module):
-    """A predictor whose logits are what it was made with."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(logits)
-
-    def forward(self, batch: Data) -> Tensor:
-        return self.logits
 
 
 def searched(method: Any, data: GraphData) -> FitJob:
