@@ -10,9 +10,9 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch_geometric.data import Data
 
+from graphprune.graphs.norms import RowNorm
 from graphprune.graphs.segments import pointers
 
 # Sizes of OGB's categorical atom and bond features (ogb.utils.features, ogb 1.3.6).
@@ -197,19 +197,6 @@ class FeatureEncoder(nn.Module):
         return self.lin(self.norm(rows.to(self.lin.weight.dtype)))  # type: ignore[no-any-return]
 
 
-class EdgeNorm(nn.BatchNorm1d):
-    """Batch norm over edges; where there are fewer than two, as in evaluation, for these have no variance."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """``(E, columns)``, normalised."""
-        if input.size(0) > 1:
-            return super().forward(input)
-        assert self.running_mean is not None and self.running_var is not None
-        return functional.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
-        )
-
-
 def node_encoder(features: Features, dim: int) -> nn.Module:
     """The encoder of a data set's node features: OGB's atoms, or ``features`` real columns.
 
@@ -255,7 +242,7 @@ def edge_encoder(features: EdgeFeatures, dim: int, *, norm: bool) -> Categorical
         )
     if isinstance(features, list):
         return CategoricalEncoder(features, dim)
-    return FeatureEncoder(sizes[0], dim, EdgeNorm(sizes[0]) if norm else nn.Identity())
+    return FeatureEncoder(sizes[0], dim, RowNorm(sizes[0]) if norm else nn.Identity())
 
 
 def edge_kinds(data: Data, encoder: CategoricalEncoder | FeatureEncoder) -> Kinds:

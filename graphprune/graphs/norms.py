@@ -1,0 +1,95 @@
+"""Batch norm over rows that count more than once, or only in part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class RowNorm(nn.BatchNorm1d):
+    """``nn.BatchNorm1d`` whose rows may have weights; its state is that of torch's.
+
+    A weight says how often a row is there: the norm of distinct rows with their counts is that of all rows, and a row
+    with a weight of 0, as an arc that is gated off, has no say.
+    """
+
+    def forward(self, input: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Rows, normalised, ``(R, F)``.
+
+        Where the weights sum to 1 or less, which has no variance, the running statistics are taken, as in evaluation;
+        so are they where there is a single row without weights.
+
+        Args:
+            input: shape ``(R, F)``.
+            weight: 0 or more, shape ``(R,)``; None: every row counts once.
+        """
+        few = input.size(0) < 2 if weight is None else self.training and float(weight.detach().sum()) <= 1
+        if few and self.running_mean is not None and self.running_var is not None:
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            )
+        if weight is None or not (self.training or self.running_mean is None):
+            return super().forward(input)
+        weight = weight.to(torch.promote_types(input.dtype, torch.float32))
+        given = (input, weight, self.weight, self.bias, self.eps)
+        out, mean, variance = _WeightedNorm.apply(*given)  # type: ignore[no-untyped-call]
+        if self.training and self.running_mean is not None and self.running_var is not None:
+            self._follow(mean, variance, weight.detach().sum())
+        return out  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
+        """The running statistics after a batch, as torch moves them: with the variance of a sample."""
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_((variance * (total / (total - 1))).to(self.running_var.dtype), share)
+
+
+class _WeightedNorm(torch.autograd.Function):
+    """``(x - mean) / sqrt(variance + eps) * scale + shift``; mean and variance are weighted, weights have gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, scale: Tensor | None, shift: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        share = weight / weight.sum()
+        wide = x.to(weight.dtype)
+        mean = share @ wide
+        centred = wide - mean
+        variance = share @ centred.square()
+        inverse = (variance + eps).rsqrt()
+        normal = centred * inverse
+        ctx.save_for_backward(normal, inverse, share, scale)
+        ctx.total = weight.sum()
+        ctx.mark_non_differentiable(mean, variance)
+        out = normal if scale is None else normal * scale if shift is None else torch.addcmul(shift, normal, scale)
+        return out.to(x.dtype, copy=scale is None), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError("norms of weighted rows have no second derivatives")
+        normal, inverse, share, scale = ctx.saved_tensors
+        wide = grad.to(normal.dtype)
+        to_shift, to_scale = wide.sum(0), (wide * normal).sum(0)
+        grad_x = grad_weight = None
+        factor = torch.ones_like(inverse) if scale is None else scale
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.addcmul(wide, share[:, None], to_shift + normal * to_scale, value=-1)
+            grad_x = grad_x.mul_(factor * inverse).to(grad.dtype)
+        if ctx.needs_input_grad[1]:  # of the mean, and of half the variance
+            squares = normal.square().sub_(1).mv(factor * to_scale)
+            grad_weight = normal.mv(factor * to_shift).add_(squares, alpha=0.5).div_(-ctx.total)
+        return (
+            grad_x,
+            grad_weight,
+            to_scale if scale is not None and ctx.needs_input_grad[2] else None,
+            to_shift if ctx.needs_input_grad[3] else None,
+            None,
+        )
