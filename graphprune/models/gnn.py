@@ -21,8 +21,8 @@ from graphprune.graphs.encoders import (
     edge_kinds,
     needed_edges,
     node_encoder,
-    node_inputs,
 )
+from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.models.base import GraphNetwork, HasTask
 
@@ -42,6 +42,7 @@ class GraphClassifier(GraphNetwork):
         readout: ``"mean"`` (OGB's reference networks) or ``"sum"`` over a graph's nodes; ``"nodes"``: none, each node
             has logits of its own.
         jk: the head reads the last layer's vectors, or those of all layers and the encoder (Xu et al., ICML 2018).
+        encodings: that nodes have beside ``x``, as in :class:`~graphprune.Encodings`; None: none are read.
 
     Raises:
         ValueError: a size below 1, a dropout outside [0, 1), an unknown readout.
@@ -57,6 +58,7 @@ class GraphClassifier(GraphNetwork):
         dropout: float = 0.0,
         readout: Readout = "mean",
         jk: JumpingKnowledge = "last",
+        encodings: Given = None,
     ) -> None:
         super().__init__()
         if min(num_outputs, hidden, layers) < 1 or not 0 <= dropout < 1:
@@ -74,9 +76,11 @@ class GraphClassifier(GraphNetwork):
             "dropout": dropout,
             "readout": readout,
             "jk": jk,
+            **encodings_config(encodings),
         }
         self.dropout, self.readout, self.jk = dropout, readout, jk
         self.node_encoder = node_encoder(features, hidden)
+        self.encoding_encoder = encoding_encoder(encodings, hidden)
         self.convs = nn.ModuleList(self.conv(hidden) for _ in range(layers))
         self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(layers))
         self.head = nn.Linear(hidden * (layers + 1 if jk == "cat" else 1), num_outputs)
@@ -91,6 +95,7 @@ class GraphClassifier(GraphNetwork):
         cls.check_graphs(data)
         if data.level == "node":
             options = {"readout": "nodes"} | options
+        options = of_data(data) | options
         if (options.get("readout") == "nodes") != (data.level == "node"):
             raise ValueError(f"readout={options.get('readout')!r} does not fit labels of a {data.level}")
         return cls(data.features, data.num_outputs, hidden, layers, **options)
@@ -117,7 +122,7 @@ class GraphClassifier(GraphNetwork):
         Returns:
             Shape ``(B, num_outputs)``, or ``(N, num_outputs)`` without a readout.
         """
-        x = self.node_encoder(node_inputs(data)[0])
+        x = node_vectors(self, data)
         adjacency = adjacency_of(data, x.size(0), edge_gate, self.head.weight.dtype)
         bonds, vectors = self.bonds_of(data, adjacency), [x]
         for depth, norm in enumerate(self.norms):

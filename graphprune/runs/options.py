@@ -7,6 +7,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_origin
 
@@ -16,7 +17,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from graphprune import data
-from graphprune.graphs import EdgePredictor
+from graphprune.graphs import EdgePredictor, Encodings
 from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
@@ -32,7 +33,13 @@ SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "execut
 SECTIONS = ("method", "data", "model", "fit", "predictor")
 
 # What a model's for_data() takes from the data set, with values to try its other arguments with.
-FROM_DATA: dict[str, Any] = {"features": 1, "edge_features": 1, "shape": (1, 32, 32), "num_outputs": 1}
+FROM_DATA: dict[str, Any] = {
+    "features": 1,
+    "edge_features": 1,
+    "encodings": None,
+    "shape": (1, 32, 32),
+    "num_outputs": 1,
+}
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
     "--data-root is --data.root. Of two options with one name it means the first in this list; so --hidden is the "
@@ -106,7 +113,7 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
     parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch"})
     if has_predictor(method_class):
-        parser.add_class_arguments(EdgePredictor, "predictor", skip={"features", "edge_features"})
+        parser.add_class_arguments(EdgePredictor, "predictor", skip=set(FROM_DATA))
         parser.set_defaults({"predictor.edges": None})  # so that runs that read none are described as ever
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
@@ -172,7 +179,7 @@ def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
         ValueError: an unknown section or option; the text has the nearest ones.
     """
     known = [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
-    known += Protocol.parts("method.protocol")
+    known += [*Protocol.parts("method.protocol"), *(f"data.encodings.{part.name}" for part in fields(Encodings))]
     check_sections(values, dict.fromkeys(name.partition(".")[0] for name in known))
     for name in flat(values):
         if name not in known:

@@ -16,6 +16,7 @@ from graphprune import __version__
 from graphprune.data.base import SPLITS, GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.columns import DTYPES
+from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.stored import StoredGraphs, mapped
 
 DOCUMENT = "stored.json"
@@ -103,6 +104,8 @@ def _fields(found: dict[str, Any]) -> dict[str, Any]:
     held_out = found.get("held_out", [])  # older files have none
     if any(type(place) is not int or place < 0 for place in held_out):
         raise TypeError(f"held_out is {held_out!r}")
+    if (encodings := found.get("encodings")) is not None:  # of sets that have some
+        fields["encodings"] = Encodings.of(encodings)
     return fields | {"held_out": held_out}
 
 

@@ -154,6 +154,7 @@ def _described(data: GraphData) -> dict[str, Any]:
     fields = {name: getattr(data, name) for name in FIELDS}
     fields |= {"provenance": dict(data.provenance), "degrees": data.degrees and asdict(data.degrees)}
     fields |= {"held_out": list(data.held_out)}
+    fields |= {} if data.encodings is None else {"encodings": data.encodings.config()}
     if json.loads(json.dumps(fields)) != fields:
         raise ValueError(f"{data.name}: provenance must be plain JSON values to be stored, got {data.provenance}")
     return fields
