@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -161,13 +160,12 @@ class AddEncodings(BaseTransform):  # type: ignore[misc]
         self.encodings = Encodings.of(options)
 
     def forward(self, data: Data) -> Data:
-        """A shallow copy with the attribute."""
+        """The graph with the attribute; PyG's call of a transform gives a shallow copy."""
         if isinstance(data, Batch):
             raise ValueError("AddEncodings takes one graph: apply it before graphs are collated")
         check_unseen(data, type(self).__name__)
-        out = copy.copy(data)
-        out[ENCODINGS] = self.encodings.count(data)
-        return out
+        data[ENCODINGS] = self.encodings.count(data)
+        return data
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.encodings})"

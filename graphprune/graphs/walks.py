@@ -80,7 +80,7 @@ def walk_features(data: Data, steps: int) -> Tensor:
     along = (sizes > _SMALL) & ((sizes > LARGEST) | (sizes * sizes > _FASTER * arc_ptr.diff()))
     for number in along.nonzero().flatten().tolist():
         local = torch.stack([source, target])[:, arc_ptr[number] : arc_ptr[number + 1]] - ptr[number]
-        joined, found = _walks_along(local, steps, number)
+        joined, found = _walks_along(local, steps)
         out[ptr[number] + joined] = found.float()
     for members in _similar_sizes(sizes.masked_fill(along, 0)):
         width, count = int(sizes[members].max()), len(members)
@@ -121,11 +121,11 @@ def _walks(adjacency: Tensor, steps: int) -> Tensor:
     return torch.stack(found, -1)
 
 
-def _walks_along(arcs: Tensor, steps: int, number: int) -> tuple[Tensor, Tensor]:
+def _walks_along(arcs: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """The nodes of a graph that have neighbours, ``(n,)``, and what :func:`_walks` says of them, ``(n, steps)``.
 
     Raises:
-        ValueError: it would take too long; the text has the graph's number.
+        ValueError: it would take too long.
     """
     joined, ends = torch.unique(arcs, return_inverse=True)
     nodes = len(joined)
@@ -133,7 +133,7 @@ def _walks_along(arcs: Tensor, steps: int, number: int) -> tuple[Tensor, Tensor]
     products = nodes * len(places) * (steps // 2)
     if nodes > LARGEST and products > MOST_PRODUCTS:
         raise ValueError(
-            f"graph {number} has {nodes:,} nodes with neighbours and {len(places):,} arcs; return probabilities of "
+            f"a graph has {nodes:,} nodes with neighbours and {len(places):,} arcs; return probabilities of "
             f"{steps} steps would take {products:.1e} products, {MOST_PRODUCTS:.1e} are the limit above {LARGEST:,} "
             "nodes: take fewer steps, or none (walks=0)"
         )

@@ -7,7 +7,6 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_origin
 
@@ -33,13 +32,8 @@ SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "execut
 SECTIONS = ("method", "data", "model", "fit", "predictor")
 
 # What a model's for_data() takes from the data set, with values to try its other arguments with.
-FROM_DATA: dict[str, Any] = {
-    "features": 1,
-    "edge_features": 1,
-    "encodings": None,
-    "shape": (1, 32, 32),
-    "num_outputs": 1,
-}
+FROM_DATA: dict[str, Any] = {"features": 1, "edge_features": 1, "shape": (1, 32, 32), "num_outputs": 1}
+FROM_DATA["encodings"] = None
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
     "--data-root is --data.root. Of two options with one name it means the first in this list; so --hidden is the "
@@ -178,8 +172,9 @@ def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
     Raises:
         ValueError: an unknown section or option; the text has the nearest ones.
     """
-    known = [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
-    known += [*Protocol.parts("method.protocol"), *(f"data.encodings.{part.name}" for part in fields(Encodings))]
+    known = [action.dest for action in parser._actions if action.dest not in ("config", "print_config")]
+    known = [name for name in known if name.rpartition(".")[2] != "help"]
+    known += [*Protocol.parts("method.protocol"), *map("data.encodings.{}".format, Encodings.__dataclass_fields__)]
     check_sections(values, dict.fromkeys(name.partition(".")[0] for name in known))
     for name in flat(values):
         if name not in known:
@@ -201,12 +196,15 @@ def explained(error: argparse.ArgumentError) -> str:
 
 
 def _in_words(text: str) -> str:
+    text = text.replace(" - Expected a <class 'NoneType'>", "")  # of an option that may be left out
     found = re.match(r'Parser key "(?P<option>[\w.]+)": .*?(?:Got|Given) value: (?P<value>.*)$', text)
     if found is None:
         return text
     option, value = found["option"], found["value"]
     if inner := re.search(r"Problem with given class_path '[\w.]+': (.*?) Given value type", text):
         return f"{option}: {_in_words(inner[1])}"
+    if re.search(r"Not a valid subclass|dot import path", text):
+        return f"{option}: expected a mapping of options, got {value!r}"
     if literal := re.search(r"Literal\[(.*?)\]", text):
         words = [word.strip(" '\"") for word in literal[1].split(",")]
         near = difflib.get_close_matches(value, words, n=1, cutoff=0.5)
