@@ -203,14 +203,14 @@ def _in_words(text: str) -> str:
     option, value = found["option"], found["value"]
     if inner := re.search(r"Problem with given class_path '[\w.]+': (.*?) Given value type", text):
         return f"{option}: {_in_words(inner[1])}"
-    if re.search(r"Not a valid subclass|dot import path", text):
-        return f"{option}: expected a mapping of options, got {value!r}"
     if literal := re.search(r"Literal\[(.*?)\]", text):
         words = [word.strip(" '\"") for word in literal[1].split(",")]
         near = difflib.get_close_matches(value, words, n=1, cutoff=0.5)
         mapping = " or a mapping" if "Union" in text else ""
         guess = f"; did you mean {near[0]}?" if near else ""
         return f"{option} must be one of {', '.join(words)}{mapping}, got {value!r}{guess}"
+    if re.search(r"Not a valid subclass|dot import path", text):
+        return f"{option}: expected a mapping of options, got {value!r}"
     kind = re.search(r"Expected an? (?:<class ')?([\w.]+)", text)
     return f"{option}: expected {kind[1]}, got {value!r}" if kind else text
 
