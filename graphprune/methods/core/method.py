@@ -24,7 +24,7 @@ from graphprune.graphs.rule import original_units
 from graphprune.masks import MaskSet, Selector, Unit, prunable, sparing
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, snapshot
-from graphprune.methods.core.prepare import check_encodings, prepared, unit_in
+from graphprune.methods.core.prepare import prepared, unit_in
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
 from graphprune.methods.core.shown import Shown
 from graphprune.methods.core.stable_repr import stable_repr
@@ -84,7 +84,6 @@ class Method(Shown, ABC):
             TypeError: graphs in place of a data set.
         """
         check_data(data)
-        check_encodings(model, data)
         self.selector(model)
         self.selector(self.prepared(model, data))
         if self.protocol.pruned == "gated" and not self.gates_pruned:
@@ -121,7 +120,6 @@ class Method(Shown, ABC):
             TrainingDiverged: a training broke down; rounds yielded before stand.
         """
         check_data(data)
-        check_encodings(model, data)
         self.selector(model)  # what is no weight at all is told before anything is copied or run
         model = self.prepared(model, data)
         self.supports(model, data)

@@ -36,9 +36,11 @@ def prepared(model: nn.Module, data: LabelledData[Any], *, prune_heads: bool) ->
         prune_heads: leave the heads to be pruned like all other weights.
 
     Raises:
-        ValueError: what :func:`~graphprune.masks.copies.independent_copy` raises, or the output of a copy comes from
-            the original's weights, or depends on the graph that was seen before.
+        ValueError: what :func:`check_encodings` and :func:`~graphprune.masks.copies.independent_copy` raise, or the
+            output of a copy comes from the original's weights, or depends on the graph that was seen before; or no
+            head.
     """
+    check_encodings(model, data)
     if _prepared.get(model) is prune_heads:
         return model
     made = independent_copy(model)
