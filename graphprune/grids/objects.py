@@ -77,7 +77,7 @@ def _entry(kind: str, entry: Any, place: str, found: dict[str, Any]) -> Any:
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from error
         entry = {**options, OBJECT: value, "name": objects.name_of(value)}
-    if isinstance(entry, str):
+    if entry is None or isinstance(entry, str | int | float | list):  # of which a grid says that it is no entry
         return entry
     given = _with_fit(entry, place, found) if isinstance(entry, Mapping) else {OBJECT: entry}
     if isinstance(value := given.get(OBJECT, ""), str):
