@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from graphprune.models.gnn import GAT, GCN, GIN, SAGE, GraphClassifier
+from graphprune.models.gnn import GAT, GCN, GIN, SAGE, GatedGCN, GraphClassifier
 from graphprune.models.image import ImageClassifier
 from graphprune.models.lenet import LeNet5, LeNet300
 from graphprune.models.node import UGSGAT, UGSGCN, UGSGIN, NodeClassifier, NodeGAT, NodeGCN, NodeGIN
@@ -16,6 +16,7 @@ _OWN: dict[str, type[nn.Module]] = {
     "gin": GIN,
     "sage": SAGE,
     "gat": GAT,
+    "gated-gcn": GatedGCN,
     "paper-gcn": PaperGCN,
     "node-gcn": NodeGCN,
     "node-gin": NodeGIN,
@@ -50,6 +51,7 @@ __all__ = [
     "UGSGCN",
     "UGSGIN",
     "VGG19",
+    "GatedGCN",
     "GraphClassifier",
     "ImageClassifier",
     "LeNet5",

@@ -1,9 +1,9 @@
-"""Reference graph classifiers: GCN, GIN (with bond features where there are any), SAGE and GAT."""
+"""Reference graph classifiers: one network of building blocks around GCN, GIN, SAGE, GAT, GatedGCN or PNA."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, ClassVar, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,29 +23,73 @@ from graphprune.graphs.encoders import (
     node_encoder,
     node_inputs,
 )
+from graphprune.graphs.gated_gcn import GatedGCNLayer
+from graphprune.graphs.norms import RowNorm
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.models.base import GraphNetwork, HasTask
+from graphprune.models.blocks import (
+    AttentionReadout,
+    FeedForward,
+    JumpingKnowledge,
+    Norm,
+    Readout,
+    VirtualNode,
+    head_of,
+    norm_layer,
+    pool,
+)
 
-Readout = Literal["mean", "sum", "nodes"]
-JumpingKnowledge = Literal["last", "cat"]
+Edges = Kinds | Tensor | None
+"""What layers read of edges: kinds that each layer encodes for itself, vectors of the sorted arcs, or nothing."""
 
 
 class GraphClassifier(GraphNetwork):
-    """Node encoder, ``layers`` times convolution, batch norm, ReLU, dropout; readout over nodes; a linear head.
+    """Node encoder; ``layers`` times convolution, norm, ReLU, dropout and what else is asked for; readout; a head.
+
+    The blocks are those that "GNN+" is made of (Luo et al., ICML 2025); without options they are left out.
 
     Args:
         features: columns of ``x``, or ``"ogb-mol"`` for OGB's atom features.
         num_outputs: logits a graph, or a node.
         hidden: width (OGB's reference networks: 300; 64 to 128 train on a CPU).
         layers: convolutions.
-        dropout: probability after each layer.
-        readout: ``"mean"`` (OGB's reference networks) or ``"sum"`` over a graph's nodes; ``"nodes"``: none, each node
-            has logits of its own.
-        jk: the head reads the last layer's vectors, or those of all layers and the encoder (Xu et al., ICML 2018).
+        dropout: probability after each layer, and inside feed-forward blocks and virtual nodes.
+        readout: ``"mean"`` (OGB's reference networks), ``"sum"``, ``"max"`` or ``"attention"`` (a sum weighted by a
+            softmax of one score a node; Li et al., ICLR 2016) over a graph's nodes; ``"nodes"``: none, each node has
+            logits of its own.
+        jk: the head reads the last layer's vectors, those of all layers and the encoder, or the largest of each
+            channel among them (Xu et al., ICML 2018).
+        bonds: read the edges' features, ``edge_attr``. Unless told, GIN, GatedGCN and PNA read those of a data set that
+            are categories, the others none.
+        edge_features: what ``edge_attr`` holds: OGB's bond features (``"ogb-mol"``), so many real columns, or a list of
+            how many categories each column has.
+        norm: after each convolution, in GIN's maps and in all blocks: ``"batch"`` (unless told), ``"layer"``, of which
+            compaction removes no channel, or ``"none"``.
+        residual: add what a layer has read to what it gives; no layer does unless told.
+        feed_forward: two linear maps of each node after each layer, see :class:`~graphprune.models.blocks.FeedForward`;
+            none unless told.
+        virtual_node: a node beside each graph, see :class:`~graphprune.models.blocks.VirtualNode`; none unless told.
+        plain_last: the last convolution's output has no norm, ReLU and dropout; it has unless told.
+        head_layers: linear maps of the head, ReLU between them; 1 unless told.
+        head_dropout: probability before each of them; 0 unless told.
 
     Raises:
-        ValueError: a size below 1, a dropout outside [0, 1), an unknown readout.
+        ValueError: a size below 1, a dropout outside [0, 1), an unknown readout, norm or jk.
     """
+
+    follows: ClassVar[bool] = False  # edge features that are categories are read, unless bonds says otherwise
+    sparing: ClassVar[dict[str, Any]] = {
+        "bonds": False,
+        "edge_features": "ogb-mol",
+        "norm": "batch",
+        "residual": False,
+        "feed_forward": False,
+        "virtual_node": False,
+        "plain_last": False,
+        "head_layers": 1,
+        "head_dropout": 0.0,
+    }
+    """Options that are written down only where they are not what they are here: unless told."""
 
     def __init__(
         self,
@@ -57,38 +101,75 @@ class GraphClassifier(GraphNetwork):
         dropout: float = 0.0,
         readout: Readout = "mean",
         jk: JumpingKnowledge = "last",
+        bonds: bool = False,
+        edge_features: EdgeFeatures = "ogb-mol",
+        norm: Norm = "batch",
+        residual: bool = False,
+        feed_forward: bool = False,
+        virtual_node: bool = False,
+        plain_last: bool = False,
+        head_layers: int = 1,
+        head_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if min(num_outputs, hidden, layers) < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"bad sizes: {num_outputs=}, {hidden=}, {layers=}, {dropout=}")
-        if readout not in get_args(Readout) or jk not in get_args(JumpingKnowledge):
-            raise ValueError(
-                f"readout must be one of {get_args(Readout)} and jk of {get_args(JumpingKnowledge)}, "
-                f"got {readout!r} and {jk!r}"
-            )
-        self._config = {
-            "features": features,
-            "num_outputs": num_outputs,
-            "hidden": hidden,
-            "layers": layers,
-            "dropout": dropout,
-            "readout": readout,
-            "jk": jk,
-        }
-        self.dropout, self.readout, self.jk = dropout, readout, jk
+        sizes = {"num_outputs": num_outputs, "hidden": hidden, "layers": layers, "head_layers": head_layers}
+        shares = {"dropout": dropout, "head_dropout": head_dropout}
+        if min(sizes.values()) < 1 or not all(0 <= share < 1 for share in shares.values()):
+            raise ValueError(f"bad sizes: {', '.join(f'{name}={value}' for name, value in (sizes | shares).items())}")
+        for kind, known, value in (
+            ("readout", Readout, readout),
+            ("jk", JumpingKnowledge, jk),
+            ("norm", Norm, norm),
+        ):
+            if value not in get_args(known):
+                raise ValueError(f"{kind} must be one of {get_args(known)}, got {value!r}")
+        self.dropout, self.readout, self.jk, self.bonds, self.norm = dropout, readout, jk, bonds, norm
+        self.residual, self.layers, self.reads_edge_attr = residual, layers, bonds
+        self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "layers": layers}
+        self._config |= {"dropout": dropout, "readout": readout, "jk": jk}
+        self._keep(
+            bonds=bonds,
+            edge_features=edge_features if bonds else "ogb-mol",
+            norm=norm,
+            residual=residual,
+            feed_forward=feed_forward,
+            virtual_node=virtual_node,
+            plain_last=plain_last,
+            head_layers=head_layers,
+            head_dropout=head_dropout,
+        )
+        # The order of these lines is that in which initial weights are drawn.
         self.node_encoder = node_encoder(features, hidden)
-        self.convs = nn.ModuleList(self.conv(hidden) for _ in range(layers))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(layers))
-        self.head = nn.Linear(hidden * (layers + 1 if jk == "cat" else 1), num_outputs)
+        self.convs = nn.ModuleList(self.conv(hidden, depth) for depth in range(layers))
+        self.norms = nn.ModuleList(norm_layer(norm, hidden) for _ in range(layers - plain_last))
+        read = hidden * (layers + 1 if jk == "cat" else 1)
+        self.head = head_of(read, hidden, num_outputs, head_layers, head_dropout)
+        encoders = (edge_encoder(edge_features, hidden, norm=False) for _ in range(self.encoders(layers)))
+        self.bond_encoders = nn.ModuleList(encoders)
+        blocks = (FeedForward(hidden, norm, dropout) for _ in range(layers if feed_forward else 0))
+        self.feed_forwards = nn.ModuleList(blocks)
+        self.virtual_node = VirtualNode(hidden, layers, norm, dropout, residual) if virtual_node else None
+        self.attention = AttentionReadout(read) if readout == "attention" else None
+
+    def _keep(self, **options: Any) -> None:
+        """Write down options that are not what they are unless told."""
+        self._config |= {name: value for name, value in options.items() if value != self.sparing[name]}
 
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
         """A model for this data set's features and task; ``options`` go to the constructor.
 
+        ``bonds`` says whether edge features are read; unless told, see the class.
+
         Raises:
-            ValueError: images, or a readout over graphs for labels of nodes, or the other way round.
+            ValueError: images, a readout over graphs for labels of nodes, or the other way round, or ``bonds=True``
+                without edge features.
         """
         cls.check_graphs(data)
+        known = data.edge_features
+        options = {"bonds": cls.follows and known is not None and not isinstance(known, int)} | options
+        if options["bonds"]:
+            options = {"edge_features": needed_edges("bonds", known)} | options
         if data.level == "node":
             options = {"readout": "nodes"} | options
         if (options.get("readout") == "nodes") != (data.level == "node"):
@@ -96,16 +177,29 @@ class GraphClassifier(GraphNetwork):
         return cls(data.features, data.num_outputs, hidden, layers, **options)
 
     @abstractmethod
-    def conv(self, hidden: int) -> nn.Module:
-        """One convolution of this width."""
+    def conv(self, hidden: int, depth: int) -> nn.Module:
+        """The convolution of layer ``depth``."""
 
-    def bonds_of(self, data: Data, adjacency: Adjacency) -> Kinds | None:
-        """The kinds of edges that the layers read, None where they read none."""
-        return None
+    def encoders(self, layers: int) -> int:
+        """How many encoders of edge features there are: one a layer, if they are read."""
+        return layers if self.bonds else 0
 
-    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
-        """Layer ``depth`` on node vectors of shape ``(N, hidden)``."""
-        return self.convs[depth](x, adjacency)  # type: ignore[no-any-return]
+    def edges_of(self, data: Data, adjacency: Adjacency) -> Edges:
+        """The kinds of edges, in the order of the sorted arcs, sorted out once for all layers; None: not read."""
+        if not self.bonds:
+            return None
+        if data.edge_attr is None:
+            raise ValueError(
+                f"this {type(self).__name__} reads bond features, but the graphs have no edge_attr; use bonds=False"
+            )
+        return edge_kinds(data, cast(CategoricalEncoder, self.bond_encoders[0])).ordered(adjacency.arcs.order)
+
+    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, edges: Edges) -> tuple[Tensor, Edges]:
+        """Layer ``depth`` on node vectors of shape ``(N, hidden)``, and what the next layer reads of edges."""
+        if not isinstance(edges, Kinds):
+            return self.convs[depth](x, adjacency), edges
+        table = self.bond_encoders[depth].encode(edges.rows)  # type: ignore[operator]
+        return self.convs[depth](x, adjacency, table, edges), edges
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of a graph or batch.
@@ -118,51 +212,56 @@ class GraphClassifier(GraphNetwork):
             Shape ``(B, num_outputs)``, or ``(N, num_outputs)`` without a readout.
         """
         x = self.node_encoder(node_inputs(data)[0])
-        adjacency = adjacency_of(data, x.size(0), edge_gate, self.head.weight.dtype)
-        bonds, vectors = self.bonds_of(data, adjacency), [x]
-        for depth, norm in enumerate(self.norms):
-            x = functional.relu(norm(self.convolve(depth, x, adjacency, bonds)))
-            x = functional.dropout(x, self.dropout, self.training)
+        adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
+        edges, vectors = self.edges_of(data, adjacency), [x]
+        if self.virtual_node is not None:
+            graph, ptr = graph_of_nodes(data, x.size(0), x.device)
+            virtual = self.virtual_node.start.weight.expand(ptr.numel() - 1, -1)
+        for depth in range(len(self.convs)):
+            if self.virtual_node is not None:
+                x = x + virtual.index_select(0, graph)
+            read = x
+            x, edges = self.convolve(depth, read, adjacency, edges)
+            if depth < len(self.norms):
+                x = functional.dropout(functional.relu(self.norms[depth](x)), self.dropout, self.training)
+            if self.residual:
+                x = read + x
+            if self.feed_forwards:
+                x = self.feed_forwards[depth](x)
             vectors.append(x)
-        return self.head(pool(torch.cat(vectors, 1) if self.jk == "cat" else x, data, self.readout))  # type: ignore[no-any-return]
-
-
-def pool(x: Tensor, data: Data, readout: Readout) -> Tensor:
-    """Sum or mean of node vectors ``(N, F)`` over each graph, ``(B, F)``; 0 for a graph without nodes.
-
-    With the readout ``"nodes"`` the vectors as they are.
-    """
-    if readout == "nodes":
-        return x
-    graph, ptr = graph_of_nodes(data, x.size(0), x.device)
-    total = x.new_zeros(ptr.numel() - 1, x.size(1)).index_add(0, graph, x)
-    return total / ptr.diff().clamp(min=1)[:, None] if readout == "mean" else total
+            if self.virtual_node is not None and depth < len(self.convs) - 1:
+                virtual = self.virtual_node(depth, virtual, read, graph)
+        if self.jk == "cat":
+            x = torch.cat(vectors, 1)
+        elif self.jk == "max":
+            x = torch.stack(vectors).amax(0)
+        return self.head(pool(x, data, self.readout if self.attention is None else self.attention))  # type: ignore[no-any-return]
 
 
 class GCN(GraphClassifier):
-    """Graph convolutions of Kipf & Welling (ICLR 2017)."""
+    """Graph convolutions of Kipf & Welling (ICLR 2017); with ``bonds`` messages are OGB's, ``relu(x + e)``."""
 
-    def conv(self, hidden: int) -> nn.Module:
-        """One convolution of this width."""
-        return GCNLayer(hidden, hidden)
+    def conv(self, hidden: int, depth: int) -> nn.Module:
+        """The convolution of layer ``depth``."""
+        return GCNLayer(hidden, hidden, edges=self.bonds)
 
 
 class SAGE(GraphClassifier):
-    """GraphSAGE with mean aggregation, Hamilton et al. (NeurIPS 2017)."""
+    """GraphSAGE with mean aggregation, Hamilton et al. (NeurIPS 2017); with ``bonds`` messages are ``relu(x + e)``."""
 
-    def conv(self, hidden: int) -> nn.Module:
-        """One convolution of this width."""
+    def conv(self, hidden: int, depth: int) -> nn.Module:
+        """The convolution of layer ``depth``."""
         return SAGELayer(hidden, hidden)
 
 
 class GAT(GraphClassifier):
-    """Graph attention with 4 heads, Veličković et al. (ICLR 2018)."""
+    """Graph attention with 4 heads, Veličković et al. (ICLR 2018); with ``bonds`` edge features have a say in it."""
 
-    def conv(self, hidden: int) -> nn.Module:
-        """One convolution of this width."""
+    def conv(self, hidden: int, depth: int) -> nn.Module:
+        """The convolution of layer ``depth``."""
         if hidden % 4:
             raise ValueError(f"hidden must be a multiple of the 4 attention heads, got {hidden}")
-        return GATLayer(hidden, hidden // 4, heads=4)
+        return GATLayer(hidden, hidden // 4, heads=4, edge_dim=hidden if self.bonds else None)
 
     def resized(self, hidden: int) -> Self:
         """A freshly initialised model of about this width: the next lower multiple of the 4 heads, at least 4."""
@@ -180,11 +279,12 @@ class GIN(GraphClassifier):
         num_outputs: logits a graph.
         hidden: width, also inside each layer's two-layer network.
         layers: convolutions.
-        bonds: read the edges' features, ``edge_attr``.
-        edge_features: what ``edge_attr`` holds: OGB's bond features (``"ogb-mol"``), so many real columns, or a list of
-            how many categories each column has.
+        train_eps: learn how much a node counts beside its neighbours, which is 1 otherwise; learnt unless told.
         options: see :class:`GraphClassifier`.
     """
+
+    follows = True
+    sparing: ClassVar[dict[str, Any]] = GraphClassifier.sparing | {"train_eps": True}
 
     def __init__(
         self,
@@ -193,50 +293,48 @@ class GIN(GraphClassifier):
         hidden: int = 128,
         layers: int = 3,
         *,
-        bonds: bool = False,
-        edge_features: EdgeFeatures = "ogb-mol",
+        train_eps: bool = True,
         **options: Any,
     ) -> None:
-        self._bonds = self.reads_edge_attr = bonds
+        self._train_eps = train_eps
         super().__init__(features, num_outputs, hidden, layers, **options)
-        self._config["bonds"] = bonds
-        if bonds and edge_features != "ogb-mol":
-            self._config["edge_features"] = edge_features
-        encoders = (edge_encoder(edge_features, hidden, norm=False) for _ in range(layers if bonds else 0))
-        self.bond_encoders = nn.ModuleList(encoders)
+        self._config["bonds"] = self.bonds
+        self._keep(train_eps=train_eps)
 
-    @classmethod
-    def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
-        """A model for this data set; it reads edge features if these are categories, as OGB's bonds are.
+    def conv(self, hidden: int, depth: int) -> nn.Module:
+        """The convolution of layer ``depth``."""
+        norm = norm_layer(self.norm, hidden)
+        net = nn.Sequential(nn.Linear(hidden, hidden), norm, nn.ReLU(), nn.Linear(hidden, hidden))
+        return (GINELayer if self.bonds else GINLayer)(net, self._train_eps)
 
-        ``bonds`` decides otherwise: False reads none, True reads real columns too.
 
-        Raises:
-            ValueError: as others raise, or ``bonds=True`` without edge features.
-        """
-        cls.check_graphs(data)
-        known = data.edge_features
-        options = {"bonds": known is not None and not isinstance(known, int)} | options
-        if options["bonds"]:
-            options = {"edge_features": needed_edges("bonds", known)} | options
-        return super().for_data(data, hidden, layers, **options)
+class GatedGCN(GraphClassifier):
+    """Gated graph convolutions, whose edges have vectors too; Bresson & Laurent (2017), best with ``residual``.
 
-    def conv(self, hidden: int) -> nn.Module:
-        """One convolution of this width."""
-        net = nn.Sequential(nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, hidden))
-        return GINELayer(net) if self._bonds else GINLayer(net)
+    Edge features are encoded once; each layer but the last one makes new edge vectors, with the norm, dropout and
+    residual sum that nodes have. Without edge features the first layer's edges are made from their ends alone.
+    """
 
-    def bonds_of(self, data: Data, adjacency: Adjacency) -> Kinds | None:
-        """The kinds of edges, in the order of the sorted arcs, sorted out once for all layers."""
-        if not self._bonds:
-            return None
-        if data.edge_attr is None:
-            raise ValueError("this GIN reads bond features, but the graphs have no edge_attr; use bonds=False")
-        return edge_kinds(data, cast(CategoricalEncoder, self.bond_encoders[0])).ordered(adjacency.arcs.order)
+    follows = True
 
-    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
-        """Layer ``depth``, with its edge vectors where the model reads edges."""
-        if bonds is None:
-            return super().convolve(depth, x, adjacency, bonds)
-        table = self.bond_encoders[depth].encode(bonds.rows)  # type: ignore[operator]
-        return self.convs[depth](x, adjacency, table, bonds)  # type: ignore[no-any-return]
+    def conv(self, hidden: int, depth: int) -> nn.Module:
+        """The convolution of layer ``depth``."""
+        norm = RowNorm(hidden) if self.norm == "batch" else norm_layer(self.norm, hidden)
+        return GatedGCNLayer(
+            hidden,
+            reads=self.bonds or depth > 0,
+            norm=norm if depth < self.layers - 1 else None,
+            dropout=self.dropout,
+            residual=self.residual,
+        )
+
+    def encoders(self, layers: int) -> int:
+        """One, if edge features are read."""
+        return int(self.bonds)
+
+    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, edges: Edges) -> tuple[Tensor, Edges]:
+        """Layer ``depth`` on node vectors of shape ``(N, hidden)``, and the vectors of the edges for the next one."""
+        if isinstance(edges, Kinds):
+            table = self.bond_encoders[0].encode(edges.rows)  # type: ignore[operator]
+            return self.convs[depth](x, adjacency, table, edges)  # type: ignore[no-any-return]
+        return self.convs[depth](x, adjacency, edges)  # type: ignore[no-any-return]

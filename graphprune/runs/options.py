@@ -111,8 +111,10 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
     )
-    if "bonds" in inspect.signature(model_class).parameters:
-        parser.set_defaults({"model.bonds": None})  # the model follows the data unless it is told
+    sparing = {"bonds"} & inspect.signature(model_class).parameters.keys() | set(getattr(model_class, "sparing", ()))
+    # The model follows the data, or its own defaults, unless it is told: runs from before an option was there are
+    # described as ever.
+    parser.set_defaults({f"model.{name}": None for name in sparing - FROM_DATA.keys()})
     _tidy(parser, _documented(method_class))
     return parser
 
