@@ -11,7 +11,16 @@ from torch.nn import functional
 from torch_geometric.data import Data
 
 from graphprune.graphs.encoders import Kinds
-from graphprune.graphs.sums import EMPTY, GroupedRows, SortedArcs, message_sum, segment_sum, weighted_sum
+from graphprune.graphs.sums import (
+    EMPTY,
+    GroupedRows,
+    SortedArcs,
+    extreme,
+    message_sum,
+    scaled_sum,
+    segment_sum,
+    weighted_sum,
+)
 
 Degree = Literal["target", "source"]
 
@@ -70,6 +79,38 @@ class Adjacency:
     def mean(self, x: Tensor) -> Tensor:
         """Gated mean over in-neighbours; 0 for a node without any."""
         return weighted_sum(x, self._mean_weight, self.arcs)
+
+    def mean_rows(self, rows: Tensor) -> Tensor:
+        """The same mean of one row a sorted arc, shape ``(E, F)``."""
+        arcs = self.arcs
+        return scaled_sum(rows, self._mean_weight.to(rows.dtype), arcs.target, arcs.position, arcs.ptr)
+
+    def extreme(self, rows: Tensor, mean: Tensor, how: Literal["max", "min"]) -> Tensor:
+        """Largest or smallest row of a node's arcs, column by column; 0 for a node without any.
+
+        With gates rows lie between the mean, for a gate of 0, and their own values, for the node's largest gate; so a
+        removed arc is none, and all others have gradients.
+
+        Args:
+            rows: one a sorted arc, shape ``(E, F)``.
+            mean: their gated mean, shape ``(N, F)``.
+            how: maximum or minimum.
+        """
+        arcs = self.arcs
+        if self.gate is None:
+            return extreme(rows, arcs.target, arcs.ptr, how)
+        gate = self.gate[:, None].to(rows.dtype)
+        most = extreme(gate, arcs.target, arcs.ptr, "max")
+        share = gate / most.masked_fill(most <= EMPTY, 1.0).index_select(0, arcs.target)
+        between = torch.lerp(mean.index_select(0, arcs.target), rows, share)
+        return extreme(between, arcs.target, arcs.ptr, how).masked_fill(self.degree[:, None] <= EMPTY, 0.0)
+
+    @cached_property
+    def degree(self) -> Tensor:
+        """The sum of the gates of each node's arcs, shape ``(N,)``."""
+        if self.gate is None:
+            return self.arcs.ptr.diff().to(self.dtype)
+        return self.gate.new_zeros(self.arcs.ptr.numel() - 1).index_add(0, self.arcs.target, self.gate)
 
     def mean_messages(self, x: Tensor, table: Tensor, kinds: GroupedRows) -> Tensor:
         """Gated mean of ``relu(x[source] + table[kinds.which])``, see :meth:`sum_messages`."""

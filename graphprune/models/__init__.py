@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from graphprune.models.gnn import GAT, GCN, GIN, SAGE, GatedGCN, GraphClassifier
+from graphprune.models.classifier import GraphClassifier
+from graphprune.models.gnn import GAT, GCN, GIN, PNA, SAGE, GatedGCN
 from graphprune.models.image import ImageClassifier
 from graphprune.models.lenet import LeNet5, LeNet300
 from graphprune.models.node import UGSGAT, UGSGCN, UGSGIN, NodeClassifier, NodeGAT, NodeGCN, NodeGIN
@@ -17,6 +18,7 @@ _OWN: dict[str, type[nn.Module]] = {
     "sage": SAGE,
     "gat": GAT,
     "gated-gcn": GatedGCN,
+    "pna": PNA,
     "paper-gcn": PaperGCN,
     "node-gcn": NodeGCN,
     "node-gin": NodeGIN,
@@ -46,6 +48,7 @@ __all__ = [
     "GCN",
     "GIN",
     "MODELS",
+    "PNA",
     "SAGE",
     "UGSGAT",
     "UGSGCN",

@@ -32,7 +32,13 @@ SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "execut
 SECTIONS = ("method", "data", "model", "fit", "predictor")
 
 # What a model's for_data() takes from the data set, with values to try its other arguments with.
-FROM_DATA: dict[str, Any] = {"features": 1, "edge_features": 1, "shape": (1, 32, 32), "num_outputs": 1}
+FROM_DATA: dict[str, Any] = {
+    "features": 1,
+    "edge_features": 1,
+    "shape": (1, 32, 32),
+    "num_outputs": 1,
+    "log_degree": 1.0,
+}
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
     "--data-root is --data.root. Of two options with one name it means the first in this list; so --hidden is the "
