@@ -21,9 +21,9 @@ class _GatedMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logit: Tensor, values: Tensor, gate: Tensor | None, arcs: SortedArcs) -> Tensor:
         share = logit.sigmoid()
-        message = values.index_select(0, arcs.source).mul_(share)
-        total = bags(arcs.position, share, arcs.ptr, gate).add_(_EPS)
-        out = bags(arcs.position, message, arcs.ptr, gate).div_(total)
+        message = values.index_select(0, arcs.source) * share
+        total = bags(arcs.position, share, arcs.ptr, gate) + _EPS
+        out = bags(arcs.position, message, arcs.ptr, gate) / total  # not in place, which compaction follows less far
         ctx.arcs = arcs
         ctx.save_for_backward(share, values, gate, total, out)
         return out

@@ -38,10 +38,10 @@ BLOCKS: dict[str, dict[str, Any]] = {
 EVERY = [(name, block) for name in CONVOLUTIONS for block in BLOCKS]
 
 
-def network(name: str, block: str, **options: Any) -> GraphClassifier:
+def network(name: str, block: str, hidden: int = 8) -> GraphClassifier:
     features = "ogb-mol" if block == "categories" else 4
     torch.manual_seed(0)
-    return CONVOLUTIONS[name](features, 3, hidden=8, layers=3, **(BLOCKS[block] | options))
+    return CONVOLUTIONS[name](features, 3, hidden=hidden, layers=3, **BLOCKS[block])
 
 
 def batch(block: str, count: int = 4) -> Batch:
