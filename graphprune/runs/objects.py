@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -27,6 +32,32 @@ KINDS = {
 LAST_ROUND = "last_round"
 # What a section says of its object: options of the object go by other names.
 SAID = ("name", OBJECT, "source", "digest", "arguments", LAST_ROUND)
+
+
+def is_path(name: Any) -> bool:
+    """Whether a name is that of an object in a module, as ``my_package.nets:Net``."""
+    return isinstance(name, str) and bool(re.fullmatch(r"[\w.]+:[\w.]+", name))
+
+
+def imported(kind: str, path: str) -> Any:
+    """The object that a user names as ``module:name``; modules of the working directory are found, too.
+
+    For names that the user types or writes into a grid: what a folder of results says is never imported.
+
+    Raises:
+        ValueError: no such module or name, or nothing of that kind.
+    """
+    module, _, name = path.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    try:
+        found = attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError) as error:
+        missing = f"has no {name}" if isinstance(error, AttributeError) else f"cannot be imported: {error}"
+        raise ValueError(f"{kind} {path}: module {module} {missing}; it must be installed, or lie in {here}") from error
+    if not _fits(kind, found):
+        raise ValueError(f"{kind} {path}: expected {KINDS[kind]}, got {words(found)}")
+    return found
 
 
 def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
@@ -88,10 +119,13 @@ def option_names(kind: str, value: Any) -> tuple[str, ...]:
     """The options that an object takes, by name."""
     if kind == "fit" or isinstance(value, LabelledData | Method):
         return ()
-    own_class = _method_class(value)
-    taken = list(_parameters(_call(kind, value)).values())[0 if kind == "data" or own_class else 1 :]
+    own_class, call = _method_class(value), _call(kind, value)
+    taken = list(_parameters(call).values())[0 if kind == "data" or own_class else 1 :]
+    if call is not value and any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken):
+        taken += _parameters(value).values()  # for_data(data, **options) hands them to the constructor
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return tuple(each.name for each in taken if each.kind in named and not (own_class and each.name == "seed"))
+    names = (each.name for each in taken if each.kind in named and not (own_class and each.name == "seed"))
+    return tuple(dict.fromkeys(names))
 
 
 def made(kind: str, value: Any, data: Any, options: Mapping[str, Any], seed: int) -> Any:

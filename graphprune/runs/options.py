@@ -21,6 +21,8 @@ from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
 from graphprune.models import MODELS
+from graphprune.runs.objects import imported, is_path
+from graphprune.runs.objects import option_names as own_options
 from graphprune.runs.text import without_markup
 from graphprune.train import Fit
 
@@ -69,7 +71,7 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
 
     Args:
         method: its name in the registry.
-        model: its name in the registry.
+        model: its name in the registry, or where it is imported from (``my_package:Net``).
         prog: what the usage line begins with.
 
     Returns:
@@ -79,7 +81,9 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     Raises:
         ValueError: unknown names.
     """
-    method_class, model_class = named("method", method, METHODS), named("model", model, MODELS)
+    method_class = named("method", method, METHODS)
+    own_model = imported("model", model) if is_path(model) else None
+    model_class = named("model", model, MODELS) if own_model is None else None
     attrs.resolve_types(method_class)
     about = docstring_parser.parse(method_class.__doc__ or "")
     parser = ArgumentParser(
@@ -108,8 +112,12 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
         "may stand beside a name, as --protocol.rule.connected true or --protocol.rule.min_degree 1",
     )
     parser.add_function_arguments(data.load, "data")
-    parser.add_argument("--model.name", type=str, default=model, help=f"one of {', '.join(MODELS)}")
-    parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
+    about_model = f"one of {', '.join(MODELS)}, or your own: my_package.nets:Net"
+    parser.add_argument("--model.name", type=str, default=model, help=about_model)
+    if model_class is not None:
+        parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
+    for name in own_options("model", own_model) if model_class is None else ():
+        parser.add_argument(f"--model.{name}", type=Any, default=argparse.SUPPRESS)
     parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch"})
     if has_predictor(method_class):
         parser.add_class_arguments(EdgePredictor, "predictor", skip={"features", "edge_features"})
@@ -117,10 +125,11 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
     )
-    sparing = {"bonds"} & inspect.signature(model_class).parameters.keys() | set(getattr(model_class, "sparing", ()))
-    # The model follows the data, or its own defaults, unless it is told: runs from before an option was there are
-    # described as ever.
-    parser.set_defaults({f"model.{name}": None for name in sparing - FROM_DATA.keys()})
+    if model_class is not None:
+        # The model follows the data, or its own defaults, unless it is told: runs from before an option was there are
+        # described as ever.
+        sparing = {"bonds"} & inspect.signature(model_class).parameters.keys() | {*getattr(model_class, "sparing", ())}
+        parser.set_defaults({f"model.{name}": None for name in sparing - FROM_DATA.keys()})
     _tidy(parser, _documented(method_class))
     return parser
 
