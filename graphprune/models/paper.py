@@ -12,7 +12,7 @@ from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder, node_inputs
 from graphprune.models.base import GraphNetwork, HasTask
-from graphprune.models.gnn import pool
+from graphprune.models.blocks import pool
 
 
 class PaperGCN(GraphNetwork):
