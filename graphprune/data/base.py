@@ -157,7 +157,8 @@ class GraphData(LabelledData[PackedGraphs]):
         task: kind of labels.
         metric: what :meth:`evaluate` computes; accuracy for multiclass, rocauc, ap or (micro) f1 for binary, rmse for
             regression, or a plug-in of the entry-point group ``graphprune.metrics``.
-        features: columns of ``x``, or ``"ogb-mol"`` for OGB's nine categorical atom features.
+        features: columns of ``x``, ``"ogb-mol"`` for OGB's nine categorical atom features, or a list of how many
+            categories each column of integers has.
         num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
         num_tasks: labels a graph, or a node, carries (1 for multiclass).
         edge_features: columns of ``edge_attr``, ``"ogb-mol"`` for OGB's three bond features, a list of how many
@@ -216,7 +217,9 @@ class GraphData(LabelledData[PackedGraphs]):
     @property
     def num_features(self) -> int:
         """Columns of ``x``."""
-        return len(ATOM_FEATURES) if self.features == "ogb-mol" else int(self.features)
+        if isinstance(self.features, int):
+            return self.features
+        return len(ATOM_FEATURES if self.features == "ogb-mol" else self.features)
 
     @property
     def empty(self) -> dict[Split, dict[str, int]]:

@@ -29,21 +29,20 @@ def from_graphs(
     task: Task,
     metric: str | None = None,
     num_classes: int | None = None,
-    features: Literal["ogb-mol"] | None = None,
+    features: Literal["ogb-mol"] | Sequence[int] | None = None,
     provenance: Mapping[str, str] | None = None,
     level: Level = "graph",
     edge_features: Sequence[int] | None = None,
 ) -> GraphData:
     """A data set from lists (or map-style data sets) of :class:`torch_geometric.data.Data`.
 
-    Every graph needs ``x`` (float ``(N, D)``), ``edge_index`` (int64 ``(2, E)``, ``(2, 0)`` without edges)
-    and ``y``: one class number for multiclass, else one number a task, with NaN where a label is missing (0
-    and 1 for binary); with ``level="node"`` as many numbers for each node, shape ``(N,)`` for multiclass (-100 hides a
-    label from a split), else ``(N, T)``. All graphs or none have ``edge_attr`` (``(E, D)``, float, or int64 of
-    ``edge_features`` categories), ``edge_weight``
-    (float ``(E,)``, 0 or more) and ``edge_protected`` (bool ``(E,)``, True at arcs that are never pruned and count as
-    little as self-loops). Graphs without edges or nodes are kept and counted in :attr:`GraphData.empty`. The graphs
-    themselves are not changed.
+    Every graph needs ``x`` (``(N, D)``, float, or int64 of ``features`` categories), ``edge_index`` (int64 ``(2, E)``,
+    ``(2, 0)`` without edges) and ``y``: one class number for multiclass, else one number a task, with NaN where a label
+    is missing (0 and 1 for binary); with ``level="node"`` as many numbers for each node, shape ``(N,)`` for multiclass
+    (-100 hides a label from a split), else ``(N, T)``. All graphs or none have ``edge_attr`` (``(E, D)``, float, or
+    int64 of ``edge_features`` categories), ``edge_weight`` (float ``(E,)``, 0 or more) and ``edge_protected`` (bool
+    ``(E,)``, True at arcs that are never pruned and count as little as self-loops). Graphs without edges or nodes are
+    kept and counted in :attr:`GraphData.empty`. The graphs themselves are not changed.
 
     Args:
         train: graphs to train on.
@@ -53,8 +52,8 @@ def from_graphs(
         task: multiclass, binary or regression.
         metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
         num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
-        features: ``"ogb-mol"`` if ``x`` and ``edge_attr`` are OGB's categorical atom and bond features
-            (int64).
+        features: how many categories each column of ``x`` has, if it holds their numbers (from 0), or ``"ogb-mol"`` if
+            ``x`` and ``edge_attr`` are OGB's categorical atom and bond features; None: ``x`` has real columns.
         provenance: anything worth keeping about where the graphs come from.
         level: what carries a label; for one graph whose nodes are split see :func:`from_nodes`.
         edge_features: how many categories each column of ``edge_attr`` has, if it holds their numbers (from 0); None:
@@ -112,7 +111,7 @@ def described(
         test=splits["test"],
         task=task,
         metric=metric,
-        features=check.features or check.width or 0,
+        features=check.features,
         num_classes=_classes(task, check.num_classes, labels),
         num_tasks=1 if task == "multiclass" else labels[0].size(1),
         edge_features=check.edge_features,
@@ -128,6 +127,7 @@ def from_nodes(
     task: Task = "multiclass",
     metric: str | None = None,
     num_classes: int | None = None,
+    features: Literal["ogb-mol"] | Sequence[int] | None = None,
     provenance: Mapping[str, str] | None = None,
     edge_features: Sequence[int] | None = None,
 ) -> GraphData:
@@ -142,6 +142,7 @@ def from_nodes(
         task: multiclass, binary or regression.
         metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
         num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
+        features: how many categories each column of ``x`` has, as in :func:`from_graphs`.
         provenance: anything worth keeping about where the graph comes from.
         edge_features: how many categories each column of ``edge_attr`` has, as in :func:`from_graphs`.
 
@@ -180,6 +181,7 @@ def from_nodes(
         task=task,
         metric=metric,
         num_classes=num_classes,
+        features=features,
         provenance=provenance,
         level="node",
         edge_features=edge_features,

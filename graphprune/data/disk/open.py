@@ -30,7 +30,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "num_classes": (int,),
     "num_tasks": (int,),
     "provenance": (dict,),
-    "features": (int, str),
+    "features": (int, str, list),
     "edge_features": (int, str, list, type(None)),
     "degrees": (dict, type(None)),
     "ogb_name": (str,),

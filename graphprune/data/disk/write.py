@@ -59,7 +59,7 @@ def store_graphs(
     task: Task,
     metric: str | None = None,
     num_classes: int | None = None,
-    features: Literal["ogb-mol"] | None = None,
+    features: Literal["ogb-mol"] | Sequence[int] | None = None,
     provenance: Mapping[str, str] | None = None,
     level: Level = "graph",
     edge_features: Sequence[int] | None = None,
