@@ -155,8 +155,9 @@ class GraphData(LabelledData[PackedGraphs]):
         val: graphs that select epochs and predictors.
         test: graphs that are only reported.
         task: kind of labels.
-        metric: what :meth:`evaluate` computes; accuracy for multiclass, rocauc, ap or (micro) f1 for binary, rmse for
-            regression, or a plug-in of the entry-point group ``graphprune.metrics``.
+        metric: what :meth:`evaluate` computes; accuracy or its mean over classes, balanced-accuracy, for multiclass,
+            rocauc, ap or (micro) f1 for binary, rmse or mae for regression, or a plug-in of the entry-point group
+            ``graphprune.metrics``.
         features: columns of ``x``, ``"ogb-mol"`` for OGB's nine categorical atom features, or a list of how many
             categories each column of integers has.
         num_classes: classes of a multiclass task, 2 for binary, 0 for regression.

@@ -48,6 +48,12 @@ def _accuracy(y_true: Tensor, y_pred: Tensor) -> float:
     return float((y_true == y_pred.argmax(1)).double().mean())
 
 
+def _balanced(y_true: Tensor, y_pred: Tensor) -> float:
+    """Accuracy within each class that there is, averaged over these."""
+    right, sizes = (y_true == y_pred.argmax(1)).double(), y_true.bincount()
+    return float((torch.bincount(y_true, right, minlength=len(sizes)) / sizes)[sizes > 0].mean())
+
+
 def _f1(y_true: Tensor, y_pred: Tensor) -> float:
     """Over all labels of all tasks together; a logit above 0 says yes."""
     from torchmetrics.functional.classification import binary_f1_score  # slow to import, and not needed for OGB sets
@@ -72,6 +78,10 @@ def _rmse(truth: Tensor, prediction: Tensor) -> Tensor:
     return (prediction.double() - truth.double()).square().mean().sqrt()
 
 
+def _mae(truth: Tensor, prediction: Tensor) -> Tensor:
+    return (prediction.double() - truth.double()).abs().mean()
+
+
 def _mean(of_task: Callable[[Tensor, Tensor], Tensor], classes: int, y_true: Tensor, y_pred: Tensor) -> float:
     """The mean over tasks, as OGB takes it: without missing labels, and tasks that have fewer classes than these."""
     values = []
@@ -91,10 +101,12 @@ def _ranks(prediction: Tensor) -> Tensor:
 # The first metric of a task is its default.
 _OWN = (
     MetricInfo("accuracy", "accuracy", "multiclass", _accuracy, ogb="acc"),
+    MetricInfo("balanced-accuracy", "balanced accuracy", "multiclass", _balanced),
     MetricInfo("rocauc", "ROC-AUC", "binary", partial(_mean, _rocauc, 2), both_classes=True, ogb="rocauc"),
     MetricInfo("ap", "average precision", "binary", partial(_mean, _ap, 2), both_classes=True, ogb="ap"),
     MetricInfo("f1", "micro-F1", "binary", _f1),
     MetricInfo("rmse", "RMSE", "regression", partial(_mean, _rmse, 1), higher_is_better=False, ogb="rmse"),
+    MetricInfo("mae", "MAE", "regression", partial(_mean, _mae, 1), higher_is_better=False),
 )
 
 # Plug-ins are such objects, too.
