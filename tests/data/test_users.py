@@ -239,7 +239,9 @@ def test_arguments_that_do_not_fit():
         build(train=[{}])
     with pytest.raises(ValueError, match="task must be one of multiclass, binary, regression, got 'classes'"):
         build(task="classes")
-    with pytest.raises(ValueError, match="metric of a multiclass task must be accuracy or balanced-accuracy, got 'rocauc'"):
+    with pytest.raises(
+        ValueError, match="metric of a multiclass task must be accuracy or balanced-accuracy, got 'rocauc'"
+    ):
         build(metric="rocauc")
     with pytest.raises(ValueError, match="y is 1, expected one class number from 0 to 0"):
         build(num_classes=1)
