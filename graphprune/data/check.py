@@ -146,9 +146,16 @@ class Check:
         if self.protected:
             check_protected(graph[EDGE_PROTECTED], index.size(1), f"{where}: ")
 
-    def _label(self, y: object, where: str) -> Tensor:
+    def _label(self, y: Any, where: str) -> Tensor | list[str]:
         if y is None:
             raise ValueError(f"{where} has no label y")
+        words = isinstance(y, str) or (isinstance(y, list | tuple) and any(isinstance(word, str) for word in y))
+        if words != (self.task == "sequence") or (words and (isinstance(y, str) or not all(map(_is_word, y)))):
+            found = f"{y!r:.80}" if words else f"a {type(y).__name__}"
+            wanted = "a list of words" if self.task == "sequence" else "a label; words are of task='sequence'"
+            raise ValueError(f"{where}: y of a {self.task} task must be {wanted}, got {found}")
+        if words:
+            return list(y)
         values = torch.as_tensor(y)
         if self.task == "multiclass":
             if values.dtype != torch.int64:
@@ -183,6 +190,10 @@ class Check:
             kind = "a binary label must be 0, 1 or NaN" if self.task == "binary" else "expected finite numbers or NaN"
             raise ValueError(f"{where}: y has {has}, {kind} (missing)")
         return y
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and word != ""
 
 
 def _categories(

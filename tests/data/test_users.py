@@ -237,7 +237,7 @@ def test_arguments_that_do_not_fit():
         build(val=[])
     with pytest.raises(TypeError, match="train graph 0 is a dict"):
         build(train=[{}])
-    with pytest.raises(ValueError, match="task must be one of multiclass, binary, regression, got 'classes'"):
+    with pytest.raises(ValueError, match="task must be one of multiclass, binary, regression, sequence, got 'classes'"):
         build(task="classes")
     with pytest.raises(
         ValueError, match="metric of a multiclass task must be accuracy or balanced-accuracy, got 'rocauc'"
