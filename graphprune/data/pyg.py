@@ -77,8 +77,8 @@ def from_pyg(
     """A data set of torch_geometric, or any sequence of its graphs, as a data set for pruning.
 
     Every graph is checked as :func:`from_graphs` does. A transform of the data set is applied once, now. Real numbers
-    become float32, one-dimensional ``x`` and ``edge_attr`` one column. What is None is taken from :data:`KNOWN`, if the
-    set is in it; categories only where ``x`` or ``edge_attr`` are integers.
+    become float32, whole ones int64, one-dimensional ``x`` and ``edge_attr`` one column. What is None is taken from
+    :data:`KNOWN`, if the set is in it; categories only where ``x`` or ``edge_attr`` are integers.
 
     Args:
         dataset: train, validation and test set, in this order or by name; or one data set, which ``split`` splits.
@@ -240,7 +240,7 @@ def _plain(graph: Data, x: str | Sequence[str] | None, where: str) -> Data:
     for attribute in ("x", "edge_attr", "edge_weight", "y"):
         values = made.get(attribute)
         if isinstance(values, Tensor):
-            values = values.float() if values.is_floating_point() else values
+            values = values.float() if values.is_floating_point() else values.long()
             made[attribute] = _columns(values) if attribute in ("x", "edge_attr") else values
     return made
 

@@ -181,6 +181,10 @@ def test_numbers_are_made_single_and_columns(tmp_path):
     assert data.train.edge["edge_weight"].dtype == data.train.graph["y"].dtype == torch.float32
     assert (data.features, data.edge_features, data.num_tasks, data.metric) == (1, 1, 2, "rmse")
     assert mine[0].x.dtype == torch.float64 and mine[0].x.dim() == 1
+    for each in mine:
+        each.x = torch.tensor([0, 1, 2, 1], dtype=torch.int8)
+    kinds = from_pyg(mine, (0.5, 0.25, 0.25), task="regression", name="mine", features=[3])
+    assert kinds.features == [3] and kinds.train.node["x"].dtype == torch.int64
 
 
 def one_hot(graph):
@@ -223,10 +227,9 @@ def test_what_is_no_data_set_of_graphs_is_refused(tmp_path):
         from_pyg(whole, shares, x="raw")
     with pytest.raises(ValueError, match="the val data set has no graphs"):
         from_pyg([whole, [], whole])
+    real = [Data(x=torch.ones(2, 1), edge_index=ring(2), y=torch.tensor([0.5]))]
     with pytest.raises(TypeError, match="y of a multiclass task must be int64"):
-        from_pyg(whole, shares, name="mine", task="regression") and from_pyg(
-            [[Data(x=torch.ones(2, 1), edge_index=ring(2), y=torch.tensor([0.5]))]] * 3, task="multiclass"
-        )
+        from_pyg([real] * 3, task="multiclass", name="mine")
 
 
 def test_a_part_of_a_known_set_is_known(tmp_path):
