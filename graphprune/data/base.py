@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graphprune.data import metrics
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.metrics import METRICS, Task
+from graphprune.data.sequences import check_sequences
 from graphprune.data.splits import together
 from graphprune.graphs.encoders import ATOM_FEATURES, EdgeFeatures, Features, node_encoder
 from graphprune.graphs.packed import PackedGraphs
@@ -200,21 +201,10 @@ class GraphData(LabelledData[PackedGraphs]):
             if "y" not in getattr(graphs, self.level):
                 raise ValueError(f"{self.name}, {split} split: the graphs have no y with a row a {self.level}")
             if self.task == "sequence":
-                self._check_sequences(graphs, split)
+                where = f"{self.name}, {split} split"
+                check_sequences(graphs.graph, len(graphs), self.num_tasks, self.num_classes, self.vocabulary, where)
         if self.transductive and any(_other(graphs, self.train) for graphs in (self.val, self.test)):
             raise ValueError(f"{self.name}: the splits of a transductive set must be the same graphs")
-
-    def _check_sequences(self, graphs: PackedGraphs, split: Split) -> None:
-        """Raise ValueError unless these have numbers of words at each position, and all words beside."""
-        shapes = [tuple(getattr(graphs.graph.get(name), "shape", ())) for name in ("y", "words")]
-        fits = shapes[0] == (len(graphs), self.num_tasks) and len(shapes[1]) == 2
-        if not fits or graphs.graph["y"].is_floating_point() or self.num_classes != len(self.vocabulary) + 2:
-            raise ValueError(
-                f"{self.name}, {split} split: a sequence task needs labels y of shape ({len(graphs)}, "
-                f"{self.num_tasks}), numbers of words, all words beside them, and two classes more than words in its "
-                f"vocabulary; found {shapes[0]}, {shapes[1]}, and {self.num_classes} classes of "
-                f"{len(self.vocabulary)} words"
-            )
 
     def with_splits(
         self, *, train: PackedGraphs | None = None, val: PackedGraphs | None = None, test: PackedGraphs | None = None

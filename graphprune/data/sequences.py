@@ -54,6 +54,20 @@ def encoded(
     return labels, tuple(known)
 
 
+def check_sequences(
+    labels: Mapping[str, Tensor], graphs: int, positions: int, classes: int, vocabulary: Sequence[str], where: str
+) -> None:
+    """Raise ValueError unless there are targets and references of so many graphs, and classes for a vocabulary."""
+    y, words = (labels.get(name, torch.empty(0)) for name in ("y", "words"))
+    fits = y.shape == (graphs, positions) and words.shape[:1] == (graphs,) and words.dim() == 2
+    if not fits or y.is_floating_point() or words.is_floating_point() or classes != len(vocabulary) + 2:
+        raise ValueError(
+            f"{where}: a sequence task needs targets y of shape ({graphs}, {positions}), all words beside them, and "
+            f"two classes more than its vocabulary has words; found {tuple(y.shape)}, {tuple(words.shape)}, and {classes} "
+            f"classes of {len(vocabulary)} words"
+        )
+
+
 def by_position(out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs of all heads as rows of classes, and their labels: ``(B * positions, classes)``, ``(B * positions,)``.
 

@@ -163,7 +163,7 @@ def test_it_is_stored_and_comes_back(code, tmp_path):
     described = json.loads(document.read_text())
     described["data"]["vocabulary"] = ["get"]
     document.write_text(json.dumps(described))
-    with pytest.raises(ValueError, match="two classes more than words in its vocabulary"):
+    with pytest.raises(ValueError, match="two classes more than its vocabulary"):
         open_stored(tmp_path / "set")
     described["data"]["vocabulary"] = [1]
     document.write_text(json.dumps(described))
