@@ -63,8 +63,8 @@ def check_sequences(
     if not fits or y.is_floating_point() or words.is_floating_point() or classes != len(vocabulary) + 2:
         raise ValueError(
             f"{where}: a sequence task needs targets y of shape ({graphs}, {positions}), all words beside them, and "
-            f"two classes more than its vocabulary has words; found {tuple(y.shape)}, {tuple(words.shape)}, and {classes} "
-            f"classes of {len(vocabulary)} words"
+            f"two classes more than its vocabulary has words; found {tuple(y.shape)}, {tuple(words.shape)}, and "
+            f"{classes} classes of {len(vocabulary)} words"
         )
 
 
