@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graphprune.data import metrics
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.metrics import METRICS, Task
+from graphprune.data.sequences import check_sequences
 from graphprune.data.splits import together
 from graphprune.graphs.encoders import ATOM_FEATURES, EdgeFeatures, Features, node_encoder
 from graphprune.graphs.packed import PackedGraphs
@@ -66,8 +67,8 @@ class LabelledData(ABC, Generic[S]):
         test: samples that are only reported.
         task: kind of labels.
         metric: what :meth:`evaluate` computes.
-        num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
-        num_tasks: labels a sample carries (1 for multiclass).
+        num_classes: classes of a multiclass task, or of each position of a sequence, 2 for binary, 0 for regression.
+        num_tasks: labels a sample carries (1 for multiclass), positions of a sequence.
         provenance: source, licence and split recipe, as text.
     """
 
@@ -83,7 +84,9 @@ class LabelledData(ABC, Generic[S]):
 
     @property
     def num_outputs(self) -> int:
-        """Outputs a model needs: one a class for multiclass, else one a task."""
+        """Outputs a model needs: one a class for multiclass, and at each position of a sequence, else one a task."""
+        if self.task == "sequence":
+            return self.num_tasks * self.num_classes
         return self.num_classes if self.task == "multiclass" else self.num_tasks
 
     @property
@@ -104,8 +107,8 @@ class LabelledData(ABC, Generic[S]):
         """The metric over all labels of a split: OGB's ``Evaluator`` for OGB sets, torchmetrics elsewhere.
 
         Args:
-            y_true: labels, ``(n,)`` for multiclass, else ``(n, num_tasks)``; NaN labels, and nodes of which the split
-                sees no label, are left out.
+            y_true: labels, as :meth:`labels` gives them: ``(n,)`` for multiclass, all words ``(n, L)`` for sequence,
+                else ``(n, num_tasks)``; NaN labels, and nodes of which the split sees no label, are left out.
             y_pred: the model's raw outputs (logits), ``(n, num_outputs)``.
             split: named in errors.
 
@@ -117,7 +120,8 @@ class LabelledData(ABC, Generic[S]):
             ImportError: an OGB set without the ``ogb`` extra.
         """
         where = f"{self.name}, {split} split"
-        expected = (len(y_pred),) if self.task == "multiclass" else (len(y_pred), self.num_tasks)
+        columns = y_true.shape[1:2] if self.task == "sequence" else (self.num_tasks,)
+        expected = (len(y_pred),) if self.task == "multiclass" else (len(y_pred), *columns)
         if tuple(y_true.shape) != expected or tuple(y_pred.shape) != (len(y_pred), self.num_outputs):
             raise ValueError(
                 f"{where}: y_true {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)} do not fit a "
@@ -150,16 +154,19 @@ class GraphData(LabelledData[PackedGraphs]):
     Args:
         name: the data set's name.
         train: graphs to train on; ``y`` is ``(G,)`` int64 for multiclass, else ``(G, num_tasks)`` float32
-            with NaN where a label is missing. Of a node-level task it is a node attribute, ``(N,)`` with -100 or
+            with NaN where a label is missing, or ``(G, num_tasks)`` int64 for sequence, with all ``words`` beside it
+            (see :mod:`graphprune.data.sequences`). Of a node-level task it is a node attribute, ``(N,)`` with -100 or
             ``(N, num_tasks)`` with NaN at nodes whose label this split does not see.
         val: graphs that select epochs and predictors.
         test: graphs that are only reported.
         task: kind of labels.
-        metric: what :meth:`evaluate` computes; accuracy for multiclass, rocauc, ap or (micro) f1 for binary, rmse for
-            regression, or a plug-in of the entry-point group ``graphprune.metrics``.
-        features: columns of ``x``, or ``"ogb-mol"`` for OGB's nine categorical atom features.
-        num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
-        num_tasks: labels a graph, or a node, carries (1 for multiclass).
+        metric: what :meth:`evaluate` computes; accuracy or its mean over classes, balanced-accuracy, for multiclass,
+            rocauc, ap or (micro) f1 for binary, rmse or mae for regression, subtoken-f1 for sequence, or a plug-in of
+            the entry-point group ``graphprune.metrics``.
+        features: columns of ``x``, ``"ogb-mol"`` for OGB's nine categorical atom features, or a list of how many
+            categories each column of integers has.
+        num_classes: classes of a multiclass task, or of each position of a sequence, 2 for binary, 0 for regression.
+        num_tasks: labels a graph, or a node, carries (1 for multiclass), positions of a sequence.
         edge_features: columns of ``edge_attr``, ``"ogb-mol"`` for OGB's three bond features, a list of how many
             categories each column of integers has, None without any.
         degrees: which columns of ``x`` are node degrees, None if there are none.
@@ -168,6 +175,7 @@ class GraphData(LabelledData[PackedGraphs]):
         provenance: source, licence and split recipe, as text.
         level: what carries a label, ``"graph"`` or ``"node"``.
         transductive: the three splits are the same graphs, and differ in the labels that they see.
+        vocabulary: of a sequence task, the words of the first classes; then come any other word, and the end.
         held_out: where the validation graphs stood among the training graphs, if they were held out of these and the
             source has no validation split; empty if it has one, or splits are of the user's choice.
 
@@ -183,6 +191,7 @@ class GraphData(LabelledData[PackedGraphs]):
     level: Level = "graph"
     transductive: bool = False
     held_out: Sequence[int] = ()
+    vocabulary: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         metrics.check_metric(self.metric, self.task)
@@ -191,6 +200,9 @@ class GraphData(LabelledData[PackedGraphs]):
         for split, graphs in self.splits.items():
             if "y" not in getattr(graphs, self.level):
                 raise ValueError(f"{self.name}, {split} split: the graphs have no y with a row a {self.level}")
+            if self.task == "sequence":
+                where = f"{self.name}, {split} split"
+                check_sequences(graphs.graph, len(graphs), self.num_tasks, self.num_classes, self.vocabulary, where)
         if self.transductive and any(_other(graphs, self.train) for graphs in (self.val, self.test)):
             raise ValueError(f"{self.name}: the splits of a transductive set must be the same graphs")
 
@@ -216,7 +228,9 @@ class GraphData(LabelledData[PackedGraphs]):
     @property
     def num_features(self) -> int:
         """Columns of ``x``."""
-        return len(ATOM_FEATURES) if self.features == "ogb-mol" else int(self.features)
+        if isinstance(self.features, int):
+            return self.features
+        return len(ATOM_FEATURES if self.features == "ogb-mol" else self.features)
 
     @property
     def empty(self) -> dict[Split, dict[str, int]]:
@@ -230,13 +244,15 @@ class GraphData(LabelledData[PackedGraphs]):
         }
 
     def labels(self, samples: PackedGraphs) -> Tensor:
-        """A copy of the labels of some of the set's graphs, one row a graph or a node."""
-        return getattr(samples, self.level)["y"].clone()  # type: ignore[no-any-return]
+        """A copy of the labels of some of the set's graphs, one row a graph or a node; of sequences all words."""
+        return getattr(samples, self.level)["words" if self.task == "sequence" else "y"].clone()  # type: ignore[no-any-return]
 
     def _score(self, y_true: Tensor, y_pred: Tensor, where: str) -> float:
         if self.level == "node":
             seen = y_true != IGNORE_INDEX if self.task == "multiclass" else ~y_true.isnan().all(1)
             y_true, y_pred = y_true[seen], y_pred[seen]
+        if self.task == "sequence":
+            y_pred = y_pred.unflatten(1, (self.num_tasks, self.num_classes))
         return metrics.evaluate(self.metric, y_true, y_pred, where=where, ogb_name=self.ogb_name)
 
     def encoder(self, dim: int) -> nn.Module:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from graphprune.data.base import IGNORE_INDEX
 from graphprune.data.metrics import Task
+from graphprune.data.sequences import by_position
 
 Terms = Callable[[Tensor, Tensor], Tensor]
 
@@ -27,9 +28,10 @@ def task_loss(task: Task, out: Tensor, y: Tensor, label_smoothing: float = 0.0) 
 
     Args:
         task: kind of labels.
-        out: logits or values of B graphs, nodes or images, shape ``(B, C)`` for multiclass, else ``(B, T)``.
-        y: labels, ``(B,)`` int64 for multiclass (-100 at nodes of another split), else ``(B, T)`` with NaN where a
-            label is missing.
+        out: logits or values of B graphs, nodes or images, shape ``(B, C)`` for multiclass, ``(B, T * C)`` for
+            sequence, else ``(B, T)``.
+        y: labels, ``(B,)`` int64 for multiclass (-100 at nodes of another split), ``(B, T)`` int64 for sequence, else
+            ``(B, T)`` with NaN where a label is missing.
         label_smoothing: share of a class label that is spread evenly over all classes; multiclass only.
 
     Returns:
@@ -38,6 +40,8 @@ def task_loss(task: Task, out: Tensor, y: Tensor, label_smoothing: float = 0.0) 
     Raises:
         ValueError: shapes that do not fit, or smoothed labels of another task.
     """
+    if task == "sequence":
+        return task_loss("multiclass", *by_position(out, y), label_smoothing)
     expected = (len(y), *out.shape[1:2]) if task == "multiclass" else tuple(y.shape)
     if out.dim() != 2 or tuple(out.shape) != expected:
         shape = "(B, classes)" if task == "multiclass" else f"{expected}, one column a task"

@@ -30,7 +30,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "num_classes": (int,),
     "num_tasks": (int,),
     "provenance": (dict,),
-    "features": (int, str),
+    "features": (int, str, list),
     "edge_features": (int, str, list, type(None)),
     "degrees": (dict, type(None)),
     "ogb_name": (str,),
@@ -103,7 +103,10 @@ def _fields(found: dict[str, Any]) -> dict[str, Any]:
     held_out = found.get("held_out", [])  # older files have none
     if any(type(place) is not int or place < 0 for place in held_out):
         raise TypeError(f"held_out is {held_out!r}")
-    return fields | {"held_out": held_out}
+    vocabulary = found.get("vocabulary", [])
+    if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
+        raise TypeError(f"vocabulary is {vocabulary!r}")
+    return fields | {"held_out": held_out, "vocabulary": vocabulary}
 
 
 class Reader:

@@ -28,6 +28,7 @@ TASKS: dict[str, Task] = {
     "binary classification": "binary",
     "multiclass classification": "multiclass",
     "regression": "regression",
+    "subtoken prediction": "sequence",
 }
 PARTS: dict[Split, str] = {"train": "train", "val": "valid", "test": "test"}
 EDGES = "raw/edge.csv.gz"

@@ -84,16 +84,18 @@ def test_an_embedded_set_comes_back_and_can_be_stored_again(tmp_path):
     assert_same(open_stored(str(tmp_path / "two")), bace)
 
 
-def test_categories_of_edges_come_back_and_stream(tmp_path):
-    train = [graph(label, edge_attr=torch.tensor([[label, 1], [2, 0]])) for label in (0, 1)]
-    mine = from_graphs(train, train, train, name="mine", task="multiclass", edge_features=[3, 2])
+def test_categories_come_back_and_stream(tmp_path):
+    x = torch.tensor([[6], [1], [1]])
+    train = [graph(label, x=x, edge_attr=torch.tensor([[label, 1], [2, 0]])) for label in (0, 1)]
+    about = {"name": "mine", "task": "multiclass", "features": [7], "edge_features": [3, 2]}
+    mine = from_graphs(train, train, train, **about)
     store(mine, tmp_path / "set")
-    store_graphs(tmp_path / "stream", train, train, iter(train), name="mine", task="multiclass", edge_features=[3, 2])
+    store_graphs(tmp_path / "stream", train, train, iter(train), **about)
     for folder in ("set", "stream"):
         assert_same(open_stored(tmp_path / folder), mine)
-    more = [graph(edge_attr=torch.tensor([[3, 0], [0, 0]]))]
+    more = [graph(x=x, edge_attr=torch.tensor([[3, 0], [0, 0]]))]
     with pytest.raises(ValueError, match=r"mine, val graph 0: edge_attr .* 3 in column 0, of 3 from 0"):
-        store_graphs(tmp_path / "no", train, more, train, name="mine", task="multiclass", edge_features=[3, 2])
+        store_graphs(tmp_path / "no", train, more, train, **about)
 
 
 def test_graphs_that_were_held_out_train_again(tmp_path):
