@@ -219,9 +219,8 @@ def test_a_diverged_training_leaves_the_finished_rounds(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_one(tiny_run(root, rounds=1), tmp_path / "run")
-    monkeypatch.setattr(
-        "graphprune.train.loop.task_loss", lambda *_: (torch.tensor(torch.nan, requires_grad=True),) * 2
-    )
+    nan = torch.tensor(torch.nan, requires_grad=True)
+    monkeypatch.setattr("graphprune.train.tasks.Objective.total", lambda *_: nan)
     with pytest.raises(TrainingDiverged, match="loss is nan"):
         run_one(tiny_run(root), tmp_path / "run")
     monkeypatch.undo()
