@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -42,6 +42,8 @@ class Rates:
     plateau_patience: int
 
     def __post_init__(self) -> None:
+        if not callable(self.schedule) and self.schedule not in get_args(ScheduleName):
+            raise ValueError(f"schedule must be one of {get_args(ScheduleName)} or a function, got {self.schedule!r}")
         if not 0 <= self.warmup < 1:
             raise ValueError(
                 f"warmup must be a share of the training of at least 0 and below 1, got {self.warmup}: "
@@ -88,7 +90,7 @@ class Rates:
             if not isinstance(made, LRScheduler):
                 raise TypeError(f"schedule must return a torch.optim.lr_scheduler.LRScheduler, got {made!r}")
             return Scheduler(None, made) if isinstance(made, ReduceLROnPlateau) else Scheduler(made, None)
-        by_metric, warmup = None, round(self.warmup * steps)
+        by_metric, warmup = None, min(round(self.warmup * steps), steps - 1)
         if self.schedule == "plateau":
             by_metric = ReduceLROnPlateau(
                 optimizer,
