@@ -246,8 +246,9 @@ def test_what_goes_or_comes_back_in_a_training_is_zero_in_the_average(name: str)
     for state in (ticket.trained, ticket.last):  # the last one may have other masks, of as many weights
         assert sum(int(state[each].count_nonzero()) for each in ticket.masks) <= ticket.masks.kept
     assert state_digest(ticket.trained) == state_digest(again.trained)
-    raw = next(iter(PRUNERS[name].rounds(model, data, replace(fit, ema=0.0))))
-    assert raw.masks.digest() == ticket.masks.digest()  # which are decided by the weights that train
+    if name in ("fggp", "gmp", "gumbel"):  # whose masks stay from some step on: the weights that train decide them
+        (raw,) = PRUNERS[name].rounds(model, data, replace(fit, ema=0.0))
+        assert raw.masks.digest() == ticket.masks.digest()
     assert evaluate(ticket.build(model), data.test, data) == ticket.row["test_metric"]
 
 
