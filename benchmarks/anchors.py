@@ -40,7 +40,9 @@ def table(results: Path, published: dict[str, Any]) -> list[list[str]]:
     for file in below(results, "rows.json"):
         frame = pd.DataFrame(read_json(file))
         frame["set"] = [cell.split("/")[0] for cell in frame["cell"]]
-        frame["network"] = [cell_label(cell, method) for cell, method in zip(frame["cell"], frame["method"], strict=True)]
+        frame["network"] = [
+            cell_label(cell, method) for cell, method in zip(frame["cell"], frame["method"], strict=True)
+        ]
         known = published.get(file.parent.name, {})
         for (name, network), found in frame.groupby(["set", "network"], sort=True):
             about = known.get(f"{name}/{network}", known.get(str(name).split(",")[0], ""))

@@ -17,6 +17,7 @@ from graphprune.files import write_text
 from graphprune.runs.identity import OBJECT, plain
 from graphprune.runs.objects import LAST_ROUND, SAID, imported, is_path, name_of, section
 from graphprune.runs.options import SECTIONS, check_names, check_sections, explained, flat, read_yaml, run_parser
+from graphprune.train import Fit
 
 Section = Mapping[str, Any]
 
@@ -25,6 +26,12 @@ MOVABLE = "data.root"
 GROWING = "method.rounds"
 LENGTH = f"method.{LAST_ROUND}"  # what a method that is an object says of its rounds
 SAME = (MOVABLE, GROWING, LENGTH)
+
+# Options of a training that older runs do not have: at these, the defaults, runs are described as ever.
+UNSAID = {
+    name: getattr(Fit, name)
+    for name in ("schedule", "warmup", "plateau_factor", "plateau_patience", "accumulate", "ema")
+}
 
 # Making a parser takes longer than parsing, and a grid has many configurations of few methods.
 parser_of = cache(run_parser)
@@ -88,6 +95,8 @@ class RunConfig:
     def parsed(cls, parser: ArgumentParser, values: Namespace) -> Self:
         """A configuration from what its parser returned; a model of the user's own is imported."""
         plain = yaml.safe_load(parser.dump(values))
+        fit = plain.get("fit", {})
+        plain["fit"] = {name: value for name, value in fit.items() if name not in UNSAID or value != UNSAID[name]}
         plain = {name: plain[name] for name in (*SECTIONS, "seed") if name in plain}
         if is_path(path := plain["model"]["name"]):
             own = imported("model", path)

@@ -129,6 +129,8 @@ def _source(value: Any) -> dict[str, str]:
 
 
 def _config(module: nn.Module) -> Any:
+    if type(module).__module__ == "torch.nn.modules.loss":
+        return {name: value for name, value in vars(module).items() if name[0] != "_" and name != "training"}
     config = getattr(module, "config", None)
     if not callable(config):
         raise ValueError(

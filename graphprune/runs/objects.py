@@ -70,8 +70,8 @@ def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any])
         options: keyword arguments of a callable, as plain data.
 
     Returns:
-        The section and the object: of a class of methods an instance with the options. A ``Fit`` of the package becomes
-        a section of options like any other, and None.
+        The section and the object: of a class of methods an instance with the options. A ``Fit`` of the package, unless
+        it has a schedule or loss of the user's, becomes a section of options like any other, and None.
 
     Raises:
         ValueError: nothing of that kind, options that it does not take, or an object that no other process would
@@ -93,7 +93,7 @@ def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any])
 
 
 def known(kind: str, value: Any) -> dict[str, Any]:
-    """What an object is known by; a ``Fit`` of the package by its options alone.
+    """What an object is known by; a ``Fit`` of the package by its options alone, where these are words and numbers.
 
     Raises:
         ValueError: nothing of that kind, or an object that no other process would recognise.
@@ -105,7 +105,9 @@ def known(kind: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Fit) and value.on_epoch is not None:
         raise ValueError("a Fit with on_epoch: leave it out, the run logs the epochs itself")
     found = identity(value)
-    return found if type(value) is not Fit else {name: each for name, each in found.items() if name != OBJECT}
+    if type(value) is not Fit or not (isinstance(value.schedule, str) and isinstance(value.loss, str | None)):
+        return found
+    return {name: each for name, each in found.items() if name != OBJECT}
 
 
 def name_of(value: Any) -> str:

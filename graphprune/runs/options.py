@@ -25,6 +25,8 @@ from graphprune.runs.objects import imported, is_path
 from graphprune.runs.objects import option_names as own_options
 from graphprune.runs.text import without_markup
 from graphprune.train import Fit
+from graphprune.train.schedules import ScheduleName
+from graphprune.train.tasks import LossName
 
 T = TypeVar("T")
 
@@ -118,7 +120,10 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
         parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
     for name in own_options("model", own_model) if model_class is None else ():
         parser.add_argument(f"--model.{name}", type=Any, default=argparse.SUPPRESS)
-    parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch"})
+    parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch", "schedule", "loss"})
+    said = _documented(Fit)
+    for name, words in (("schedule", ScheduleName), ("loss", LossName | None)):  # in Python functions, too
+        parser.add_argument(f"--fit.{name}", type=words, default=getattr(Fit, name), help=said[name])
     if has_predictor(method_class):
         parser.add_class_arguments(EdgePredictor, "predictor", skip={"features", "edge_features"})
         parser.set_defaults({"predictor.edges": None})  # so that runs that read none are described as ever
@@ -220,9 +225,9 @@ def _in_words(text: str) -> str:
     if literal := re.search(r"Literal\[(.*?)\]", text):
         words = [word.strip(" '\"") for word in literal[1].split(",")]
         near = difflib.get_close_matches(value, words, n=1, cutoff=0.5)
-        mapping = " or a mapping" if "Union" in text else ""
+        other = " or a mapping" if "Protocol" in text else " or a list of numbers" if "Sequence" in text else ""
         guess = f"; did you mean {near[0]}?" if near else ""
-        return f"{option} must be one of {', '.join(words)}{mapping}, got {value!r}{guess}"
+        return f"{option} must be one of {', '.join(words)}{other}, got {value!r}{guess}"
     kind = re.search(r"Expected an? (?:<class ')?([\w.]+)", text)
     return f"{option}: expected {kind[1]}, got {value!r}" if kind else text
 
@@ -291,10 +296,10 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _documented(method_class: type[Method]) -> dict[str, str]:
-    """What the docstrings of a method and its bases say of each argument; jsonargparse reads the first one only."""
+def _documented(kind: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of each argument; jsonargparse reads the first one only."""
     texts: dict[str, str] = {}
-    for owner in method_class.__mro__:
+    for owner in kind.__mro__:
         for item in docstring_parser.parse(owner.__doc__ or "").params:
             texts.setdefault(item.arg_name, item.description or "")
     return texts
