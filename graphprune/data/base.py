@@ -17,6 +17,7 @@ from graphprune.data.metrics import METRICS, Task
 from graphprune.data.sequences import check_sequences
 from graphprune.data.splits import together
 from graphprune.graphs.encoders import ATOM_FEATURES, EdgeFeatures, Features, node_encoder
+from graphprune.graphs.encodings import ENCODINGS, Encodings, rounded
 from graphprune.graphs.packed import PackedGraphs
 
 Split = Literal["train", "val", "test"]
@@ -170,6 +171,8 @@ class GraphData(LabelledData[PackedGraphs]):
         edge_features: columns of ``edge_attr``, ``"ogb-mol"`` for OGB's three bond features, a list of how many
             categories each column of integers has, None without any.
         degrees: which columns of ``x`` are node degrees, None if there are none.
+        encodings: what the node attribute ``encodings`` of all splits is, float32 ``(N, columns)``, see
+            :meth:`with_encodings`; None: there is none.
         ogb_name: name under which OGB's official ``Evaluator`` knows the set; empty for sets that are not
             OGB's.
         provenance: source, licence and split recipe, as text.
@@ -180,13 +183,14 @@ class GraphData(LabelledData[PackedGraphs]):
             source has no validation split; empty if it has one, or splits are of the user's choice.
 
     Raises:
-        ValueError: the metric does not belong to the task, the labels are not where the level says, or the splits of a
-            transductive set are different graphs.
+        ValueError: the metric does not belong to the task, the labels are not where the level says, a split without
+            the encodings that the set is to have, or the splits of a transductive set are different graphs.
     """
 
     features: Features
     edge_features: EdgeFeatures | None = None
     degrees: DegreeColumns | None = None
+    encodings: Encodings | None = None
     ogb_name: str = ""
     level: Level = "graph"
     transductive: bool = False
@@ -203,6 +207,8 @@ class GraphData(LabelledData[PackedGraphs]):
             if self.task == "sequence":
                 where = f"{self.name}, {split} split"
                 check_sequences(graphs.graph, len(graphs), self.num_tasks, self.num_classes, self.vocabulary, where)
+            if self.encodings is not None:
+                self.encodings.in_split(graphs, f"{self.name}, {split} split")
         if self.transductive and any(_other(graphs, self.train) for graphs in (self.val, self.test)):
             raise ValueError(f"{self.name}: the splits of a transductive set must be the same graphs")
 
@@ -224,6 +230,35 @@ class GraphData(LabelledData[PackedGraphs]):
         split = f"{self.provenance.get('split', 'held out for validation')}, which trains here: the test graphs select"
         data = self.with_splits(train=together(self.train, self.val, self.held_out), val=self.test)
         return replace(data, provenance={**self.provenance, "split": split})
+
+    def with_encodings(self, **options: int) -> Self:
+        """The data with encodings of each node's place in its graph, for all networks and predictors to read.
+
+        They are the node attribute ``encodings`` of all splits, counted once, on the arcs that the graphs have now, in
+        place of any that the set has. Pruning keeps them; ``degree_features="recomputed"`` of a method is the control.
+
+        Args:
+            options: of :class:`~graphprune.Encodings`, such as ``walks=16``.
+
+        Raises:
+            ValueError: as :class:`~graphprune.Encodings`; a graph that would take too long; or graphs with an attribute
+                of that name that is something else.
+        """
+        spec, splits = Encodings.of(options), dict[str, PackedGraphs]()
+        for split, graphs in self.splits.items():
+            if self.encodings is None:
+                spec.check_free(graphs, f"{self.name}, {split} split")
+            same = splits["train"].node[ENCODINGS] if splits and self.transductive else None
+            splits[split] = spec.counted(graphs) if same is None else graphs.with_node(**{ENCODINGS: same})
+        told = {**self.provenance, "encodings": spec.words}
+        return replace(self, encodings=spec, provenance=told, **splits)  # type: ignore[arg-type]
+
+    def digest(self) -> str:
+        """SHA-256 over the graphs of all three splits.
+
+        Encodings are rounded before, coarsely: their last bits may differ from one machine to the next.
+        """
+        return LabelledData.digest(self if self.encodings is None else self.with_splits(**rounded(self.splits)))
 
     @property
     def num_features(self) -> int:
@@ -260,17 +295,19 @@ class GraphData(LabelledData[PackedGraphs]):
         return node_encoder(self.features, dim)
 
     def recompute_degrees(self, graphs: PackedGraphs) -> PackedGraphs:
-        """These graphs of this set with their degree features counted again, as a control after pruning.
+        """These graphs of this set with degree features and encodings counted again, as a control after pruning.
 
-        The features ``deg | onehot(deg)`` are made on the full graphs and so still tell a pruned graph's
-        model about removed edges.
+        The features ``deg | onehot(deg)`` and the encodings are made on the full graphs and so still tell a pruned
+        graph's model about removed edges.
 
         Raises:
-            ValueError: the set has no degree features.
+            ValueError: the set has neither.
         """
-        if self.degrees is None:
-            raise ValueError(f"{self.name} has no degree features to recompute")
-        return self.degrees.recompute(graphs)
+        if self.degrees is None and self.encodings is None:
+            raise ValueError(f"{self.name} has no degree features and no encodings to recompute")
+        if self.encodings is not None:
+            graphs = self.encodings.counted(graphs)
+        return graphs if self.degrees is None else self.degrees.recompute(graphs)
 
 
 def _other(one: PackedGraphs, other: PackedGraphs) -> bool:

@@ -20,6 +20,7 @@ from graphprune.data.sets import bundled, ogbg, ogbn, planetoid, ppi, spmotif, s
 from graphprune.data.sets import images as image_sets
 from graphprune.data.sets.shared import Card
 from graphprune.data.splits import SEED
+from graphprune.graphs.encodings import Encodings
 from graphprune.registry import Registry
 
 # Functions that other packages register, called with their set's name and those options of load() that they name.
@@ -132,6 +133,7 @@ def load(
     features: str | None = None,
     limit: int | None = None,
     augment: bool | None = None,
+    encodings: Encodings | None = None,
 ) -> GraphData | ImageData:
     """A data set by name.
 
@@ -155,13 +157,15 @@ def load(
             one. None: all.
         augment: of images: whether those that train are cropped and reflected at random, see
             :class:`graphprune.data.Augment`. None: for ``cifar10`` only.
+        encodings: of each node's place in its graph, for all networks and predictors to read beside ``x``, as
+            ``{walks: 16}``; see :class:`graphprune.Encodings`. None: those that a stored set has, else none.
 
     Returns:
         Graphs, or an :class:`~graphprune.data.ImageData`.
 
     Raises:
         ValueError: unknown name (the text has the nearest ones); an option that the set does not have; damaged or
-            contradicting raw files.
+            contradicting raw files; encodings that cannot be counted.
         FileNotFoundError: ``root`` does not hold the set.
         ConnectionError: the download failed; the text names the file.
         ImportError: a set of OGB that is not embedded, without the ``ogb`` extra; digits without scikit-learn; a
@@ -173,7 +177,13 @@ def load(
     if foreign:
         raise ValueError(_foreign(name, family, foreign))
     options = {option: given[option] for option in family.options}
-    return family.load(name=name, **options, **({"root": root} if family.files else {}))
+    spec = None if encodings is None else Encodings.of(encodings)
+    data = family.load(name=name, **options, **({"root": root} if family.files else {}))
+    if spec is None:
+        return data
+    if not isinstance(data, GraphData):
+        raise ValueError(f"{name} has images, no graphs: leave out encodings")
+    return data.with_encodings(**spec.config())
 
 
 def _foreign(name: str, family: Family, given: Sequence[str]) -> str:

@@ -22,8 +22,9 @@ from graphprune.graphs.encoders import (
     edge_kinds,
     needed_edges,
     node_encoder,
-    node_inputs,
 )
+from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
+from graphprune.graphs.pairs import arcs_of
 from graphprune.graphs.walks import MOST_STEPS, walks_of
 
 Encoder = Literal["gcn", "gin", "gat", "mlp"]
@@ -63,6 +64,8 @@ class EdgePredictor(nn.Module):
             (authors).
         edge_features: what ``edge_attr`` holds, where ``edges`` are read: columns, ``"ogb-mol"`` for OGB's bond
             features, or a list of how many categories each column of integers has.
+        encodings: that nodes have beside ``x``, as in :class:`~graphprune.Encodings`: those of the data set, read
+            besides ``walks``; None: none are read.
 
     Raises:
         ValueError: an unknown encoder or score, a size out of range, a width that the attention heads do not divide, or
@@ -82,6 +85,7 @@ class EdgePredictor(nn.Module):
         walks: int = 0,
         edges: bool = False,
         edge_features: EdgeFeatures | None = None,
+        encodings: Given = None,
     ) -> None:
         super().__init__()
         if min(hidden, layers) < 1:
@@ -102,7 +106,9 @@ class EdgePredictor(nn.Module):
             self._config["walks"] = walks
         if edges:
             self._config |= {"edges": edges, "edge_features": edge_features}
+        self._config |= encodings_config(encodings)
         self.node_encoder = node_encoder(features, hidden)
+        self.encoding_encoder = encoding_encoder(encodings, hidden)
         self.walks, self.walk_encoder = walks, FeatureEncoder(walks, hidden) if walks else None
         self.start: nn.Module = nn.ReLU(inplace=True)
         self.convs = nn.ModuleList(_layer(encoder, hidden, degree) for _ in range(layers))
@@ -132,7 +138,7 @@ class EdgePredictor(nn.Module):
         """
         check_data(data)
         known: EdgeFeatures | None = getattr(data, "edge_features", None) if edges else None
-        return cls(data.features, hidden, score, encoder, layers, degree, walks, edges, known)
+        return cls(data.features, hidden, score, encoder, layers, degree, walks, edges, known, **of_data(data))
 
     def config(self) -> dict[str, Any]:
         """The arguments the predictor was made from."""
@@ -140,10 +146,9 @@ class EdgePredictor(nn.Module):
 
     def forward(self, data: Data) -> Tensor:
         """Logits of all arcs of a graph or batch, shape ``(E,)``; the sigmoid is the paper's score."""
-        x, edge_index = node_inputs(data)
+        z, edge_index = node_vectors(self, data), arcs_of(data)
         dtype = next(self.parameters()).dtype
-        adjacency = Adjacency(edge_index, x.size(0), None, data.get("edge_weight"), dtype)
-        z: Tensor = self.node_encoder(x)
+        adjacency = Adjacency(edge_index, z.size(0), None, data.get("edge_weight"), dtype)
         if self.walk_encoder is not None:
             z = z + self.walk_encoder(walks_of(data, self.walks))
         z = self.start(z)
@@ -176,7 +181,7 @@ class EdgePredictor(nn.Module):
         """
         other = copy.deepcopy(self).eval()
         edge_features = None if other.edge_term is None else other.edge_term.encoder
-        for encoder in (other.node_encoder, other.walk_encoder, edge_features):
+        for encoder in (other.node_encoder, other.walk_encoder, other.encoding_encoder, edge_features):
             if isinstance(encoder, FeatureEncoder):
                 fold_before(encoder.norm, encoder.lin)
                 encoder.norm = nn.Identity()
@@ -196,7 +201,8 @@ class EdgePredictor(nn.Module):
             if isinstance(last, GCNLayer):
                 last.bias = nn.Parameter(to_ends @ last.bias)
             other._scores_nodes = True
-        categories = isinstance(other.node_encoder, CategoricalEncoder) and other.walk_encoder is None
+        alone = other.walk_encoder is None is other.encoding_encoder
+        categories = alone and isinstance(other.node_encoder, CategoricalEncoder)
         if categories and isinstance(first, GCNLayer | GATLayer | DenseLayer):
             other.node_encoder.then = nn.Sequential(other.start, first.lin)
             other.start = first.lin = nn.Identity()  # type: ignore[assignment]

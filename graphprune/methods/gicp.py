@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
-from graphprune.graphs import EdgeRound, PruneEdges, check_removal
+from graphprune.graphs import EdgeRound, check_removal
 from graphprune.graphs.rule import original_units
 from graphprune.masks import Cubic, MaskSet, Pruning, Targets
 from graphprune.methods.core import validators
@@ -178,7 +178,7 @@ class GICP(Method):
     def _thinned(self, state: RunState, density: float) -> RunState:
         """The full graphs, pruned to a density."""
         assert isinstance(state, Trained)
-        full = replace(state, data=state.full_data, edges=PruneEdges((), self.protocol.rule))
+        full = replace(state, data=state.full_data, edges=replace(state.edges, rounds=()))
         return pruned(full, EdgeRound(state.scorer, 1 - density, density))
 
     def _measured(self, state: RunState, history: Epochs, started: Stopwatch) -> Ticket:

@@ -144,7 +144,8 @@ def _differing(others: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _told(option: str, options: Mapping[str, Any]) -> str:
-    return f"{option.rpartition('.')[2]}={options.get(option)}"
+    own = option.startswith("data.encodings")  # that a predictor may have, too, as options of its own
+    return f"{option.partition('.')[2] if own else option.rpartition('.')[2]}={options.get(option)}"
 
 
 def _bracketed(name: str, told: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.data.base import LabelledData
+from graphprune.graphs.inputs import of_data
 from graphprune.methods import Method
 from graphprune.methods.core.fit import state_digest
 from graphprune.train import Fit
@@ -43,7 +44,8 @@ def identity(value: Any) -> dict[str, Any]:
     """
     kind = type(value)
     if isinstance(value, LabelledData):
-        return {OBJECT: _path(kind), "digest": value.digest()[:_DIGITS], "task": value.task, "metric": value.metric}
+        said = {"digest": value.digest()[:_DIGITS], "task": value.task, "metric": value.metric}
+        return {OBJECT: _path(kind), **said, **of_data(value)}
     if isinstance(value, partial):
         arguments = {str(number): each for number, each in enumerate(value.args)} | value.keywords
         return identity(value.func) | ({"arguments": plain(arguments)} if arguments else {})

@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from graphprune import data
-from graphprune.graphs import EdgePredictor
+from graphprune.graphs import EdgePredictor, Encodings
 from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
@@ -42,6 +42,7 @@ FROM_DATA: dict[str, Any] = {
     "shape": (1, 32, 32),
     "num_outputs": 1,
     "log_degree": 1.0,
+    "encodings": None,
 }
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
@@ -125,7 +126,7 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     for name, words in (("schedule", ScheduleName), ("loss", LossName | None)):  # in Python functions, too
         parser.add_argument(f"--fit.{name}", type=words, default=getattr(Fit, name), help=said[name])
     if has_predictor(method_class):
-        parser.add_class_arguments(EdgePredictor, "predictor", skip={"features", "edge_features"})
+        parser.add_class_arguments(EdgePredictor, "predictor", skip=set(FROM_DATA))
         parser.set_defaults({"predictor.edges": None})  # so that runs that read none are described as ever
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
@@ -193,8 +194,9 @@ def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
     Raises:
         ValueError: an unknown section or option; the text has the nearest ones.
     """
-    known = [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
-    known += Protocol.parts("method.protocol")
+    known = [action.dest for action in parser._actions if action.dest not in ("config", "print_config")]
+    known = [name for name in known if name.rpartition(".")[2] != "help"]
+    known += [*Protocol.parts("method.protocol"), *map("data.encodings.{}".format, Encodings.__dataclass_fields__)]
     check_sections(values, dict.fromkeys(name.partition(".")[0] for name in known))
     for name in flat(values):
         if name not in known:
@@ -216,12 +218,15 @@ def explained(error: argparse.ArgumentError) -> str:
 
 
 def _in_words(text: str) -> str:
+    text = text.replace(" - Expected a <class 'NoneType'>", "")  # of an option that may be left out
     found = re.match(r'Parser key "(?P<option>[\w.]+)": .*?(?:Got|Given) value: (?P<value>.*)$', text)
     if found is None:
         return text
     option, value = found["option"], found["value"]
     if inner := re.search(r"Problem with given class_path '[\w.]+': (.*?) Given value type", text):
         return f"{option}: {_in_words(inner[1])}"
+    if re.search(r"Not a valid subclass|dot import path", text):
+        return f"{option}: expected a mapping of options, got {value!r}"
     if literal := re.search(r"Literal\[(.*?)\]", text):
         words = [word.strip(" '\"") for word in literal[1].split(",")]
         near = difflib.get_close_matches(value, words, n=1, cutoff=0.5)

@@ -186,3 +186,6 @@ def _check_features(ticket: Ticket, data: GraphData, source: str) -> None:
                 f"{source}: the ticket's predictor reads features {wanted!r}, the graphs of {data.name} have "
                 f"{data.features!r}"
             )
+    mine, there = ticket.edges.encodings, data.encodings
+    if there is not None and mine not in (None, there):
+        raise ValueError(f"{source}: the ticket reads the encodings {mine}, the graphs of {data.name} have {there}")

@@ -16,6 +16,7 @@ from graphprune import __version__
 from graphprune.data.base import SPLITS, GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.columns import DTYPES
+from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.stored import StoredGraphs, mapped
 
 DOCUMENT = "stored.json"
@@ -106,6 +107,8 @@ def _fields(found: dict[str, Any]) -> dict[str, Any]:
     vocabulary = found.get("vocabulary", [])
     if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
         raise TypeError(f"vocabulary is {vocabulary!r}")
+    if (encodings := found.get("encodings")) is not None:  # of sets that have some
+        fields["encodings"] = Encodings.of(encodings)
     return fields | {"held_out": held_out, "vocabulary": vocabulary}
 
 

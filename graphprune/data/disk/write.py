@@ -159,6 +159,7 @@ def _described(data: GraphData) -> dict[str, Any]:
     fields |= {"held_out": list(data.held_out)}
     if data.vocabulary:  # so that those of other sets are what they were
         fields["vocabulary"] = list(data.vocabulary)
+    fields |= {} if data.encodings is None else {"encodings": data.encodings.config()}
     if json.loads(json.dumps(fields)) != fields:
         raise ValueError(f"{data.name}: provenance must be plain JSON values to be stored, got {data.provenance}")
     return fields

@@ -23,7 +23,7 @@ from graphprune.graphs.rule import original_units
 from graphprune.masks import MaskSet, Selector, Unit, prunable, sparing
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, Stopwatch, snapshot
-from graphprune.methods.core.prepare import prepared, unit_in
+from graphprune.methods.core.prepare import check_encodings, prepared, unit_in
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
 from graphprune.methods.core.shown import Shown
 from graphprune.methods.core.stable_repr import stable_repr
@@ -83,6 +83,7 @@ class Method(Shown, ABC):
             TypeError: graphs in place of a data set.
         """
         check_data(data)
+        check_encodings(model, data)
         self.selector(model)
         self.selector(self.prepared(model, data))
         if self.protocol.pruned == "gated" and not self.gates_pruned:
@@ -119,6 +120,7 @@ class Method(Shown, ABC):
             TrainingDiverged: a training broke down; rounds yielded before stand.
         """
         check_data(data)
+        check_encodings(model, data)
         self.selector(model)  # what is no weight at all is told before anything is copied or run
         model = self.prepared(model, data)
         self.supports(model, data)
@@ -147,14 +149,14 @@ class Method(Shown, ABC):
     def _start(self, model: nn.Module, data: AnyData) -> RunState:
         data = self.protocol.splits(data)
         model = self.prepared(model, data)
-        unit, digest = self.protocol.rule.unit, data.digest()
+        unit, digest, edges = self.protocol.rule.unit, data.digest(), PruneEdges((), self.protocol.rule)
         full = {split: count_prunable_arcs(samples, unit) for split, samples in data.splits.items()}
         if isinstance(data, GraphData):
             units = {split: original_units(graphs, self.protocol.rule) for split, graphs in data.splits.items()}
             with_units = {split: data.splits[split].with_graph(**{ORIGINAL_UNITS: units[split]}) for split in SPLITS}
-            data = data.with_splits(**with_units)
+            data, edges = data.with_splits(**with_units), replace(edges, encodings=data.encodings)
         masks = MaskSet.dense(model, self.selector, unit=self.unit_in(model, data))
-        return RunState(0, model, masks, PruneEdges((), self.protocol.rule), data, full, digest)
+        return RunState(0, model, masks, edges, data, full, digest)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> RunState:
         state = self._start(model, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,7 @@ from graphprune.compaction.couplings import coupled_channels
 from graphprune.data.base import GraphData, LabelledData
 from graphprune.data.images import ImageBatch
 from graphprune.graphs import check_forgets
+from graphprune.graphs.inputs import of_data
 from graphprune.masks import UNITS, Selector, Unit, UnitName
 from graphprune.masks.copies import independent_copy, read_by, uncached_
 from graphprune.masks.heads import heads_of, keep_heads_
@@ -61,6 +63,20 @@ def prepared(model: nn.Module, data: LabelledData[Any], *, prune_heads: bool) ->
         keep_heads_(made, found)
     _prepared[made] = prune_heads
     return made
+
+
+def check_encodings(network: nn.Module, data: LabelledData[Any]) -> None:
+    """Raise ValueError if a network or predictor says that it reads encodings, and those of the data are others."""
+    config = getattr(network, "config", None)
+    said = config() if callable(config) else None
+    wanted = said.get("encodings") if isinstance(said, Mapping) else None
+    there = of_data(data).get("encodings", {})
+    if isinstance(wanted, Mapping) and dict(wanted) != there:
+        asked, has = (", ".join(f"{name}={value}" for name, value in each.items()) for each in (wanted, there))
+        raise ValueError(
+            f"{type(network).__name__} reads the encodings {asked}, {data.name} has {has or 'none'}: give it "
+            f"data.with_encodings({asked}), or make the network by for_data(data)"
+        )
 
 
 def example(data: LabelledData[Any], size: int = EXAMPLES) -> Any:

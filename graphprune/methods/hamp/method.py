@@ -182,6 +182,7 @@ class HAMP(Method):
         data = state.start.data
         if edges.rounds:
             data = data.with_splits(**{split: edges.prune(graphs) for split, graphs in data.splits.items()})
+        edges = replace(state.edges, rounds=edges.rounds)
         state = replace(state, searched=searched, model=network.to("cpu"), masks=masks, edges=edges, data=data)
         return state, epochs
 
