@@ -16,7 +16,8 @@ from jsonargparse import ArgumentParser, Namespace
 from graphprune.files import write_text
 from graphprune.runs.identity import OBJECT, plain
 from graphprune.runs.objects import LAST_ROUND, SAID, imported, is_path, name_of, section
-from graphprune.runs.options import SECTIONS, check_names, check_sections, explained, flat, read_yaml, run_parser
+from graphprune.runs.options import SECTIONS, check_names, check_sections, flat, read_yaml, run_parser
+from graphprune.runs.text import explained
 from graphprune.train import Fit
 
 Section = Mapping[str, Any]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_origin
@@ -210,31 +209,6 @@ def check_sections(values: Mapping[str, Any], known: Iterable[str]) -> None:
     for section in values:
         if section not in known:
             raise ValueError(f"unknown section {section!r}: {hint(section, known)}")
-
-
-def explained(error: argparse.ArgumentError) -> str:
-    """What jsonargparse says of a bad value, without its inner workings."""
-    return _in_words(" ".join(str(error).split()))
-
-
-def _in_words(text: str) -> str:
-    text = text.replace(" - Expected a <class 'NoneType'>", "")  # of an option that may be left out
-    found = re.match(r'Parser key "(?P<option>[\w.]+)": .*?(?:Got|Given) value: (?P<value>.*)$', text)
-    if found is None:
-        return text
-    option, value = found["option"], found["value"]
-    if inner := re.search(r"Problem with given class_path '[\w.]+': (.*?) Given value type", text):
-        return f"{option}: {_in_words(inner[1])}"
-    if re.search(r"Not a valid subclass|dot import path", text):
-        return f"{option}: expected a mapping of options, got {value!r}"
-    if literal := re.search(r"Literal\[(.*?)\]", text):
-        words = [word.strip(" '\"") for word in literal[1].split(",")]
-        near = difflib.get_close_matches(value, words, n=1, cutoff=0.5)
-        other = " or a mapping" if "Protocol" in text else " or a list of numbers" if "Sequence" in text else ""
-        guess = f"; did you mean {near[0]}?" if near else ""
-        return f"{option} must be one of {', '.join(words)}{other}, got {value!r}{guess}"
-    kind = re.search(r"Expected an? (?:<class ')?([\w.]+)", text)
-    return f"{option}: expected {kind[1]}, got {value!r}" if kind else text
 
 
 class Names(NamedTuple):

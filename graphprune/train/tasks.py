@@ -88,7 +88,7 @@ class Losses:
         """
         terms, weight = self.terms(data.task), None
         if self.class_weights is not None:
-            y = data.labels(data.train)
+            y = data.train.graph["y"] if data.task == "sequence" else data.labels(data.train)
             counts = y[y != IGNORE_INDEX].bincount(minlength=data.num_classes).double()
             weight = _weights("class_weights", self.class_weights, counts, counts.sum() / (len(counts) * counts))
             terms = _weighed(terms, "weight", weight)
