@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.data.base import IGNORE_INDEX, Level
+from graphprune.data.base import Level
+from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.data.metrics import Task
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, EdgeFeatures, Features
 from graphprune.graphs.flatten import check_edge_weight

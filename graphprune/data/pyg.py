@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import Subset
 from torch_geometric.data import Data, HeteroData
 
-from graphprune.data.base import SPLITS, GraphData, Level
+from graphprune.data.base import GraphData, Level
 from graphprune.data.degrees import DEGREE_CAPS, DegreeColumns
+from graphprune.data.labelled import SPLITS
 from graphprune.data.metrics import Task
 from graphprune.data.splits import SEED, by_name, given_split, held_out
 from graphprune.data.users import from_graphs

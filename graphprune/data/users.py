@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from graphprune.data.base import IGNORE_INDEX, SPLITS, GraphData, Level, Split
+from graphprune.data.base import GraphData, Level
 from graphprune.data.check import Check
+from graphprune.data.labelled import IGNORE_INDEX, SPLITS, Split
 from graphprune.data.metrics import Task, default_metric
 from graphprune.data.sequences import POSITIONS, VOCABULARY, encoded
 from graphprune.graphs.packed import PackedGraphs

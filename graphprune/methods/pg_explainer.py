@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.data import GraphData
-from graphprune.data.base import IGNORE_INDEX
 from graphprune.data.evaluation import predict
+from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.graphs.rule import original_units
 from graphprune.masks import magnitude
 from graphprune.methods.core import validators

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
 from graphprune.graphs.inputs import of_data
 from graphprune.methods import Method
 from graphprune.methods.core.fit import state_digest

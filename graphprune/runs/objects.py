@@ -17,7 +17,7 @@ import attrs
 from torch import nn
 
 from graphprune.data import GraphData, ImageData
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
 from graphprune.methods import Method
 from graphprune.runs.identity import OBJECT, identity, plain, words
 from graphprune.train import Fit

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from graphprune.data.base import LabelledData
 from graphprune.data.evaluation import outputs
+from graphprune.data.labelled import LabelledData
 from graphprune.masks import Handle, MaskSet, Pruning
 from graphprune.masks.parameters import masked_parameters
 from graphprune.methods.core.fit import FitJob

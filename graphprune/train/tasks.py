@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graphprune.data.base import IGNORE_INDEX, LabelledData
+from graphprune.data.labelled import IGNORE_INDEX, LabelledData
 from graphprune.data.metrics import Task
 from graphprune.data.sequences import by_position
 

@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from graphprune import __version__
-from graphprune.data.base import SPLITS, GraphData
+from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.columns import DTYPES
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.stored import StoredGraphs, mapped
 

@@ -17,10 +17,11 @@ import torch
 from torch_geometric.data import Data
 
 from graphprune import __version__
-from graphprune.data.base import SPLITS, GraphData, Level, Split
+from graphprune.data.base import GraphData, Level
 from graphprune.data.check import Check
 from graphprune.data.disk.columns import ADVICE, SplitFiles
 from graphprune.data.disk.open import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
+from graphprune.data.labelled import SPLITS, Split
 from graphprune.data.metrics import Task, default_metric
 from graphprune.data.users import described
 from graphprune.graphs.packed import PackedGraphs

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphprune.data.base import SPLITS, GraphData
+from graphprune.data.base import GraphData
 from graphprune.data.files import ogb_files
 from graphprune.data.files.raw import RawFiles
+from graphprune.data.labelled import SPLITS
 from graphprune.data.sequences import POSITIONS, VOCABULARY, encoded
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.segments import counts_in, pointers, ranges

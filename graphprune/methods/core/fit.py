@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
 from graphprune.masks import Handle, MaskSet, Pruning
 from graphprune.masks.parameters import came_back, in_words
 from graphprune.methods.core.share import part_of_step

@@ -16,7 +16,7 @@ from torch import nn
 
 from graphprune import __version__
 from graphprune.data import GraphData
-from graphprune.data.base import SPLITS
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
 from graphprune.graphs.attributes import check_data
 from graphprune.graphs.rule import original_units

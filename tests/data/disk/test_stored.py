@@ -13,10 +13,10 @@ from torch_geometric.data import Data
 
 from graphprune import ICPG, EdgePredictor
 from graphprune.data import DegreeColumns, from_graphs, from_nodes, load
-from graphprune.data.base import SPLITS
 from graphprune.data.disk import write as storing
 from graphprune.data.disk.open import DOCUMENT, FIELDS, open_stored
 from graphprune.data.disk.write import store, store_graphs
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs import stored
 from graphprune.graphs.stored import StoredGraphs
 from graphprune.models import GIN
