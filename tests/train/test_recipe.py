@@ -34,26 +34,22 @@ def molecule(generator: torch.Generator) -> Data:
     atoms = torch.randint(4, (size,), generator=generator)
     label = (atoms == 1).float().mean() - 0.5 * (bonds == 2).float().mean() + 0.3 * rings.size(1) / size
     index = torch.cat([edges, edges.flip(0)], 1)
-    onehot = nn.functional.one_hot
-    return Data(
-        x=onehot(atoms, 4).float(),
-        edge_index=index,
-        edge_attr=onehot(bonds, 3).float().repeat(2, 1),
-        y=label.view(1, 1),
-    )
+    return Data(x=atoms[:, None], edge_index=index, edge_attr=bonds.repeat(2)[:, None], y=label.view(1, 1))
 
 
 @pytest.fixture(scope="module")
 def molecules() -> GraphData:
     generator = torch.Generator().manual_seed(0)
     graphs = [molecule(generator) for _ in range(160)]
-    return gp.data.from_graphs(graphs[:96], graphs[96:128], graphs[128:], name="molecules", task="regression")
+    splits = {"train": graphs[:96], "val": graphs[96:128], "test": graphs[128:]}
+    kinds: dict[str, Any] = {"features": [4], "edge_features": [3], "metric": "mae"}
+    return gp.data.from_graphs(**splits, name="molecules", task="regression", **kinds)
 
 
 def network(data: GraphData, kind: Any = gp.models.GIN) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return kind.for_data(data, hidden=16, layers=2, bonds=True)
+        return kind.for_data(data, hidden=16, layers=2, residual=True)
 
 
 def methods(data: GraphData, fit: gp.train.Fit) -> dict[str, Any]:
@@ -67,7 +63,7 @@ def methods(data: GraphData, fit: gp.train.Fit) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("kind", [gp.models.GIN])
+@pytest.mark.parametrize("kind", [gp.models.GIN, gp.models.GatedGCN])
 @pytest.mark.parametrize("name", ["icpg", "gicp"])
 def test_a_recipe_with_all_options_prunes_and_learns(
     name: str, kind: Any, molecules: GraphData, tmp_path: Path
@@ -75,7 +71,7 @@ def test_a_recipe_with_all_options_prunes_and_learns(
     fit = gp.train.Fit(epochs=15, lr=0.01, batch_size=16, **RECIPE)
     model = network(molecules, kind)
     guess = torch.cat([molecules.train.graph["y"]]).mean()
-    blind = (molecules.test.graph["y"] - guess).square().mean().sqrt()
+    blind = (molecules.test.graph["y"] - guess).abs().mean()
     tickets = list(methods(molecules, fit)[name].rounds(model, molecules, fit))
     assert len(tickets) == 2
     for ticket in tickets:
@@ -86,5 +82,5 @@ def test_a_recipe_with_all_options_prunes_and_learns(
         assert again == pytest.approx(ticket.row["test_metric"])
     tickets[0].save(tmp_path / "first")
     after = gp.Ticket.load(tmp_path / "first")
-    (behind,) = methods(molecules, fit)[name].rounds(model, molecules, fit, after=after)
-    assert state_digest(behind.trained) == state_digest(tickets[1].trained)
+    (second,) = methods(molecules, fit)[name].rounds(model, molecules, fit, after=after)
+    assert state_digest(second.trained) == state_digest(tickets[1].trained)
