@@ -15,6 +15,7 @@ from graphprune.data.base import GraphData
 from graphprune.data.disk.open import DOCUMENT, open_stored
 from graphprune.data.files import image_files, ogb_files
 from graphprune.data.images import ImageData
+from graphprune.data.pyg import KNOWN
 from graphprune.data.sets import bundled, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.sets import images as image_sets
 from graphprune.data.sets.shared import Card
@@ -219,6 +220,12 @@ def _unknown(name: str) -> str:
     if _is_stored(name):
         return f"{name} is the folder of a stored set: load its name with root={name!r}, or open_stored({name!r})"
     by_lower = {other.lower(): other for family in FAMILIES for other in family.names(name)}
+    objects = {key.split()[-1].lower(): key.split()[0] for key in KNOWN}
+    if name.lower() in objects and name.lower() not in by_lower:
+        return (
+            f"{name} is a data set of torch_geometric, whose files are pickles, which are never loaded by name: hand "
+            f"it in as an object, gp.data.from_pyg(...) of three {objects[name.lower()]}, or of one and split="
+        )
     by_lower |= {other.lower(): other for other in LOADERS}
     near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"embedded are {', '.join(names())};"

@@ -47,7 +47,8 @@ class EdgePredictor(nn.Module):
     end vectors. Widths, depth and heads follow the authors' code.
 
     Args:
-        features: columns of ``x``, or ``"ogb-mol"`` for OGB's atom features.
+        features: columns of ``x``, ``"ogb-mol"`` for OGB's atom features, or a list of how many categories each column
+            of integers has.
         hidden: width of the node vectors (authors: 64).
         score: ``"concat_mlp"``: one linear map of both ends' vectors, its logit is a(u) + c(v); ``"inner_product"``:
             the product of both vectors, symmetric; ``"bilinear"``: concat_mlp's logit and a symmetric form of both

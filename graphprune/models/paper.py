@@ -13,7 +13,7 @@ from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder
 from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
 from graphprune.models.base import GraphNetwork, HasTask
-from graphprune.models.gnn import pool
+from graphprune.models.blocks import pool
 
 
 class PaperGCN(GraphNetwork):

@@ -10,8 +10,8 @@ from typing import Any
 from graphprune.report.records import ADDED, NUMBERS, Run, read_runs
 from graphprune.report.results import BASELINES, Group, Point, Repetition, Series, Stat
 
-COLUMNS = (*NUMBERS, *(name for name, value in ADDED.items() if value == 0))
-SUMMED = ("epochs_trained", "epochs_search", "seconds")
+COLUMNS = (*NUMBERS, *(name for name, value in ADDED.items() if value != ""))
+SUMMED = ("epochs_trained", "epochs_search", "seconds", "cpu_seconds")
 RATES = ("method.edge_rate", "method.weight_rate")
 PROTOCOL = "method.protocol"  # the results have better words for it
 # Of a method that was given as an object: what it is called says it all.

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
 from graphprune.graphs.inputs import of_data
 from graphprune.methods import Method
 from graphprune.methods.core.fit import state_digest
@@ -131,6 +131,8 @@ def _source(value: Any) -> dict[str, str]:
 
 
 def _config(module: nn.Module) -> Any:
+    if type(module).__module__ == "torch.nn.modules.loss":
+        return {name: value for name, value in vars(module).items() if name[0] != "_" and name != "training"}
     config = getattr(module, "config", None)
     if not callable(config):
         raise ValueError(

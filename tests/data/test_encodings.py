@@ -9,7 +9,8 @@ from torch_geometric.data import Data
 
 import graphprune as gp
 from graphprune.data import from_graphs, from_nodes, load, open_stored, store
-from graphprune.data.base import SPLITS, GraphData
+from graphprune.data.base import GraphData
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs.encodings import Encodings
 from tests.data.test_user_nodes import graph as node_graph
 

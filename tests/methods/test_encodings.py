@@ -12,7 +12,8 @@ from torch_geometric.data import Data
 
 import graphprune as gp
 from graphprune.data import from_nodes
-from graphprune.data.base import SPLITS, GraphData
+from graphprune.data.base import GraphData
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs.encodings import Encodings
 from graphprune.methods import FitJob, FitResult, Method
 from tests.methods.graphs import digest, plain_fit, small_data

@@ -11,7 +11,7 @@ import attrs
 from torch import Tensor, nn
 
 from graphprune.data import GraphData
-from graphprune.data.base import SPLITS
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs import EdgeRound
 from graphprune.masks import MaskSet, Unit, UnitName, magnitude, random
 from graphprune.methods.core import validators

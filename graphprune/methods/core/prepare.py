@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from graphprune.compaction.couplings import coupled_channels
-from graphprune.data.base import GraphData, LabelledData
+from graphprune.data.base import GraphData
 from graphprune.data.images import ImageBatch
+from graphprune.data.labelled import LabelledData
 from graphprune.graphs import check_forgets
 from graphprune.graphs.inputs import of_data
 from graphprune.masks import UNITS, Selector, Unit, UnitName

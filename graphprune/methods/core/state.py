@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphprune.data import GraphData, Images
-from graphprune.data.base import SPLITS, LabelledData, Split
+from graphprune.data.labelled import SPLITS, LabelledData, Split
 from graphprune.graphs import EdgeRound, PackedGraphs, PruneEdges
 from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, at_arcs
 from graphprune.graphs.rounds import keep_in_round
