@@ -4,9 +4,9 @@ git worktree add ../before COMMIT
 python benchmarks/bench_step.py --before ../before --json benchmarks/results/step.json
 
 Each tree runs in a process of its own, with one thread, and counts its CPU seconds; a turn is one job in one of them. A
-step makes its batch from the packed storage. ``plain`` has PyG's layers and its DataLoader, ``plain_net`` PyG's layers on
-our batches. A round is ICPG's on NCI1 with the authors' network (width 128, predictor 64, batches of 128): so many epochs
-of search and of ticket.
+step makes its batch from the packed storage. ``plain`` has PyG's layers and its DataLoader, ``plain_net`` PyG's layers
+on our batches. A round is ICPG's on NCI1 with the authors' network (width 128, predictor 64, batches of 128): so many
+epochs of search and of ticket.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.graphs.adjacency import Adjacency, Degree
+from graphprune.graphs.kinds import Vectors, mapped, nodes_of
 from graphprune.graphs.segments import pointers
 from graphprune.graphs.sums import GroupedRows, bags
 
@@ -31,9 +32,9 @@ class GCNLayer(nn.Module):
         self.degree = degree
         nn.init.xavier_uniform_(self.lin.weight)
 
-    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+    def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``."""
-        return adjacency.gcn(self.lin(x), self.degree).add_(self.bias)
+        return adjacency.gcn(nodes_of(mapped(self.lin, x)), self.degree).add_(self.bias)
 
 
 class _AddScaled(torch.autograd.Function):
@@ -63,8 +64,9 @@ class GINLayer(nn.Module):
         self.nn = net
         self.eps = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+    def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
         """``(N, F)`` to what ``net`` makes of it."""
+        x = nodes_of(x)
         return self.nn(_add_scaled(adjacency.sum(x), 1 + self.eps, x))  # type: ignore[no-any-return]
 
 
@@ -76,8 +78,9 @@ class GINELayer(nn.Module):
         self.nn = net
         self.eps = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, adjacency: Adjacency, table: Tensor, kinds: GroupedRows) -> Tensor:
+    def forward(self, x: Vectors, adjacency: Adjacency, table: Tensor, kinds: GroupedRows) -> Tensor:
         """``x`` has shape ``(N, F)``; an arc's features are a row of ``table``, see :meth:`Adjacency.sum_messages`."""
+        x = nodes_of(x)
         near = adjacency.sum_messages(x, table, kinds)
         return self.nn(_add_scaled(near, 1 + self.eps, x))  # type: ignore[no-any-return]
 
@@ -91,8 +94,9 @@ class SAGELayer(nn.Module):
         self.lin_r = nn.Linear(in_channels, out_channels, bias=False)
         self.aggr = aggr
 
-    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+    def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``."""
+        x = nodes_of(x)
         near = adjacency.mean(x) if self.aggr == "mean" else adjacency.sum(x)
         return self.lin_l(near) + self.lin_r(x)  # type: ignore[no-any-return]
 
@@ -119,9 +123,9 @@ class GATLayer(nn.Module):
         for parameter in (self.lin.weight, self.att_src, self.att_dst):
             nn.init.xavier_uniform_(parameter)
 
-    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+    def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
         """``(N, in_channels)`` to ``(N, heads * out_channels)``."""
-        z = self.lin(x).view(-1, self.heads, self.out_channels)
+        z = nodes_of(mapped(self.lin, x)).view(-1, self.heads, self.out_channels)
         at_source, at_target = (z * self.att_src).sum(-1), (z * self.att_dst).sum(-1)
         dropout = self.dropout if self.training else 0.0
         return self.attend(adjacency, z, at_source, at_target, 0.2, dropout).flatten(1) + self.bias
@@ -138,9 +142,9 @@ class DenseLayer(nn.Module):
         super().__init__()
         self.lin = nn.Linear(in_channels, out_channels)
 
-    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
-        """``(N, in_channels)`` to ``(N, out_channels)``; ``adjacency`` is not read."""
-        return self.lin(x)  # type: ignore[no-any-return]
+    def forward(self, x: Vectors, adjacency: Adjacency) -> Any:
+        """``(N, in_channels)`` to ``(N, out_channels)``, of kinds to kinds; ``adjacency`` is not read."""
+        return mapped(self.lin, x)
 
 
 class BagLinear(nn.Linear):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
+from graphprune.graphs.batches import tell_of_batch
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight, check_name, flatten
 from graphprune.graphs.joining import Joining, collate, copied
 from graphprune.graphs.loading import PackedLoader
@@ -272,7 +273,10 @@ class PackedGraphs(Dataset[Data]):
 
     def batch(self, index: Tensor | Sequence[int]) -> Batch:
         """The graphs of these numbers as one PyG ``Batch``, node numbers shifted, without a loop over graphs."""
-        return collate(**self._gather(self._chosen(index)))
+        chosen = self._chosen(index)
+        batch = collate(**self._gather(chosen))
+        tell_of_batch(batch, self, chosen)
+        return batch
 
     def loader(
         self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, Literal, Protocol, Self, get_args
 
 import torch
@@ -23,7 +24,10 @@ from graphprune.graphs.encoders import (
     needed_edges,
     node_encoder,
     node_inputs,
+    node_vectors,
 )
+from graphprune.graphs.kinds import Vectors, given, mapped, nodes_of, normed
+from graphprune.graphs.norms import RowNorm
 from graphprune.graphs.walks import MOST_STEPS, walks_of
 
 Encoder = Literal["gcn", "gin", "gat", "mlp"]
@@ -106,7 +110,7 @@ class EdgePredictor(nn.Module):
         self.start: nn.Module = nn.ReLU(inplace=True)
         self.convs = nn.ModuleList(_layer(encoder, hidden, degree) for _ in range(layers))
         # GIN's own network normalises; the others see normalised input.
-        self.norms = nn.ModuleList(nn.Identity() if encoder == "gin" else nn.BatchNorm1d(hidden) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.Identity() if encoder == "gin" else RowNorm(hidden) for _ in range(layers))
         self.head = None if score == "inner_product" else nn.Linear(2 * hidden, 1)
         self.form = BilinearForm(hidden, RANK) if score == "bilinear" else None
         self.edge_term = EdgeTerm(needed_edges("edges", edge_features), hidden) if edges else None
@@ -142,16 +146,16 @@ class EdgePredictor(nn.Module):
         x, edge_index = node_inputs(data)
         dtype = next(self.parameters()).dtype
         adjacency = Adjacency(edge_index, x.size(0), None, data.get("edge_weight"), dtype)
-        z: Tensor = self.node_encoder(x)
+        z: Vectors = node_vectors(self.node_encoder, data)
         if self.walk_encoder is not None:
-            z = z + self.walk_encoder(walks_of(data, self.walks))
-        z = self.start(z)
+            z = nodes_of(z) + self.walk_encoder(walks_of(data, self.walks))
+        z = mapped(self.start, z)
         for depth, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True), start=1):
-            z = conv(norm(z), adjacency)
+            z = conv(given(conv, normed(norm, z)), adjacency)
             if depth < len(self.convs):
                 # Not in place in training: GIN's own network ends in a ReLU, whose output its gradient reads.
-                z = functional.relu(z, inplace=not torch.is_grad_enabled())
-        logits = self._between(z, edge_index)
+                z = mapped(partial(functional.relu, inplace=not torch.is_grad_enabled()), z)
+        logits = self._between(nodes_of(z), edge_index)
         return logits if self.edge_term is None else logits + self.edge_term(data)
 
     def _between(self, z: Tensor, edge_index: Tensor) -> Tensor:

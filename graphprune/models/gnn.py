@@ -16,13 +16,14 @@ from graphprune.graphs.encoders import (
     CategoricalEncoder,
     EdgeFeatures,
     Features,
-    Kinds,
     edge_encoder,
     edge_kinds,
     needed_edges,
     node_encoder,
     node_inputs,
+    node_vectors,
 )
+from graphprune.graphs.kinds import Kinds, Vectors, given, nodes_of
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.models.base import GraphNetwork, HasTask
 
@@ -103,9 +104,9 @@ class GraphClassifier(GraphNetwork):
         """The kinds of edges that the layers read, None where they read none."""
         return None
 
-    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
+    def convolve(self, depth: int, x: Vectors, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
         """Layer ``depth`` on node vectors of shape ``(N, hidden)``."""
-        return self.convs[depth](x, adjacency)  # type: ignore[no-any-return]
+        return self.convs[depth](given(self.convs[depth], x), adjacency)  # type: ignore[no-any-return]
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of a graph or batch.
@@ -117,14 +118,14 @@ class GraphClassifier(GraphNetwork):
         Returns:
             Shape ``(B, num_outputs)``, or ``(N, num_outputs)`` without a readout.
         """
-        x = self.node_encoder(node_inputs(data)[0])
-        adjacency = adjacency_of(data, x.size(0), edge_gate, self.head.weight.dtype)
-        bonds, vectors = self.bonds_of(data, adjacency), [x]
+        adjacency = adjacency_of(data, node_inputs(data)[0].size(0), edge_gate, self.head.weight.dtype)
+        x = node_vectors(self.node_encoder, data)
+        bonds, vectors = self.bonds_of(data, adjacency), [nodes_of(x)] if self.jk == "cat" else []
         for depth, norm in enumerate(self.norms):
             x = functional.relu(norm(self.convolve(depth, x, adjacency, bonds)))
             x = functional.dropout(x, self.dropout, self.training)
             vectors.append(x)
-        return self.head(pool(torch.cat(vectors, 1) if self.jk == "cat" else x, data, self.readout))  # type: ignore[no-any-return]
+        return self.head(pool(torch.cat(vectors, 1) if self.jk == "cat" else nodes_of(x), data, self.readout))  # type: ignore[no-any-return]
 
 
 def pool(x: Tensor, data: Data, readout: Readout) -> Tensor:
@@ -234,9 +235,9 @@ class GIN(GraphClassifier):
             raise ValueError("this GIN reads bond features, but the graphs have no edge_attr; use bonds=False")
         return edge_kinds(data, cast(CategoricalEncoder, self.bond_encoders[0])).ordered(adjacency.arcs.order)
 
-    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
+    def convolve(self, depth: int, x: Vectors, adjacency: Adjacency, bonds: Kinds | None) -> Tensor:
         """Layer ``depth``, with its edge vectors where the model reads edges."""
         if bonds is None:
             return super().convolve(depth, x, adjacency, bonds)
         table = self.bond_encoders[depth].encode(bonds.rows)  # type: ignore[operator]
-        return self.convs[depth](x, adjacency, table, bonds)  # type: ignore[no-any-return]
+        return self.convs[depth](given(self.convs[depth], x), adjacency, table, bonds)  # type: ignore[no-any-return]

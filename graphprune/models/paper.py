@@ -10,7 +10,9 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
-from graphprune.graphs.encoders import Features, node_encoder, node_inputs
+from graphprune.graphs.encoders import Features, node_encoder, node_inputs, node_vectors
+from graphprune.graphs.kinds import Vectors, given, mapped, normed
+from graphprune.graphs.norms import RowNorm
 from graphprune.models.base import GraphNetwork, HasTask
 from graphprune.models.gnn import pool
 
@@ -37,7 +39,7 @@ class PaperGCN(GraphNetwork):
             raise ValueError(f"bad sizes: {num_outputs=}, {hidden=}, {layers=}")
         self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "layers": layers}
         self.node_encoder = node_encoder(features, hidden)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(layers))
+        self.norms = nn.ModuleList(RowNorm(hidden) for _ in range(layers))
         self.convs = nn.ModuleList(GCNLayer(hidden, hidden, degree="source") for _ in range(layers))
         self.head = nn.Sequential(
             nn.BatchNorm1d(hidden),
@@ -60,8 +62,10 @@ class PaperGCN(GraphNetwork):
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""
-        x = functional.relu(self.node_encoder(node_inputs(data)[0]))
-        adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
+        nodes = node_inputs(data)[0].size(0)
+        x: Vectors = mapped(functional.relu, node_vectors(self.node_encoder, data))
+        adjacency = adjacency_of(data, nodes, edge_gate, next(self.parameters()).dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            x = functional.relu(conv(norm(x), adjacency))
+            x = functional.relu(conv(given(conv, normed(norm, x)), adjacency), inplace=True)
+        assert isinstance(x, Tensor)
         return self.head(pool(x, data, "sum"))  # type: ignore[no-any-return]

@@ -1,0 +1,86 @@
+"""What is known of a tensor beforehand: told by who made it, believed as long as it is that very tensor, unchanged.
+
+A batch of packed graphs is an ordinary one, and its tensors have no mark: what the storage knows of them lies here. A
+copy, a tensor put in its place or one that was written to is nothing that anything is known of. (A change behind
+torch's back, through ``.data`` or NumPy's memory, goes unseen.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from graphprune.masks.passes import of_passes
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Facts:
+    """Of a tensor in the state in which it was told of."""
+
+    version: int
+    pointer: int
+    makers: dict[type, Callable[[], Any]] = field(default_factory=dict)
+    made: dict[Hashable, Any] = field(default_factory=dict)
+
+
+_KNOWN = WeakTensorKeyDictionary()
+
+
+def tell(tensor: Tensor, kind: type[T], make: Callable[[], T | None]) -> None:
+    """Note how to make something that is known of a tensor on the CPU; it is made when it is asked for.
+
+    Args:
+        tensor: is not kept alive, and must not be read by ``make``, which may be called after a change of it.
+        kind: what is known.
+        make: gives it, or None.
+    """
+    if tensor.device.type != "cpu" or tensor.is_inference():
+        return
+    facts = _KNOWN.get(tensor)
+    if facts is None or not _same(tensor, facts):
+        facts = _KNOWN[tensor] = _Facts(tensor._version, tensor.data_ptr())
+    facts.makers[kind] = make
+    facts.made.pop(kind, None)
+
+
+def told(tensor: Tensor, kind: type[T]) -> T | None:
+    """What is known of a tensor, if anything."""
+    if torch.compiler.is_compiling():
+        return None
+    facts = _KNOWN.get(tensor)
+    if facts is None or not _same(tensor, facts):
+        return None
+    if kind in facts.makers:
+        facts.made[kind] = facts.makers.pop(kind)()
+    return cast("T | None", facts.made.get(kind))
+
+
+def once(tensor: Tensor, key: Hashable, make: Callable[[], T]) -> T:
+    """What ``make`` gives, which is the same for a tensor that something is told of; of any other it is made anew."""
+    facts = None if torch.compiler.is_compiling() else _KNOWN.get(tensor)
+    if facts is None or not _same(tensor, facts):
+        return make()
+    if key not in facts.made:
+        facts.made[key] = make()
+    return cast(T, facts.made[key])
+
+
+def _same(tensor: Tensor, facts: _Facts) -> bool:
+    return bool(tensor._version == facts.version and tensor.data_ptr() == facts.pointer)
+
+
+def watched(module: object) -> bool:
+    """Whether hooks look at what goes through a module, and are to see a row for each node; those of masks do not."""
+    if not isinstance(module, nn.Module):
+        return False
+    hooks = (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
+    blind = all(map(of_passes, module._forward_pre_hooks.values()))
+    return not blind or any(hooks) or torch_module._has_any_global_hook()
