@@ -11,7 +11,7 @@ from torch_geometric.data import Batch
 
 from graphprune.graphs.joining import Joining
 from graphprune.graphs.kinds import Kinds, counted_once
-from graphprune.graphs.known import tell
+from graphprune.graphs.known import follow, tell
 from graphprune.graphs.segments import ranges
 
 
@@ -27,14 +27,19 @@ class Packed(Protocol):
     edge_ptr: Tensor
 
 
-def tell_of_batch(batch: Batch, graphs: Packed, chosen: Tensor) -> None:
-    """Let be known of a batch of the graphs of some numbers which rows of its features are the same."""
+def told_batch(batch: Batch, graphs: Packed, chosen: Tensor) -> Batch:
+    """The batch of the graphs of some numbers; from now on it is known which rows of its features are the same.
+
+    What two networks make of its arcs alone, as sorting them, is made once.
+    """
+    follow(batch.edge_index)
     for name, store, ptr, count in (
         ("x", graphs.node, graphs.node_ptr, graphs.node_count),
         ("edge_attr", graphs.edge, graphs.edge_ptr, graphs.edge_count),
     ):
         if name in store and name not in graphs.joining.dims and name not in graphs.joining.shifts:
             _tell_kinds(batch[name], store, name, ptr[chosen], count[chosen])
+    return batch
 
 
 def _tell_kinds(features: Tensor, store: Mapping[str, Tensor], name: str, start: Tensor, count: Tensor) -> None:

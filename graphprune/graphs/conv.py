@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from graphprune.graphs.adjacency import Adjacency, Degree
 from graphprune.graphs.kinds import Vectors, mapped, nodes_of
@@ -35,6 +37,10 @@ class GCNLayer(nn.Module):
     def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``."""
         return adjacency.gcn(nodes_of(mapped(self.lin, x)), self.degree).add_(self.bias)
+
+    def mapped_on(self, matrix: Tensor, x: Vectors, adjacency: Adjacency) -> Tensor:
+        """What a matrix ``(M, out_channels)`` makes of the output, ``(N, M)``: sums over arcs of M columns alone."""
+        return adjacency.gcn(nodes_of(_mapped_on(matrix, self.lin, x)), self.degree).add_(matrix @ self.bias)
 
 
 class _AddScaled(torch.autograd.Function):
@@ -145,6 +151,16 @@ class DenseLayer(nn.Module):
     def forward(self, x: Vectors, adjacency: Adjacency) -> Any:
         """``(N, in_channels)`` to ``(N, out_channels)``, of kinds to kinds; ``adjacency`` is not read."""
         return mapped(self.lin, x)
+
+    def mapped_on(self, matrix: Tensor, x: Vectors, adjacency: Adjacency) -> Tensor:
+        """What a matrix ``(M, out_channels)`` makes of the output, ``(N, M)``."""
+        return nodes_of(_mapped_on(matrix, self.lin, x))
+
+
+def _mapped_on(matrix: Tensor, lin: nn.Linear, x: Vectors) -> Vectors:
+    """``matrix @ lin(x)`` of each row, as one map."""
+    bias = None if lin.bias is None else matrix @ lin.bias
+    return mapped(partial(functional.linear, weight=matrix @ lin.weight, bias=bias), x)  # type: ignore[no-any-return]
 
 
 class BagLinear(nn.Linear):

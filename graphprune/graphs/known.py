@@ -34,6 +34,12 @@ class _Facts:
 _KNOWN = WeakTensorKeyDictionary()
 
 
+def follow(tensor: Tensor) -> None:
+    """Let what is made :func:`once` of a tensor on the CPU be remembered as long as the tensor lives, unchanged."""
+    if tensor.device.type == "cpu" and not tensor.is_inference():
+        _KNOWN[tensor] = _Facts(tensor._version, tensor.data_ptr())
+
+
 def tell(tensor: Tensor, kind: type[T], make: Callable[[], T | None]) -> None:
     """Note how to make something that is known of a tensor on the CPU; it is made when it is asked for.
 
@@ -64,7 +70,7 @@ def told(tensor: Tensor, kind: type[T]) -> T | None:
 
 
 def once(tensor: Tensor, key: Hashable, make: Callable[[], T]) -> T:
-    """What ``make`` gives, which is the same for a tensor that something is told of; of any other it is made anew."""
+    """What ``make`` gives, remembered of a tensor that is followed or told of; of any other it is made anew."""
     facts = None if torch.compiler.is_compiling() else _KNOWN.get(tensor)
     if facts is None or not _same(tensor, facts):
         return make()

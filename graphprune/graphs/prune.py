@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from graphprune.graphs.attributes import check_graph, in_dtype, shift
+from graphprune.graphs.attributes import check_graph, shift
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.pairs import Units, arcs_and_nodes, arcs_of, graph_units, protected_arcs
 from graphprune.graphs.required import keep_best, required_units
 from graphprune.graphs.rule import EdgeRule, unit_sizes
-from graphprune.graphs.scorers import EdgeScorer, checked_scores, own_dtype, prepared
+from graphprune.graphs.scorers import EdgeScorer, checked_scores, given_to, own_dtype, prepared
 from graphprune.graphs.segments import counts_in, pointers
 
 
@@ -238,6 +238,6 @@ def _apply(scorer: nn.Module, data: Data, rule: EdgeRule) -> Tensor:
     whole |= any(module.training for module in scorer.modules())  # batch statistics
     if not whole and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
         return torch.cat([_apply(scorer, graph, rule) for graph in data.to_data_list()])
-    # A copy, for the scorer may change it in place.
-    scores = checked_scores(scorer, scorer.to(edge_index.device)(in_dtype(data, dtype)), edge_index.size(1))
+    given = given_to(scorer, data, dtype)
+    scores = checked_scores(scorer, scorer.to(edge_index.device)(given), edge_index.size(1))
     return scores.double()

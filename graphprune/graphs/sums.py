@@ -162,7 +162,8 @@ class SortedArcs:
         ptr = pointers(torch.bincount(target, minlength=num_nodes))
         return cls(edge_index[0].index_select(0, order), target, ptr, order)
 
-    def with_loops(self) -> SortedArcs:
+    @cached_property
+    def looped(self) -> SortedArcs:
         """One more arc at every node, to itself, after its others; ``order`` points into arcs, then nodes."""
         arcs, nodes = self.position, torch.arange(self.ptr.numel() - 1, device=self.ptr.device)
         order = arcs.new_empty(arcs.numel() + nodes.numel())

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency, adjacency_of
 from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
+from graphprune.graphs.dropout import dropout
 from graphprune.graphs.encoders import (
     CategoricalEncoder,
     EdgeFeatures,
@@ -123,7 +124,7 @@ class GraphClassifier(GraphNetwork):
         bonds, vectors = self.bonds_of(data, adjacency), [nodes_of(x)] if self.jk == "cat" else []
         for depth, norm in enumerate(self.norms):
             x = functional.relu(norm(self.convolve(depth, x, adjacency, bonds)))
-            x = functional.dropout(x, self.dropout, self.training)
+            x = dropout(x, self.dropout, self.training)
             vectors.append(x)
         return self.head(pool(torch.cat(vectors, 1) if self.jk == "cat" else nodes_of(x), data, self.readout))  # type: ignore[no-any-return]
 

@@ -12,12 +12,11 @@ from torch_geometric.data import Data
 
 from graphprune.data import GraphData
 from graphprune.graphs import EdgePredictor, EdgeRound, EdgeRule, PackedGraphs, SoftEdges, drop_arcs
-from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.pairs import arcs_and_nodes, graph_units
 from graphprune.graphs.prune import keep_arcs, units_to_keep
 from graphprune.graphs.required import required_units
 from graphprune.graphs.rule import in_chunks, unit_sizes
-from graphprune.graphs.scorers import checked_scores, own_dtype
+from graphprune.graphs.scorers import checked_scores, given_to, own_dtype
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
 from graphprune.methods.core.edge_gates import RemovingGates, UnitGates, soft_gates
@@ -151,8 +150,8 @@ class JointNetwork(nn.Module):
         """Gates of the arcs from each unit's mean logit, 1 at those in none; shape ``(E,)``. Sampled ones are fresh."""
         units = graph_units(batch, self._rule.unit)
         dtype = own_dtype(self.predictor)
-        given = self.predictor(batch.clone() if dtype is None else in_dtype(batch, dtype))
-        logits = units.mean(checked_scores(self.predictor, given, batch.num_edges))
+        scores = self.predictor(given_to(self.predictor, batch, dtype))
+        logits = units.mean(checked_scores(self.predictor, scores, batch.num_edges))
         if dtype == torch.float64 != own_dtype(self.model):  # which could not add up what such gates make of messages
             logits = logits.float()
         self._check(bool(logits.isfinite().all()))
