@@ -191,7 +191,7 @@ def gather(tape: Tape, op: Op) -> Info:
     return Info(labels, unknown(op.out).fixed)
 
 
-@handles("index_add scatter scatter_add scatter_reduce")
+@handles("index_add index_copy scatter scatter_add scatter_reduce")
 def scattered(tape: Tape, op: Op) -> Info:
     """Rows or elements added to others chosen by number: where all of them are 0, nothing changes."""
     source = op.given.get("source", op.given.get("src"))
@@ -240,7 +240,8 @@ def bag(tape: Tape, op: Op) -> Info:
 
 @handles("segment_reduce")
 def segments(tape: Tape, op: Op) -> Info:
-    """Sums or extrema of rows that follow each other."""
+    """Sums or extrema of rows that follow each other: where all are 0, so are they (of no row, if code sees to it)."""
     info = op.infos[0]
     tape.keep(op, info.labels[0], *(label for other in op.infos[1:] for label in other.labels))
-    return Info([None, *info.labels[1:]], unknown(op.out).fixed)
+    nothing = zeros(op.tensors[0], info).all(0, keepdim=True)
+    return Info([None, *info.labels[1:]], nothing & (op.out == 0))

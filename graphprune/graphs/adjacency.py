@@ -11,8 +11,18 @@ from torch.nn import functional
 from torch_geometric.data import Data
 
 from graphprune.graphs.dropout import dropout as drop
+from graphprune.graphs.kinds import Kinds
 from graphprune.graphs.known import once
-from graphprune.graphs.sums import EMPTY, GroupedRows, SortedArcs, message_sum, segment_sum, weighted_sum
+from graphprune.graphs.sums import (
+    EMPTY,
+    GroupedRows,
+    SortedArcs,
+    extreme,
+    message_sum,
+    scaled_sum,
+    segment_sum,
+    weighted_sum,
+)
 
 Degree = Literal["target", "source"]
 
@@ -52,6 +62,7 @@ class Adjacency:
         self.dtype = dtype
         self._edge_weight = None if edge_weight is None else edge_weight.index_select(0, self.arcs.order).to(dtype)
         self._gcn: dict[Degree, Tensor] = {}
+        self._looped_kinds: tuple[GroupedRows, GroupedRows] | None = None
 
     def sum(self, x: Tensor) -> Tensor:
         """Gated sum over each node's in-neighbours of ``x``, shape ``(N, F)``."""
@@ -71,6 +82,42 @@ class Adjacency:
         """Gated mean over in-neighbours; 0 for a node without any."""
         return weighted_sum(x, self._mean_weight, self.arcs)
 
+    def mean_rows(self, rows: Tensor) -> Tensor:
+        """The same mean of one row a sorted arc, shape ``(E, F)``."""
+        arcs = self.arcs
+        return scaled_sum(rows, self._mean_weight.to(rows.dtype), arcs.target, arcs.position, arcs.ptr)
+
+    def extreme(self, rows: Tensor, mean: Tensor, how: Literal["max", "min"]) -> Tensor:
+        """Largest or smallest row of a node's arcs, column by column; 0 for a node without any.
+
+        With gates rows lie between the mean, for a gate of 0, and their own values, for the node's largest gate; so a
+        removed arc is none, and all others have gradients.
+
+        Args:
+            rows: one a sorted arc, shape ``(E, F)``.
+            mean: their gated mean, shape ``(N, F)``.
+            how: maximum or minimum.
+        """
+        arcs = self.arcs
+        if self.gate is None:
+            return extreme(rows, arcs.target, arcs.ptr, how)
+        gate = self.gate[:, None].to(rows.dtype)
+        most = extreme(gate, arcs.target, arcs.ptr, "max")
+        share = gate / most.masked_fill(most <= EMPTY, 1.0).index_select(0, arcs.target)
+        between = torch.lerp(mean.index_select(0, arcs.target), rows, share)
+        return extreme(between, arcs.target, arcs.ptr, how).masked_fill(self.degree[:, None] <= EMPTY, 0.0)
+
+    @cached_property
+    def degree(self) -> Tensor:
+        """The sum of the gates of each node's arcs, shape ``(N,)``."""
+        if self.gate is None:
+            return self.arcs.ptr.diff().to(self.dtype)
+        return self.gate.new_zeros(self.arcs.ptr.numel() - 1).index_add(0, self.arcs.target, self.gate)
+
+    def mean_messages(self, x: Tensor, table: Tensor, kinds: GroupedRows) -> Tensor:
+        """Gated mean of ``relu(x[source] + table[kinds.which])``, see :meth:`sum_messages`."""
+        return message_sum(x, table, self._mean_weight, self.arcs, kinds)
+
     def gcn(self, x: Tensor, degree: Degree = "target") -> Tensor:
         """Symmetrically normalised sum with a self-loop at every node (Kipf & Welling 2017).
 
@@ -82,7 +129,32 @@ class Adjacency:
             self._gcn[degree] = self._gcn_weight(degree)
         return weighted_sum(x, self._gcn[degree], self._looped)
 
-    def attend(self, x: Tensor, at_source: Tensor, at_target: Tensor, slope: float, dropout: float) -> Tensor:
+    def gcn_messages(self, x: Tensor, table: Tensor, loop: Tensor, kinds: GroupedRows) -> Tensor:
+        """The same sum of ``relu(x[source] + table[kinds.which])``; at self-loops of ``relu(x + loop)`` (OGB's GCN).
+
+        Args:
+            x: shape ``(N, F)``.
+            table: see :meth:`sum_messages`.
+            loop: what stands for edge features at self-loops, shape ``(1, F)``.
+            kinds: see :meth:`sum_messages`.
+        """
+        if "target" not in self._gcn:
+            self._gcn["target"] = self._gcn_weight("target")
+        if self._looped_kinds is None or self._looped_kinds[0] is not kinds:
+            at_loops = kinds.which.new_full((x.size(0),), table.size(0))
+            looped = Kinds(at_loops.new_empty(table.size(0) + 1, 0), self._with_loops(kinds.which, at_loops))
+            self._looped_kinds = (kinds, looped)
+        return message_sum(x, torch.cat([table, loop]), self._gcn["target"], self._looped, self._looped_kinds[1])
+
+    def attend(
+        self,
+        x: Tensor,
+        at_source: Tensor,
+        at_target: Tensor,
+        slope: float,
+        dropout: float,
+        at_edge: Tensor | None = None,
+    ) -> Tensor:
         """Softmax-weighted sum with a self-loop at every node (Veličković et al. 2018).
 
         Args:
@@ -91,8 +163,10 @@ class Adjacency:
             at_target: the same as a target.
             slope: negative slope of the leaky ReLU.
             dropout: probability with which an attention coefficient is dropped; 0 in evaluation.
+            at_edge: what edge features add to the logit of each sorted arc, shape ``(E, H)``; a loop has the gated mean
+                of its node's arcs, as in torch_geometric.
         """
-        logit = self._attention(at_source, at_target, slope)
+        logit = self._attention(at_source, at_target, slope, at_edge)
         present = self._with_loops(self._present, self._present.new_ones(x.size(0)))[:, None]
         return self._softmax_sum(x, logit, present, dropout)
 
@@ -108,10 +182,13 @@ class Adjacency:
             logit = logit * self._with_loops(self.gate, ones)[:, None]
         return self._softmax_sum(x, logit, self._with_loops(no_loop, ones)[:, None], dropout)
 
-    def _attention(self, at_source: Tensor, at_target: Tensor, slope: float) -> Tensor:
+    def _attention(self, at_source: Tensor, at_target: Tensor, slope: float, at_edge: Tensor | None = None) -> Tensor:
         """A logit for each arc of ``_looped`` and head."""
         arcs = self._looped
         logit = at_source.index_select(0, arcs.source) + at_target.index_select(0, arcs.target)
+        if at_edge is not None:
+            near = at_edge * self._share(self._present)[:, None]
+            logit = logit + self._with_loops(at_edge, segment_sum(near, self.arcs))
         return functional.leaky_relu(logit, slope).to(self.dtype)
 
     def _softmax_sum(self, x: Tensor, logit: Tensor, present: Tensor, dropout: float) -> Tensor:
@@ -142,10 +219,14 @@ class Adjacency:
     @cached_property
     def _mean_weight(self) -> Tensor:
         """Each arc's share in its target's mean."""
-        target = self.arcs.target
-        gate = self.gate
-        if gate is None:
+        if self.gate is None:
+            target = self.arcs.target
             return self.arcs.ptr.diff().to(self.dtype).reciprocal().index_select(0, target)
+        return self._share(self.gate)
+
+    def _share(self, gate: Tensor) -> Tensor:
+        """Gates of arcs over their sum at the arc's target; 0 where there is none."""
+        target = self.arcs.target
         count = gate.new_zeros(self.arcs.ptr.numel() - 1).index_add(0, target, gate)
         there = count > EMPTY
         return gate * (torch.where(there, count, 1).reciprocal() * there).index_select(0, target)

@@ -25,18 +25,29 @@ class GCNLayer(nn.Module):
         in_channels: input features F.
         out_channels: output features.
         degree: which end of an arc degrees are summed over. PyG sums over targets; the ICPG authors over sources.
+        edges: messages are ``relu(lin(x) + e)``, as in OGB's GCN, with a vector of its own for self-loops. Degrees are
+            summed over targets then.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, degree: Degree = "target") -> None:
+    protected_parameters = frozenset({"loop"})
+
+    def __init__(self, in_channels: int, out_channels: int, degree: Degree = "target", *, edges: bool = False) -> None:
         super().__init__()
         self.lin = nn.Linear(in_channels, out_channels, bias=False)
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.degree = degree
         nn.init.xavier_uniform_(self.lin.weight)
+        self.loop = nn.Parameter(torch.zeros(1, out_channels)) if edges else None
 
-    def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
-        """``(N, in_channels)`` to ``(N, out_channels)``."""
-        return adjacency.gcn(nodes_of(mapped(self.lin, x)), self.degree).add_(self.bias)
+    def forward(
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+    ) -> Tensor:
+        """``(N, in_channels)`` to ``(N, out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
+        z = nodes_of(mapped(self.lin, x))
+        if self.loop is None:
+            return adjacency.gcn(z, self.degree).add_(self.bias)
+        assert table is not None and kinds is not None
+        return adjacency.gcn_messages(z, table, self.loop, kinds).add_(self.bias)
 
     def mapped_on(self, matrix: Tensor, x: Vectors, adjacency: Adjacency) -> Tensor:
         """What a matrix ``(M, out_channels)`` makes of the output, ``(N, M)``: sums over arcs of M columns alone."""
@@ -63,12 +74,22 @@ def _add_scaled(near: Tensor, scale: Tensor, x: Tensor) -> Tensor:
 
 
 class GINLayer(nn.Module):
-    """Graph isomorphism layer of Xu et al. (ICLR 2019), as :class:`torch_geometric.nn.GINConv` with ``train_eps``."""
+    """Graph isomorphism layer of Xu et al. (ICLR 2019), as :class:`torch_geometric.nn.GINConv`.
 
-    def __init__(self, net: nn.Module) -> None:
+    Args:
+        net: what is done with the sums.
+        train_eps: the node's own vector counts ``1 + eps``, which is learnt; else eps stays 0.
+    """
+
+    eps: Tensor
+
+    def __init__(self, net: nn.Module, train_eps: bool = True) -> None:
         super().__init__()
         self.nn = net
-        self.eps = nn.Parameter(torch.zeros(1))
+        if train_eps:
+            self.eps = nn.Parameter(torch.zeros(1))
+        else:
+            self.register_buffer("eps", torch.zeros(1))
 
     def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
         """``(N, F)`` to what ``net`` makes of it."""
@@ -76,15 +97,12 @@ class GINLayer(nn.Module):
         return self.nn(_add_scaled(adjacency.sum(x), 1 + self.eps, x))  # type: ignore[no-any-return]
 
 
-class GINELayer(nn.Module):
-    """GIN with edge features of Hu et al. (ICLR 2020), as :class:`torch_geometric.nn.GINEConv` with ``train_eps``."""
+class GINELayer(GINLayer):
+    """GIN with edge features of Hu et al. (ICLR 2020), as :class:`torch_geometric.nn.GINEConv`."""
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.nn = net
-        self.eps = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Vectors, adjacency: Adjacency, table: Tensor, kinds: GroupedRows) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, x: Vectors, adjacency: Adjacency, table: Tensor, kinds: GroupedRows
+    ) -> Tensor:
         """``x`` has shape ``(N, F)``; an arc's features are a row of ``table``, see :meth:`Adjacency.sum_messages`."""
         x = nodes_of(x)
         near = adjacency.sum_messages(x, table, kinds)
@@ -92,7 +110,10 @@ class GINELayer(nn.Module):
 
 
 class SAGELayer(nn.Module):
-    """GraphSAGE of Hamilton et al. (NeurIPS 2017), as :class:`torch_geometric.nn.SAGEConv`."""
+    """GraphSAGE of Hamilton et al. (NeurIPS 2017), as :class:`torch_geometric.nn.SAGEConv`.
+
+    With edge features e messages are ``relu(x + e)``.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, aggr: Literal["mean", "sum"] = "mean") -> None:
         super().__init__()
@@ -100,10 +121,16 @@ class SAGELayer(nn.Module):
         self.lin_r = nn.Linear(in_channels, out_channels, bias=False)
         self.aggr = aggr
 
-    def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
-        """``(N, in_channels)`` to ``(N, out_channels)``."""
+    def forward(
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+    ) -> Tensor:
+        """``(N, in_channels)`` to ``(N, out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
         x = nodes_of(x)
-        near = adjacency.mean(x) if self.aggr == "mean" else adjacency.sum(x)
+        if table is not None and kinds is not None:
+            messages = adjacency.mean_messages if self.aggr == "mean" else adjacency.sum_messages
+            near = messages(x, table, kinds)
+        else:
+            near = adjacency.mean(x) if self.aggr == "mean" else adjacency.sum(x)
         return self.lin_l(near) + self.lin_r(x)  # type: ignore[no-any-return]
 
 
@@ -115,11 +142,14 @@ class GATLayer(nn.Module):
         out_channels: features a head; the output has ``heads * out_channels``.
         heads: attention heads.
         dropout: probability with which an attention coefficient is dropped in training.
+        edge_dim: columns of edge features, which add to the attention logits; None: they are not read.
     """
 
-    protected_parameters = frozenset({"att_src", "att_dst"})
+    protected_parameters = frozenset({"att_src", "att_dst", "att_edge"})
 
-    def __init__(self, in_channels: int, out_channels: int, heads: int = 4, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, heads: int = 4, dropout: float = 0.0, edge_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.heads, self.out_channels, self.dropout = heads, out_channels, dropout
         self.lin = nn.Linear(in_channels, heads * out_channels, bias=False)
@@ -128,13 +158,23 @@ class GATLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(heads * out_channels))
         for parameter in (self.lin.weight, self.att_src, self.att_dst):
             nn.init.xavier_uniform_(parameter)
+        if edge_dim is not None:
+            self.lin_edge = nn.Linear(edge_dim, heads * out_channels, bias=False)
+            self.att_edge = nn.Parameter(torch.empty(1, heads, out_channels))
+            for parameter in (self.lin_edge.weight, self.att_edge):
+                nn.init.xavier_uniform_(parameter)
 
-    def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
-        """``(N, in_channels)`` to ``(N, heads * out_channels)``."""
+    def forward(
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+    ) -> Tensor:
+        """``(N, in_channels)`` to ``(N, heads * out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
         z = nodes_of(mapped(self.lin, x)).view(-1, self.heads, self.out_channels)
         at_source, at_target = (z * self.att_src).sum(-1), (z * self.att_dst).sum(-1)
-        dropout = self.dropout if self.training else 0.0
-        return self.attend(adjacency, z, at_source, at_target, 0.2, dropout).flatten(1) + self.bias
+        given: list[Any] = [adjacency, z, at_source, at_target, 0.2, self.dropout if self.training else 0.0]
+        if table is not None and kinds is not None:
+            of_edges = self.lin_edge(table).view(-1, self.heads, self.out_channels)
+            given.append((of_edges * self.att_edge).sum(-1).index_select(0, kinds.which))
+        return self.attend(*given).flatten(1) + self.bias
 
     def attend(self, adjacency: Adjacency, *args: Any) -> Tensor:
         """How the layer attends: :meth:`Adjacency.attend`."""

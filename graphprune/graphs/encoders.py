@@ -153,7 +153,7 @@ class FeatureEncoder(nn.Module):
         return self.lin(self.norm(rows.to(self.lin.weight.dtype)))  # type: ignore[no-any-return]
 
 
-def node_vectors(encoder: nn.Module, data: Data) -> Vectors:
+def encoded(encoder: nn.Module, data: Data) -> Vectors:
     """What an encoder makes of the node features of a graph or batch: each distinct row once, where it can.
 
     Raises:

@@ -152,6 +152,10 @@ class NodeRows:
     rows: Tensor
     kinds: Kinds
 
+    def size(self, dim: int) -> int:
+        """That of :attr:`nodes`."""
+        return self.rows.size(1) if dim else self.kinds.which.numel()
+
     @property
     def nodes(self) -> Tensor:
         """A vector of each node, shape ``(N, F)``."""

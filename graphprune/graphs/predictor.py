@@ -21,14 +21,14 @@ from graphprune.graphs.encoders import (
     Features,
     edge_encoder,
     edge_kinds,
+    encoded,
     needed_edges,
     node_encoder,
-    node_inputs,
-    node_vectors,
 )
-from graphprune.graphs.kinds import Vectors, given, mapped, nodes_of, normed
+from graphprune.graphs.kinds import given, mapped, nodes_of, normed
 from graphprune.graphs.known import watched
 from graphprune.graphs.norms import RowNorm, fold_after, fold_before
+from graphprune.graphs.pairs import arcs_of
 from graphprune.graphs.walks import MOST_STEPS, walks_of
 
 Encoder = Literal["gcn", "gin", "gat", "mlp"]
@@ -145,10 +145,9 @@ class EdgePredictor(nn.Module):
 
     def forward(self, data: Data) -> Tensor:
         """Logits of all arcs of a graph or batch, shape ``(E,)``; the sigmoid is the paper's score."""
-        x, edge_index = node_inputs(data)
+        z, edge_index = encoded(self.node_encoder, data), arcs_of(data)
         dtype = next(self.parameters()).dtype
-        adjacency = Adjacency(edge_index, x.size(0), None, data.get("edge_weight"), dtype)
-        z: Vectors = node_vectors(self.node_encoder, data)
+        adjacency = Adjacency(edge_index, z.size(0), None, data.get("edge_weight"), dtype)
         if self.walk_encoder is not None:
             z = nodes_of(z) + self.walk_encoder(walks_of(data, self.walks))
         z = mapped(self.start, z)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache, cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -240,3 +240,42 @@ def scaled_sum(rows: Tensor, factor: Tensor, node: Tensor, order: Tensor, ptr: T
     flat = rows.flatten(1).contiguous()
     summed: Tensor = _ScaledSum.apply(flat, factor, node, order, ptr)  # type: ignore[no-untyped-call]
     return summed.view(ptr.numel() - 1, *rows.shape[1:])
+
+
+class _Extreme(torch.autograd.Function):
+    """Maximum or minimum over each node's rows, see :func:`extreme`."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, owner: Tensor, ptr: Tensor, how: str) -> Tensor:
+        there = ptr.diff() > 0
+        starts = torch.cat([ptr[:-1][there], ptr[-1:]])
+        out = torch.segment_reduce(rows, how, offsets=starts, axis=0, unsafe=True)
+        if starts.numel() < ptr.numel():
+            places = there.nonzero().squeeze(1)
+            out = out.new_zeros(ptr.numel() - 1, rows.size(1)).index_copy(0, places, out)
+        ctx.save_for_backward(rows, out, owner, ptr)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError("maxima over edges have no second derivatives")
+        rows, out, owner, ptr = ctx.saved_tensors
+        best = (rows == out.index_select(0, owner)).to(grad.dtype)
+        count = bags(torch.arange(owner.numel(), device=owner.device), best, ptr, None)
+        return best.mul_((grad / count.clamp_(min=1)).index_select(0, owner)), None, None, None
+
+
+def extreme(rows: Tensor, owner: Tensor, ptr: Tensor, how: Literal["max", "min"]) -> Tensor:
+    """The largest or smallest row of each node, column by column; 0 for a node without rows.
+
+    Equal ones share the gradient, as in torch_geometric.
+
+    Args:
+        rows: shape ``(E, F)``, those of one node after the other.
+        owner: the node of each row, ascending, shape ``(E,)``.
+        ptr: where the rows of each node start, shape ``(N + 1,)``.
+        how: maximum or minimum.
+    """
+    made: Tensor = _Extreme.apply(rows, owner, ptr, how)  # type: ignore[no-untyped-call]
+    return made

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from graphprune.models.gnn import GAT, GCN, GIN, SAGE, GraphClassifier
+from graphprune.models.classifier import GraphClassifier
+from graphprune.models.gnn import GAT, GCN, GIN, PNA, SAGE, GatedGCN
 from graphprune.models.image import ImageClassifier
 from graphprune.models.lenet import LeNet5, LeNet300
 from graphprune.models.node import UGSGAT, UGSGCN, UGSGIN, NodeClassifier, NodeGAT, NodeGCN, NodeGIN
@@ -16,6 +17,8 @@ _OWN: dict[str, type[nn.Module]] = {
     "gin": GIN,
     "sage": SAGE,
     "gat": GAT,
+    "gated-gcn": GatedGCN,
+    "pna": PNA,
     "paper-gcn": PaperGCN,
     "node-gcn": NodeGCN,
     "node-gin": NodeGIN,
@@ -45,11 +48,13 @@ __all__ = [
     "GCN",
     "GIN",
     "MODELS",
+    "PNA",
     "SAGE",
     "UGSGAT",
     "UGSGCN",
     "UGSGIN",
     "VGG19",
+    "GatedGCN",
     "GraphClassifier",
     "ImageClassifier",
     "LeNet5",

@@ -10,11 +10,11 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
-from graphprune.graphs.encoders import Features, node_encoder, node_inputs, node_vectors
+from graphprune.graphs.encoders import Features, encoded, node_encoder
 from graphprune.graphs.kinds import Vectors, given, mapped, normed
 from graphprune.graphs.norms import RowNorm
 from graphprune.models.base import GraphNetwork, HasTask
-from graphprune.models.gnn import pool
+from graphprune.models.blocks import pool
 
 
 class PaperGCN(GraphNetwork):
@@ -62,9 +62,8 @@ class PaperGCN(GraphNetwork):
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""
-        nodes = node_inputs(data)[0].size(0)
-        x: Vectors = mapped(functional.relu, node_vectors(self.node_encoder, data))
-        adjacency = adjacency_of(data, nodes, edge_gate, next(self.parameters()).dtype)
+        x: Vectors = mapped(functional.relu, encoded(self.node_encoder, data))
+        adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = functional.relu(conv(given(conv, normed(norm, x)), adjacency), inplace=True)
         assert isinstance(x, Tensor)

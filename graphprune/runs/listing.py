@@ -35,9 +35,11 @@ def listing() -> str:
             "ogbn-arxiv, downloaded once or read from --data-root FOLDER; spmotif-BIAS, generated; "
             "mnist-superpixels and cifar10-superpixels, built by a script (docs/datasets.md); images: digits, mnist, "
             "fashion-mnist, cifar10.",
-            "Edge features (edge_attr): gin reads OGB's bonds and other categories, as the edge labels of TU sets "
-            "(--data-features deg+odeg100+edges), unless --bonds false, and real columns with --bonds true; an edge "
-            "predictor reads all of them with --predictor.edges true.",
+            "Edge features (edge_attr): gin, gated-gcn and pna read OGB's bonds and other categories, as the edge "
+            "labels of TU sets (--data-features deg+odeg100+edges), unless --bonds false, and real columns with "
+            "--bonds true; "
+            "gcn, sage and gat read any with --bonds true; an edge predictor reads all of them with "
+            "--predictor.edges true.",
             f"Edge scorers of sparsifier (--edges) and hamp (--edge-score): {', '.join(SCORERS.working())}.",
             f"Convolutions of torch_geometric with soft edges: {convolutions} (aggregations, what is refused, and "
             "why: docs/convolutions.md).",

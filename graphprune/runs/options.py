@@ -32,7 +32,13 @@ SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "execut
 SECTIONS = ("method", "data", "model", "fit", "predictor")
 
 # What a model's for_data() takes from the data set, with values to try its other arguments with.
-FROM_DATA: dict[str, Any] = {"features": 1, "edge_features": 1, "shape": (1, 32, 32), "num_outputs": 1}
+FROM_DATA: dict[str, Any] = {
+    "features": 1,
+    "edge_features": 1,
+    "shape": (1, 32, 32),
+    "num_outputs": 1,
+    "log_degree": 1.0,
+}
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
     "--data-root is --data.root. Of two options with one name it means the first in this list; so --hidden is the "
@@ -111,8 +117,10 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
     )
-    if "bonds" in inspect.signature(model_class).parameters:
-        parser.set_defaults({"model.bonds": None})  # the model follows the data unless it is told
+    sparing = {"bonds"} & inspect.signature(model_class).parameters.keys() | set(getattr(model_class, "sparing", ()))
+    # The model follows the data, or its own defaults, unless it is told: runs from before an option was there are
+    # described as ever.
+    parser.set_defaults({f"model.{name}": None for name in sparing - FROM_DATA.keys()})
     _tidy(parser, _documented(method_class))
     return parser
 

@@ -15,6 +15,8 @@ from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_add_p
 from graphprune.graphs import EdgePredictor
 from graphprune.graphs.adjacency import Adjacency
 from graphprune.graphs.conv import BagLinear, GATLayer, GCNLayer, GINLayer, SAGELayer
+from graphprune.graphs.gated_gcn import GatedGCNLayer
+from graphprune.graphs.pna import PNALayer
 from graphprune.measure.macs import Macs, count_macs
 from graphprune.models import GAT, GCN, GIN, SAGE, LeNet5, ResNet20
 from tests.measure.nets import masked, mlp, nets
@@ -123,6 +125,10 @@ LAYERS = [
     (SAGEConv(IN, OUT, aggr="max"), 2 * NODES * IN * OUT, EDGES * IN),
     (Sorted(GATLayer(IN, OUT, HEADS)), NODES * IN * HEADS * OUT, ATTENTION),
     (GATConv(IN, OUT, HEADS), NODES * IN * HEADS * OUT, ATTENTION),
+    # Four maps of the nodes; the sums of messages and of their weights.
+    (Sorted(GatedGCNLayer(IN, reads=False, norm=None)), 4 * NODES * IN * IN, 2 * EDGES * IN),
+    # Both ends, the node itself and four aggregates for three scalers; two means and two extremes.
+    (Sorted(PNALayer(IN, 1.0)), (3 + 3 * 4) * NODES * IN * IN, 4 * EDGES * IN),
 ]
 
 
