@@ -68,6 +68,10 @@ class Adjacency:
         """Gated sum over each node's in-neighbours of ``x``, shape ``(N, F)``."""
         return weighted_sum(x, self.gate, self.arcs)
 
+    def sum_rows(self, table: Tensor, which: Tensor) -> Tensor:
+        """Gated sum over each node's arcs of the row of a table ``(P, F)`` that each has, in the order of ``arcs``."""
+        return weighted_sum(table, self.gate, self.arcs.reading(which, table.size(0)))
+
     def sum_messages(self, x: Tensor, table: Tensor, kinds: GroupedRows) -> Tensor:
         """Gated sum of ``relu(x[source] + table[kinds.which])``.
 

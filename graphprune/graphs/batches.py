@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 from torch_geometric.data import Batch
 
 from graphprune.graphs.joining import Joining
-from graphprune.graphs.kinds import Kinds, counted_once
-from graphprune.graphs.known import follow, tell
+from graphprune.graphs.kinds import Kinds
+from graphprune.graphs.known import follow, once, tell
+from graphprune.graphs.nonzero import NonZero
 from graphprune.graphs.segments import ranges
+
+T = TypeVar("T")
 
 
 class Packed(Protocol):
@@ -30,7 +33,8 @@ class Packed(Protocol):
 def told_batch(batch: Batch, graphs: Packed, chosen: Tensor) -> Batch:
     """The batch of the graphs of some numbers; from now on it is known which rows of its features are the same.
 
-    What two networks make of its arcs alone, as sorting them, is made once.
+    What is known of features is found out once in a set, when a network asks for it. What two networks make of a
+    batch's arcs alone, as sorting them, is made once.
     """
     follow(batch.edge_index)
     for name, store, ptr, count in (
@@ -38,16 +42,26 @@ def told_batch(batch: Batch, graphs: Packed, chosen: Tensor) -> Batch:
         ("edge_attr", graphs.edge, graphs.edge_ptr, graphs.edge_count),
     ):
         if name in store and name not in graphs.joining.dims and name not in graphs.joining.shifts:
-            _tell_kinds(batch[name], store, name, ptr[chosen], count[chosen])
+            _tell(batch[name], store[name], ptr[chosen], count[chosen])
     return batch
 
 
-def _tell_kinds(features: Tensor, store: Mapping[str, Tensor], name: str, start: Tensor, count: Tensor) -> None:
-    of = TensorWeakRef(store[name])  # a batch does not keep its set alive
+def _tell(features: Tensor, stored: Tensor, start: Tensor, count: Tensor) -> None:
+    """Tell of a batch's features, which are those of a set in some ranges."""
+    if stored.is_inference():
+        return
+    of, version = TensorWeakRef(stored), stored._version  # a batch does not keep its set alive
 
-    def make() -> Kinds | None:
+    def of_set(kind: type[T], make: Callable[[Tensor], T | None]) -> T | None:
         whole = of()
-        kinds = None if whole is None else counted_once(whole)
-        return None if kinds is None else kinds.at(ranges(start, count))
+        if whole is None or whole._version != version or not follow(whole):
+            return None
+        return once(whole, kind, lambda: make(whole))
 
-    tell(features, Kinds, make)
+    def kinds() -> Kinds | None:
+        found = of_set(Kinds, Kinds.counted)
+        return None if found is None else found.at(ranges(start, count))
+
+    tell(features, Kinds, kinds)
+    if features.shape == stored.shape and count.numel() == 1:  # a set of one graph: the same features in each step
+        tell(features, NonZero, lambda: of_set(NonZero, NonZero.of))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.graphs.adjacency import Adjacency, Degree
-from graphprune.graphs.kinds import Vectors, mapped, nodes_of
-from graphprune.graphs.segments import pointers
+from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, mapped, nodes_of, pairs
+from graphprune.graphs.known import watched
+from graphprune.graphs.nonzero import nonzero_of
 from graphprune.graphs.sums import GroupedRows, bags
-
-# Below this share of non-zero features a sum over them is faster than the dense product.
-_SPARSE = 0.1
 
 
 class GCNLayer(nn.Module):
@@ -93,17 +91,43 @@ class GINLayer(nn.Module):
 
     def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
         """``(N, F)`` to what ``net`` makes of it."""
+        if isinstance(x, NodeRows) and self._begins_linear:
+            return self._of_rows(x, x.rows, x.kinds.which.index_select(0, adjacency.arcs.source), adjacency)
         x = nodes_of(x)
         return self.nn(_add_scaled(adjacency.sum(x), 1 + self.eps, x))  # type: ignore[no-any-return]
+
+    @property
+    def _begins_linear(self) -> bool:
+        """Whether ``net`` begins with a linear map that nobody looks at."""
+        net = self.nn
+        return isinstance(net, nn.Sequential) and type(net[0]) is nn.Linear and not watched(net) and not watched(net[0])
+
+    def _of_rows(self, x: NodeRows, messages: Tensor, which: Tensor, adjacency: Adjacency) -> Tensor:
+        """The output where few messages ``(P, F)`` go over the arcs, ``which`` over each: sums are of mapped ones."""
+        first, *rest = cast("list[Any]", self.nn)
+        mapped_rows = functional.linear(torch.cat([messages, x.rows]), first.weight)
+        near = adjacency.sum_rows(mapped_rows[: messages.size(0)], which)
+        own = mapped_rows[messages.size(0) :].index_select(0, x.kinds.which)
+        out = _add_scaled(near, 1 + self.eps, own)
+        out = out if first.bias is None else out.add_(first.bias)
+        for module in rest:
+            out = module(out)
+        return out
 
 
 class GINELayer(GINLayer):
     """GIN with edge features of Hu et al. (ICLR 2020), as :class:`torch_geometric.nn.GINEConv`."""
 
     def forward(  # type: ignore[override]
-        self, x: Vectors, adjacency: Adjacency, table: Tensor, kinds: GroupedRows
+        self, x: Vectors, adjacency: Adjacency, table: Tensor, kinds: Kinds
     ) -> Tensor:
         """``x`` has shape ``(N, F)``; an arc's features are a row of ``table``, see :meth:`Adjacency.sum_messages`."""
+        if isinstance(x, NodeRows) and self._begins_linear:
+            found = pairs(x.kinds, adjacency.arcs.source, kinds)
+            if found is not None:
+                of_node, of_arc, which = found
+                messages = functional.relu(x.rows.index_select(0, of_node) + table.index_select(0, of_arc))
+                return self._of_rows(x, messages, which, adjacency)
         x = nodes_of(x)
         near = adjacency.sum_messages(x, table, kinds)
         return self.nn(_add_scaled(near, 1 + self.eps, x))  # type: ignore[no-any-return]
@@ -211,10 +235,8 @@ class BagLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, in_features)`` to ``(N, out_features)``; no gradient goes to sparse inputs."""
-        row, column = input.nonzero(as_tuple=True)
-        if input.requires_grad or row.numel() > _SPARSE * input.numel():
+        found = None if input.requires_grad else nonzero_of(input)
+        if found is None:
             return super().forward(input)
-        values = input[row, column].to(self.weight.dtype)
-        ptr = pointers(row.bincount(minlength=input.size(0)))
-        out = bags(column, self.weight.t().contiguous(), ptr, values)
+        out = bags(found.column, self.weight.t().contiguous(), found.ptr, found.values.to(self.weight.dtype))
         return out if self.bias is None else out + self.bias

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphprune.graphs.known import tell, told, watched
+from graphprune.graphs.known import told, watched
 from graphprune.graphs.norms import RowNorm
 from graphprune.graphs.segments import pointers
 
@@ -117,22 +117,6 @@ class Kinds:
         return type(self)(self.rows, self.which.index_select(0, order))
 
 
-@dataclass(frozen=True)
-class _Counted:
-    """That the kinds of a set's features were looked for."""
-
-    kinds: Kinds | None
-
-
-def counted_once(features: Tensor) -> Kinds | None:
-    """:meth:`Kinds.counted` of the features of a whole set, which are counted when they are first asked for."""
-    found = told(features, _Counted)
-    if found is None:
-        found = _Counted(Kinds.counted(features))
-        tell(features, _Counted, lambda: found)
-    return found.kinds
-
-
 def _hashes(features: Tensor) -> Tensor:
     """A number of each row, the same for the same row up to rounding: a sum of its columns times random numbers."""
     factors = torch.rand(features.size(1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -187,3 +171,25 @@ def normed(norm: nn.Module, x: Vectors) -> Any:
 def given(module: nn.Module, x: Vectors) -> Vectors:
     """What to call a module with that knows of kinds: node vectors, where hooks are to see them."""
     return nodes_of(x) if watched(module) else x
+
+
+def pairs(first: Kinds, places: Tensor, second: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Which kinds come together, in few pairs; None where these are no fewer than half of the first one's rows.
+
+    Args:
+        first: kinds of nodes.
+        places: of which node, shape ``(E,)``.
+        second: kinds of arcs, ``(E,)`` of them.
+
+    Returns:
+        The two kinds of each pair, shape ``(P,)`` each, and the pair of each arc, shape ``(E,)``.
+    """
+    width = second.rows.size(0)
+    if first.rows.size(0) * width > places.numel():
+        return None
+    cell = first.which.index_select(0, places) * width + second.which
+    there = torch.bincount(cell, minlength=first.rows.size(0) * width) > 0
+    numbers = there.nonzero().squeeze(1)
+    if 2 * numbers.numel() > first.which.numel():
+        return None
+    return numbers // width, numbers % width, (there.cumsum(0) - 1).index_select(0, cell)

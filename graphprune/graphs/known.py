@@ -7,7 +7,7 @@ torch's back, through ``.data`` or NumPy's memory, goes unseen.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -27,17 +27,26 @@ class _Facts:
 
     version: int
     pointer: int
-    makers: dict[type, Callable[[], Any]] = field(default_factory=dict)
-    made: dict[Hashable, Any] = field(default_factory=dict)
+    makers: dict[Any, Callable[[], Any]] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict)
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What is known, made by whoever told of it, else by ``make``."""
+        if key not in self.made:
+            self.made[key] = self.makers.pop(key, make)()
+        return self.made[key]
 
 
 _KNOWN = WeakTensorKeyDictionary()
 
 
-def follow(tensor: Tensor) -> None:
+def follow(tensor: Tensor) -> bool:
     """Let what is made :func:`once` of a tensor on the CPU be remembered as long as the tensor lives, unchanged."""
-    if tensor.device.type == "cpu" and not tensor.is_inference():
+    if tensor.device.type != "cpu" or tensor.is_inference():
+        return False
+    if _facts(tensor) is None:
         _KNOWN[tensor] = _Facts(tensor._version, tensor.data_ptr())
+    return True
 
 
 def tell(tensor: Tensor, kind: type[T], make: Callable[[], T | None]) -> None:
@@ -48,39 +57,33 @@ def tell(tensor: Tensor, kind: type[T], make: Callable[[], T | None]) -> None:
         kind: what is known.
         make: gives it, or None.
     """
-    if tensor.device.type != "cpu" or tensor.is_inference():
-        return
-    facts = _KNOWN.get(tensor)
-    if facts is None or not _same(tensor, facts):
-        facts = _KNOWN[tensor] = _Facts(tensor._version, tensor.data_ptr())
-    facts.makers[kind] = make
-    facts.made.pop(kind, None)
+    if follow(tensor):
+        _KNOWN[tensor].makers[kind] = make
+        _KNOWN[tensor].made.pop(kind, None)
 
 
 def told(tensor: Tensor, kind: type[T]) -> T | None:
     """What is known of a tensor, if anything."""
-    if torch.compiler.is_compiling():
+    facts = _facts(tensor)
+    if facts is None or not (kind in facts.made or kind in facts.makers):
         return None
-    facts = _KNOWN.get(tensor)
-    if facts is None or not _same(tensor, facts):
-        return None
-    if kind in facts.makers:
-        facts.made[kind] = facts.makers.pop(kind)()
-    return cast("T | None", facts.made.get(kind))
+    return cast("T | None", facts.get(kind, _nothing))
 
 
-def once(tensor: Tensor, key: Hashable, make: Callable[[], T]) -> T:
-    """What ``make`` gives, remembered of a tensor that is followed or told of; of any other it is made anew."""
+def once(tensor: Tensor, key: Any, make: Callable[[], T]) -> T:
+    """What is known of a tensor, or what ``make`` gives, remembered if it is followed; of any other made anew."""
+    facts = _facts(tensor)
+    return make() if facts is None else cast(T, facts.get(key, make))
+
+
+def _nothing() -> None:
+    return None
+
+
+def _facts(tensor: Tensor) -> _Facts | None:
     facts = None if torch.compiler.is_compiling() else _KNOWN.get(tensor)
-    if facts is None or not _same(tensor, facts):
-        return make()
-    if key not in facts.made:
-        facts.made[key] = make()
-    return cast(T, facts.made[key])
-
-
-def _same(tensor: Tensor, facts: _Facts) -> bool:
-    return bool(tensor._version == facts.version and tensor.data_ptr() == facts.pointer)
+    same = facts is not None and tensor._version == facts.version and tensor.data_ptr() == facts.pointer
+    return facts if same else None
 
 
 def watched(module: object) -> bool:

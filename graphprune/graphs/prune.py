@@ -103,7 +103,13 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
         return _apply(prepared(scorer, EdgeRule()), data, EdgeRule())
 
 
-def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor | None = None) -> Kept:
+def keep_arcs(
+    batches: Iterable[Data],
+    edge_round: EdgeRound,
+    rule: EdgeRule,
+    original: Tensor | None = None,
+    scorer: nn.Module | None = None,
+) -> Kept:
     """Which arcs stay after one round.
 
     Args:
@@ -112,12 +118,13 @@ def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, or
         rule: how units are made and counted.
         original: what the density is a share of, shape ``(G,)``: units of each graph before any pruning. None: those
             that there are.
+        scorer: the round's, prepared already; None: it is now.
 
     Raises:
         ValueError: scores that are not numbers.
     """
     assert edge_round.scorer is not None
-    scorer = prepared(edge_round.scorer, rule)
+    scorer = prepared(edge_round.scorer, rule) if scorer is None else scorer
     if rule.budget == "global" and edge_round.threshold is None:
         return _keep_of_all(scorer, batches, edge_round, rule, original)
     pieces, first = list[Kept](), 0

@@ -200,3 +200,35 @@ def test_a_set_is_counted_once_and_a_batch_keeps_no_set_alive(monkeypatch) -> No
     assert calls == [1]
     batch = packed(4).batch([0])
     assert told(batch.x, Kinds) is None
+
+
+def test_a_set_that_is_written_to_tells_nothing_of_earlier_batches() -> None:
+    graphs = packed(4)
+    batch = graphs.batch([0, 1])
+    graphs.node["x"][0] += 1
+    assert told(batch.x, Kinds) is None
+    again = graphs.batch([0, 1])
+    kinds = told(again.x, Kinds)
+    assert kinds is not None
+    assert torch.equal(kinds.rows[kinds.which], again.x)
+
+
+@pytest.mark.parametrize("bonds", [False, True])
+def test_gin_sums_mapped_messages_where_few_are_different(bonds) -> None:
+    """The first layer's map joins the messages; where somebody looks at the map it is called as ever."""
+    graphs = packed("ogb-mol")
+    batch, model = graphs.batch(range(8)), shake(GIN("ogb-mol", 2, hidden=8, bonds=bonds)).double()
+    batch.edge_gate = torch.rand(batch.num_edges).double().requires_grad_()
+    wanted, seen = [], []
+    for watching in (False, True):
+        handle = model.convs[0].nn[0].register_forward_hook(lambda _module, args, _out: seen.append(len(args[0])))
+        if not watching:
+            handle.remove()
+        state = copy.deepcopy(model.state_dict())
+        out = model(batch).square().sum()
+        wanted.append([out, *torch.autograd.grad(out, [*model.parameters(), batch.edge_gate])])
+        model.load_state_dict(state)
+        handle.remove()
+    assert seen == [batch.num_nodes]
+    for mine, theirs in zip(*wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-11)

@@ -89,3 +89,11 @@ def test_modules_with_hooks_are_watched_but_for_those_of_masks() -> None:
     assert watched(net[1])
     handle.remove()
     assert not watched(net[1])
+
+
+def test_to_ask_in_vain_decides_nothing() -> None:
+    tensor = torch.ones(3)
+    follow(tensor)
+    assert told(tensor, Fact) is None
+    assert once(tensor, Fact, lambda: Fact("later")) == "later"
+    assert told(tensor, Fact) == "later"
