@@ -31,7 +31,7 @@ class PlainPyG(nn.Module):
             nn.ModuleList(nn.Embedding(size, width) for size in BOND_FEATURES)
             for _ in range(config["layers"] * self.bonds)
         )
-        self.head = nn.Linear(width, config["num_outputs"])
+        self.head, self.dropout = nn.Linear(width, config["num_outputs"]), config["dropout"]
 
     def forward(self, data: Data, weight: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, outputs)``; ``weight`` weighs the arcs' messages (GCN, and `Weighted` layers)."""
@@ -47,6 +47,7 @@ class PlainPyG(nn.Module):
             if weight is not None:
                 extra.append(weight)
             x = functional.relu(norm(conv(x, data.edge_index, *extra)))
+            x = functional.dropout(x, self.dropout, self.training)
         return self.head(pyg.global_mean_pool(x, data.batch, data.num_graphs))
 
 
@@ -75,14 +76,22 @@ class PlainJoint(nn.Module):
         self.model = PlainPyG(twin)
         if isinstance(twin, models.GIN):
             self.model.convs = nn.ModuleList(Weighted(conv.nn, self.model.bonds) for conv in self.model.convs)
-        self.atoms = nn.ModuleList(nn.Embedding(size, hidden) for size in ATOM_FEATURES)
+        features = twin.config()["features"]
+        molecules = features == "ogb-mol"
+        self.atoms = nn.ModuleList(nn.Embedding(size, hidden) for size in (ATOM_FEATURES if molecules else ()))
+        self.encoder = None if molecules else nn.Linear(features, hidden)
         self.convs = nn.ModuleList(pyg.GCNConv(hidden, hidden) for _ in range(3))
         self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(3))
         self.score = nn.Linear(2 * hidden, 1)
 
     def forward(self, data: Data) -> Tensor:
         """Logits of shape ``(B, outputs)``."""
-        z: Any = functional.relu(sum(table(data.x[:, i]) for i, table in enumerate(self.atoms)))
+        z: Any = (
+            sum(table(data.x[:, i]) for i, table in enumerate(self.atoms))
+            if self.encoder is None
+            else self.encoder(data.x)
+        )
+        z = functional.relu(z)
         for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             z = conv(norm(z), data.edge_index)
             z = functional.relu(z) if depth < 2 else z

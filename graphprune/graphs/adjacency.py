@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch_geometric.data import Data
 
-from graphprune.graphs.encoders import Kinds
+from graphprune.graphs.dropout import dropout as drop
+from graphprune.graphs.kinds import Kinds
+from graphprune.graphs.known import once
 from graphprune.graphs.sums import (
     EMPTY,
     GroupedRows,
@@ -55,7 +57,7 @@ class Adjacency:
             if values is not None and values.shape != edge_index.shape[1:]:
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, but there are {edge_index.size(1)} arcs")
         dtype = torch.promote_types(dtype, torch.float32)
-        self.arcs = SortedArcs.of(edge_index, num_nodes)
+        self.arcs = once(edge_index, (SortedArcs, num_nodes), lambda: SortedArcs.of(edge_index, num_nodes))
         self.gate = None if gate is None else gate.index_select(0, self.arcs.order).to(dtype)
         self.dtype = dtype
         self._edge_weight = None if edge_weight is None else edge_weight.index_select(0, self.arcs.order).to(dtype)
@@ -65,6 +67,10 @@ class Adjacency:
     def sum(self, x: Tensor) -> Tensor:
         """Gated sum over each node's in-neighbours of ``x``, shape ``(N, F)``."""
         return weighted_sum(x, self.gate, self.arcs)
+
+    def sum_rows(self, table: Tensor, which: Tensor) -> Tensor:
+        """Gated sum over each node's arcs of the row of a table ``(P, F)`` that each has, in the order of ``arcs``."""
+        return weighted_sum(table, self.gate, self.arcs.reading(which, table.size(0)))
 
     def sum_messages(self, x: Tensor, table: Tensor, kinds: GroupedRows) -> Tensor:
         """Gated sum of ``relu(x[source] + table[kinds.which])``.
@@ -196,13 +202,13 @@ class Adjacency:
         top = torch.segment_reduce(rival, "max", offsets=arcs.ptr, axis=0, unsafe=True)
         share = (logit - top.index_select(0, arcs.target)).clamp(max=_EXPONENT).exp() * present
         share = share / segment_sum(share, arcs).index_select(0, arcs.target)
-        share = functional.dropout(share, dropout, dropout > 0)
+        share = drop(share, dropout)
         heads = zip(x.transpose(0, 1).contiguous(), share.t().contiguous(), strict=True)
         return torch.stack([weighted_sum(head, weight, arcs) for head, weight in heads], 1)
 
-    @cached_property
+    @property
     def _looped(self) -> SortedArcs:
-        return self.arcs.with_loops()
+        return self.arcs.looped
 
     def _with_loops(self, of_arcs: Tensor, of_nodes: Tensor) -> Tensor:
         """Values of arcs and of nodes' loops in the order of ``_looped``."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from graphprune.graphs.adjacency import Adjacency, Degree
-from graphprune.graphs.segments import pointers
+from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, mapped, nodes_of, pairs
+from graphprune.graphs.known import watched
+from graphprune.graphs.nonzero import nonzero_of
 from graphprune.graphs.sums import GroupedRows, bags
-
-# Below this share of non-zero features a sum over them is faster than the dense product.
-_SPARSE = 0.1
 
 
 class GCNLayer(nn.Module):
@@ -37,13 +38,18 @@ class GCNLayer(nn.Module):
         self.loop = nn.Parameter(torch.zeros(1, out_channels)) if edges else None
 
     def forward(
-        self, x: Tensor, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
+        z = nodes_of(mapped(self.lin, x))
         if self.loop is None:
-            return adjacency.gcn(self.lin(x), self.degree).add_(self.bias)
+            return adjacency.gcn(z, self.degree).add_(self.bias)
         assert table is not None and kinds is not None
-        return adjacency.gcn_messages(self.lin(x), table, self.loop, kinds).add_(self.bias)
+        return adjacency.gcn_messages(z, table, self.loop, kinds).add_(self.bias)
+
+    def mapped_on(self, matrix: Tensor, x: Vectors, adjacency: Adjacency) -> Tensor:
+        """What a matrix ``(M, out_channels)`` makes of the output, ``(N, M)``: sums over arcs of M columns alone."""
+        return adjacency.gcn(nodes_of(_mapped_on(matrix, self.lin, x)), self.degree).add_(matrix @ self.bias)
 
 
 class _AddScaled(torch.autograd.Function):
@@ -83,18 +89,46 @@ class GINLayer(nn.Module):
         else:
             self.register_buffer("eps", torch.zeros(1))
 
-    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
+    def forward(self, x: Vectors, adjacency: Adjacency) -> Tensor:
         """``(N, F)`` to what ``net`` makes of it."""
+        if isinstance(x, NodeRows) and self._begins_linear:
+            return self._of_rows(x, x.rows, x.kinds.which.index_select(0, adjacency.arcs.source), adjacency)
+        x = nodes_of(x)
         return self.nn(_add_scaled(adjacency.sum(x), 1 + self.eps, x))  # type: ignore[no-any-return]
+
+    @property
+    def _begins_linear(self) -> bool:
+        """Whether ``net`` begins with a linear map that nobody looks at."""
+        net = self.nn
+        return isinstance(net, nn.Sequential) and type(net[0]) is nn.Linear and not watched(net) and not watched(net[0])
+
+    def _of_rows(self, x: NodeRows, messages: Tensor, which: Tensor, adjacency: Adjacency) -> Tensor:
+        """The output where few messages ``(P, F)`` go over the arcs, ``which`` over each: sums are of mapped ones."""
+        first, *rest = cast("list[Any]", self.nn)
+        mapped_rows = functional.linear(torch.cat([messages, x.rows]), first.weight)
+        near = adjacency.sum_rows(mapped_rows[: messages.size(0)], which)
+        own = mapped_rows[messages.size(0) :].index_select(0, x.kinds.which)
+        out = _add_scaled(near, 1 + self.eps, own)
+        out = out if first.bias is None else out.add_(first.bias)
+        for module in rest:
+            out = module(out)
+        return out
 
 
 class GINELayer(GINLayer):
     """GIN with edge features of Hu et al. (ICLR 2020), as :class:`torch_geometric.nn.GINEConv`."""
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, adjacency: Adjacency, table: Tensor, kinds: GroupedRows
+        self, x: Vectors, adjacency: Adjacency, table: Tensor, kinds: Kinds
     ) -> Tensor:
         """``x`` has shape ``(N, F)``; an arc's features are a row of ``table``, see :meth:`Adjacency.sum_messages`."""
+        if isinstance(x, NodeRows) and self._begins_linear:
+            found = pairs(x.kinds, adjacency.arcs.source, kinds)
+            if found is not None:
+                of_node, of_arc, which = found
+                messages = functional.relu(x.rows.index_select(0, of_node) + table.index_select(0, of_arc))
+                return self._of_rows(x, messages, which, adjacency)
+        x = nodes_of(x)
         near = adjacency.sum_messages(x, table, kinds)
         return self.nn(_add_scaled(near, 1 + self.eps, x))  # type: ignore[no-any-return]
 
@@ -112,9 +146,10 @@ class SAGELayer(nn.Module):
         self.aggr = aggr
 
     def forward(
-        self, x: Tensor, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
+        x = nodes_of(x)
         if table is not None and kinds is not None:
             messages = adjacency.mean_messages if self.aggr == "mean" else adjacency.sum_messages
             near = messages(x, table, kinds)
@@ -154,15 +189,15 @@ class GATLayer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(
-        self, x: Tensor, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, heads * out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
-        z = self.lin(x).view(-1, self.heads, self.out_channels)
+        z = nodes_of(mapped(self.lin, x)).view(-1, self.heads, self.out_channels)
         at_source, at_target = (z * self.att_src).sum(-1), (z * self.att_dst).sum(-1)
-        given = [adjacency, z, at_source, at_target, 0.2, self.dropout if self.training else 0.0]
+        given: list[Any] = [adjacency, z, at_source, at_target, 0.2, self.dropout if self.training else 0.0]
         if table is not None and kinds is not None:
-            mapped = self.lin_edge(table).view(-1, self.heads, self.out_channels)
-            given.append((mapped * self.att_edge).sum(-1).index_select(0, kinds.which))
+            of_edges = self.lin_edge(table).view(-1, self.heads, self.out_channels)
+            given.append((of_edges * self.att_edge).sum(-1).index_select(0, kinds.which))
         return self.attend(*given).flatten(1) + self.bias
 
     def attend(self, adjacency: Adjacency, *args: Any) -> Tensor:
@@ -177,9 +212,19 @@ class DenseLayer(nn.Module):
         super().__init__()
         self.lin = nn.Linear(in_channels, out_channels)
 
-    def forward(self, x: Tensor, adjacency: Adjacency) -> Tensor:
-        """``(N, in_channels)`` to ``(N, out_channels)``; ``adjacency`` is not read."""
-        return self.lin(x)  # type: ignore[no-any-return]
+    def forward(self, x: Vectors, adjacency: Adjacency) -> Any:
+        """``(N, in_channels)`` to ``(N, out_channels)``, of kinds to kinds; ``adjacency`` is not read."""
+        return mapped(self.lin, x)
+
+    def mapped_on(self, matrix: Tensor, x: Vectors, adjacency: Adjacency) -> Tensor:
+        """What a matrix ``(M, out_channels)`` makes of the output, ``(N, M)``."""
+        return nodes_of(_mapped_on(matrix, self.lin, x))
+
+
+def _mapped_on(matrix: Tensor, lin: nn.Linear, x: Vectors) -> Vectors:
+    """``matrix @ lin(x)`` of each row, as one map."""
+    bias = None if lin.bias is None else matrix @ lin.bias
+    return mapped(partial(functional.linear, weight=matrix @ lin.weight, bias=bias), x)  # type: ignore[no-any-return]
 
 
 class BagLinear(nn.Linear):
@@ -190,10 +235,8 @@ class BagLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, in_features)`` to ``(N, out_features)``; no gradient goes to sparse inputs."""
-        row, column = input.nonzero(as_tuple=True)
-        if input.requires_grad or row.numel() > _SPARSE * input.numel():
+        found = None if input.requires_grad else nonzero_of(input)
+        if found is None:
             return super().forward(input)
-        values = input[row, column].to(self.weight.dtype)
-        ptr = pointers(row.bincount(minlength=input.size(0)))
-        out = bags(column, self.weight.t().contiguous(), ptr, values)
+        out = bags(found.column, self.weight.t().contiguous(), found.ptr, found.values.to(self.weight.dtype))
         return out if self.bias is None else out + self.bias

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, mapped, nodes_of, normed
+from graphprune.graphs.known import told, watched
 from graphprune.graphs.norms import RowNorm
-from graphprune.graphs.segments import pointers
 
 # Sizes of OGB's categorical atom and bond features (ogb.utils.features, ogb 1.3.6).
 ATOM_FEATURES = (119, 5, 12, 12, 10, 6, 6, 2, 2)
@@ -44,61 +43,6 @@ def node_inputs(data: Data) -> tuple[Tensor, Tensor]:
     if x is None or edge_index is None:
         raise ValueError("the network needs node features x and edge_index; give bare graphs a constant x")
     return x, edge_index
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """The distinct rows of categorical features, and which row has which: ``rows[which]`` are the features.
-
-    Attributes:
-        rows: shape ``(K, features)``, int64.
-        which: shape ``(R,)``, int64.
-    """
-
-    rows: Tensor
-    which: Tensor
-
-    @classmethod
-    def of(cls, features: Tensor, sizes: Sequence[int], where: Callable[[int], str] = "row {}".format) -> Self:
-        """Sort integer features of shape ``(R, len(sizes))`` into kinds.
-
-        Args:
-            features: numbers of categories, from 0 on.
-            sizes: number of categories of each column.
-            where: what an error calls a row of this number.
-
-        Raises:
-            TypeError: features that are no integers.
-            ValueError: another number of features, or one outside its categories.
-        """
-        if features.is_floating_point():
-            raise TypeError(f"categorical features must be integers, got {features.dtype}")
-        if features.dim() != 2 or features.size(1) != len(sizes):
-            raise ValueError(f"expected {len(sizes)} categorical features a row, got shape {tuple(features.shape)}")
-        features = features.long()
-        if features.numel() == 0:
-            return cls(features, features.new_zeros(0))
-        limits = features.new_tensor(sizes)
-        low, high = features.aminmax(dim=0)
-        if bool(((low < 0) | (high >= limits)).any()):
-            row, column = ((features < 0) | (features >= limits)).nonzero()[0].tolist()
-            raise ValueError(
-                f"categorical features must lie below {list(sizes)}, got {int(features[row, column])} in column "
-                f"{column} of {where(row)}"
-            )
-        place = torch.cat([limits.new_ones(1), limits[:-1]]).cumprod(0)
-        numbers, which = torch.unique((features * place).sum(1), return_inverse=True)
-        return cls(numbers[:, None] // place % limits, which)
-
-    @cached_property
-    def grouped(self) -> tuple[Tensor, Tensor]:
-        """The places of each kind, one kind after the other, and where each begins, shape ``(K + 1,)``."""
-        order = torch.argsort(self.which, stable=True)
-        return order, pointers(torch.bincount(self.which, minlength=self.rows.size(0)))
-
-    def ordered(self, order: Tensor) -> Self:
-        """The same rows at other places: at place i what is now at ``order[i]``."""
-        return type(self)(self.rows, self.which.index_select(0, order))
 
 
 class CategoricalEncoder(nn.Module):
@@ -136,10 +80,14 @@ class CategoricalEncoder(nn.Module):
         empty = self.table.weight.new_zeros(0, self.table.embedding_dim)
         return self.then(self.table(rows + self.offset) if rows.numel() else empty)  # type: ignore[no-any-return]
 
+    def vectors(self, features: Tensor) -> NodeRows:
+        """As :meth:`forward`, each distinct row once."""
+        kinds = self.kinds(features)
+        return NodeRows(self.encode(kinds.rows), kinds)
+
     def forward(self, features: Tensor) -> Tensor:
         """Integer features ``(R, len(sizes))`` to ``(R, dim)``; raises as :meth:`Kinds.of` does."""
-        kinds = self.kinds(features)
-        return self.encode(kinds.rows).index_select(0, kinds.which)
+        return self.vectors(features).nodes
 
 
 class AtomEncoder(CategoricalEncoder):
@@ -168,9 +116,19 @@ class FeatureEncoder(nn.Module):
     def __init__(self, in_dim: int, dim: int, norm: nn.Module | None = None) -> None:
         super().__init__()
         self.in_dim = in_dim
-        self.norm: nn.Module = nn.BatchNorm1d(in_dim) if norm is None else norm
+        self.norm: nn.Module = RowNorm(in_dim) if norm is None else norm
         self.lin = nn.Linear(in_dim, dim, bias=False)
         nn.init.xavier_uniform_(self.lin.weight)
+
+    def vectors(self, x: Tensor) -> Vectors:
+        """As :meth:`forward`; each distinct row once, where it is known that they are few."""
+        if x.dim() != 2 or x.size(1) != self.in_dim:
+            raise ValueError(f"expected node features x of shape (nodes, {self.in_dim}), got {tuple(x.shape)}")
+        kinds = told(x, Kinds)
+        if kinds is None:
+            return self.encode(x)
+        rows = NodeRows(kinds.rows.to(self.lin.weight.dtype), kinds)
+        return mapped(self.lin, normed(self.norm, rows))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_dim)`` to ``(N, dim)``.
@@ -178,9 +136,7 @@ class FeatureEncoder(nn.Module):
         Raises:
             ValueError: another number of columns.
         """
-        if x.dim() != 2 or x.size(1) != self.in_dim:
-            raise ValueError(f"expected node features x of shape (nodes, {self.in_dim}), got {tuple(x.shape)}")
-        return self.encode(x)
+        return nodes_of(self.vectors(x))
 
     def kinds(self, features: Tensor, where: Callable[[int], str] = "row {}".format) -> Kinds:
         """Each row of real features ``(E, in_dim)`` of the edges as a kind of its own.
@@ -195,6 +151,17 @@ class FeatureEncoder(nn.Module):
     def encode(self, rows: Tensor) -> Tensor:
         """Vectors of rows, ``(R, in_dim)`` to ``(R, dim)``."""
         return self.lin(self.norm(rows.to(self.lin.weight.dtype)))  # type: ignore[no-any-return]
+
+
+def encoded(encoder: nn.Module, data: Data) -> Vectors:
+    """What an encoder makes of the node features of a graph or batch: each distinct row once, where it can.
+
+    Raises:
+        ValueError: no ``x`` or ``edge_index``, or what the encoder raises.
+    """
+    x = node_inputs(data)[0]
+    own = type(encoder).forward in (CategoricalEncoder.forward, FeatureEncoder.forward)
+    return encoder.vectors(x) if own and not watched(encoder) else encoder(x)  # type: ignore[no-any-return,operator]
 
 
 def node_encoder(features: Features, dim: int) -> nn.Module:

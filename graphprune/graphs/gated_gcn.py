@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.graphs.adjacency import Adjacency
+from graphprune.graphs.dropout import dropout as drop
+from graphprune.graphs.kinds import Vectors, nodes_of
 from graphprune.graphs.norms import RowNorm
 from graphprune.graphs.sums import GroupedRows, SortedArcs, bags
 
@@ -74,7 +76,7 @@ class GatedGCNLayer(nn.Module):
         self.norm, self.dropout, self.residual = norm, dropout, residual
 
     def forward(
-        self, x: Tensor, adjacency: Adjacency, edge: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, edge: Tensor | None = None, kinds: GroupedRows | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Vectors of nodes, ``(N, channels)``, and of the sorted arcs, ``(E, channels)`` (None from the last layer).
 
@@ -84,7 +86,7 @@ class GatedGCNLayer(nn.Module):
             edge: vectors of the sorted arcs, ``(E, channels)``, or of their kinds.
             kinds: which row of ``edge`` each arc has; None: each its own.
         """
-        arcs, gate = adjacency.arcs, adjacency.gate
+        x, arcs, gate = nodes_of(x), adjacency.arcs, adjacency.gate
         logit = self.D(x).index_select(0, arcs.target) + self.E(x).index_select(0, arcs.source)
         if self.C is not None:
             assert edge is not None
@@ -98,7 +100,7 @@ class GatedGCNLayer(nn.Module):
         if self.norm is None:
             return out, None
         normal = self.norm(logit, gate) if isinstance(self.norm, RowNorm) else self.norm(logit)
-        made = functional.dropout(functional.relu(normal), self.dropout, self.training)
+        made = drop(functional.relu(normal), self.dropout, self.training)
         if self.residual and edge is not None:
             made = made + (edge if kinds is None else edge.index_select(0, kinds.which))
         return out, made

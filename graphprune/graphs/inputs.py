@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.encoders import FeatureEncoder, node_inputs
+from graphprune.graphs.encoders import FeatureEncoder, encoded
 from graphprune.graphs.encodings import Encodings
+from graphprune.graphs.kinds import Vectors, nodes_of
 
 # The argument ``encodings`` of a network: what it reads beside x, as plain data or not; None: nothing.
 Given = Encodings | Mapping[str, Any] | None
@@ -43,15 +44,15 @@ def of_data(data: object) -> dict[str, dict[str, int]]:
     return encodings_config(getattr(data, "encodings", None))
 
 
-def node_vectors(network: nn.Module, data: Data) -> Tensor:
+def node_vectors(network: nn.Module, data: Data) -> Vectors:
     """What ``node_encoder`` makes of a graph's ``x``, and ``encoding_encoder``, unless it is None, of its encodings.
 
     Raises:
         ValueError: no ``x`` or ``edge_index``, or no such encodings; the text has the line that adds them.
     """
-    vectors: Tensor = network.node_encoder(node_inputs(data)[0])  # type: ignore[operator]
+    vectors = encoded(network.node_encoder, data)  # type: ignore[arg-type]
     encoder = network.encoding_encoder
     if not isinstance(encoder, EncodingEncoder):
         return vectors
     more: Tensor = encoder(encoder.encodings.there(data, type(network).__name__))
-    return vectors + more
+    return nodes_of(vectors) + more

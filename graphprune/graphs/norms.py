@@ -1,4 +1,4 @@
-"""Batch norm over rows that count more than once, or only in part."""
+"""Batch norm over rows that count more than once, or only in part, and norms that join a linear map."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class _WeightedNorm(torch.autograd.Function):
         variance = share @ centred.square()
         inverse = (variance + eps).rsqrt()
         normal = centred * inverse
-        ctx.save_for_backward(normal, inverse, share, scale)
+        ctx.save_for_backward(normal, inverse, share, scale, x, weight, shift)
+        ctx.eps = eps
         ctx.total = weight.sum()
         ctx.mark_non_differentiable(mean, variance)
         out = normal if scale is None else normal * scale if shift is None else torch.addcmul(shift, normal, scale)
@@ -73,9 +74,9 @@ class _WeightedNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        normal, inverse, share, scale, *given = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True
-            raise RuntimeError("norms of weighted rows have no second derivatives")
-        normal, inverse, share, scale = ctx.saved_tensors
+            return _differentiable(ctx, grad, scale, *given)
         wide = grad.to(normal.dtype)
         to_shift, to_scale = wide.sum(0), (wide * normal).sum(0)
         grad_x = grad_weight = None
@@ -93,3 +94,44 @@ class _WeightedNorm(torch.autograd.Function):
             to_shift if ctx.needs_input_grad[3] else None,
             None,
         )
+
+
+def _differentiable(
+    ctx: Any, grad: Tensor, scale: Tensor | None, x: Tensor, weight: Tensor, shift: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """The gradients of a weighted norm as torch finds them, which can be differentiated again."""
+    share = weight / weight.sum()
+    centred = x.to(weight.dtype) - share @ x.to(weight.dtype)
+    normal = centred * (share @ centred.square() + ctx.eps).rsqrt()
+    out = normal if scale is None else normal * scale if shift is None else torch.addcmul(shift, normal, scale)
+    given = (x, weight, scale, shift)
+    needed = [
+        tensor for tensor, needs in zip(given, ctx.needs_input_grad, strict=False) if needs and tensor is not None
+    ]
+    found = iter(torch.autograd.grad(out.to(grad.dtype), needed, grad, create_graph=True))
+    return *(next(found) if needs else None for needs in ctx.needs_input_grad[:4]), None
+
+
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a batch norm in evaluation."""
+    assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
+
+
+@torch.no_grad()
+def fold_before(norm: nn.Module, linear: nn.Linear) -> None:
+    """Make ``linear`` compute ``linear(norm(x))``."""
+    scale, shift = _affine(norm)
+    bias = linear.weight @ shift
+    linear.bias = nn.Parameter(bias if linear.bias is None else bias + linear.bias)
+    linear.weight = nn.Parameter(linear.weight * scale)
+
+
+@torch.no_grad()
+def fold_after(linear: nn.Module, norm: nn.Module) -> None:
+    """Make ``linear`` compute ``norm(linear(x))``."""
+    assert isinstance(linear, nn.Linear)
+    scale, shift = _affine(norm)
+    linear.bias = nn.Parameter(linear.bias * scale + shift)
+    linear.weight = nn.Parameter(linear.weight * scale[:, None])

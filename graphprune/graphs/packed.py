@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
+from graphprune.graphs.batches import told_batch
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight, check_name, flatten
 from graphprune.graphs.joining import Joining, collate, copied
 from graphprune.graphs.loading import PackedLoader
@@ -94,11 +95,9 @@ class PackedGraphs(Dataset[Data]):
             bad = ((arcs < 0) | (arcs >= limit)).any(0)
             if bool(bad.any()):
                 place = int(bad.nonzero()[0])
-                number = self._graph_of(start + place)
-                raise ValueError(
-                    f"graph {number}: edge_index {arcs[:, place].tolist()} points outside its "
-                    f"{int(self.node_count[number])} nodes"
-                )
+                number, ends = self._graph_of(start + place), arcs[:, place].tolist()
+                nodes = int(self.node_count[number])
+                raise ValueError(f"graph {number}: edge_index {ends} points outside its {nodes} nodes")
 
     def _graph_of(self, arc: int) -> int:
         return int(torch.searchsorted(self.edge_ptr, arc, right=True)) - 1
@@ -272,7 +271,8 @@ class PackedGraphs(Dataset[Data]):
 
     def batch(self, index: Tensor | Sequence[int]) -> Batch:
         """The graphs of these numbers as one PyG ``Batch``, node numbers shifted, without a loop over graphs."""
-        return collate(**self._gather(self._chosen(index)))
+        chosen = self._chosen(index)
+        return told_batch(collate(**self._gather(chosen)), self, chosen)
 
     def loader(
         self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None

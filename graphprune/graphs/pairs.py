@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphprune.graphs.known import once
+
 EdgeUnit = Literal["pair", "arc"]
 
 # Edge attribute: the number of each arc's unit among all units of the training graphs, -1 at arcs that are in none.
@@ -92,7 +94,10 @@ def graph_units(data: Data, unit: EdgeUnit) -> Units:
     Raises:
         ValueError: no ``edge_index``, or an ``edge_protected`` that is no bool an arc.
     """
-    return edge_units(*arcs_and_nodes(data), unit, protected_arcs(data))
+    (arcs, nodes), protected = arcs_and_nodes(data), protected_arcs(data)
+    if protected is not None:
+        return edge_units(arcs, nodes, unit, protected)
+    return once(arcs, (Units, nodes, unit), lambda: edge_units(arcs, nodes, unit))
 
 
 def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", protected: Tensor | None = None) -> Units:

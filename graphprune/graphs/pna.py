@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.graphs.adjacency import Adjacency
+from graphprune.graphs.kinds import Vectors, nodes_of
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.sums import EMPTY, GroupedRows
 
@@ -38,9 +39,10 @@ class PNALayer(nn.Module):
         self.log_degree = log_degree
 
     def forward(
-        self, x: Tensor, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
     ) -> Tensor:
         """``(N, channels)``, as the result; ``table`` and ``kinds`` as in GINE's layer."""
+        x = nodes_of(x)
         near = self.near(x)
         rows = near.index_select(0, adjacency.arcs.source)
         if self.edge is None:

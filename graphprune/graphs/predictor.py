@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, Literal, Protocol, Self, get_args
 
 import torch
@@ -24,6 +25,9 @@ from graphprune.graphs.encoders import (
     node_encoder,
 )
 from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
+from graphprune.graphs.kinds import given, mapped, nodes_of, normed
+from graphprune.graphs.known import watched
+from graphprune.graphs.norms import RowNorm, fold_after, fold_before
 from graphprune.graphs.pairs import arcs_of
 from graphprune.graphs.walks import MOST_STEPS, walks_of
 
@@ -73,6 +77,7 @@ class EdgePredictor(nn.Module):
     """
 
     follows_dtype = True  # of its parameters, whatever that is
+    leaves_data = True  # as it is given
 
     def __init__(
         self,
@@ -113,7 +118,7 @@ class EdgePredictor(nn.Module):
         self.start: nn.Module = nn.ReLU(inplace=True)
         self.convs = nn.ModuleList(_layer(encoder, hidden, degree) for _ in range(layers))
         # GIN's own network normalises; the others see normalised input.
-        self.norms = nn.ModuleList(nn.Identity() if encoder == "gin" else nn.BatchNorm1d(hidden) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.Identity() if encoder == "gin" else RowNorm(hidden) for _ in range(layers))
         self.head = None if score == "inner_product" else nn.Linear(2 * hidden, 1)
         self.form = BilinearForm(hidden, RANK) if score == "bilinear" else None
         self.edge_term = EdgeTerm(needed_edges("edges", edge_features), hidden) if edges else None
@@ -150,24 +155,35 @@ class EdgePredictor(nn.Module):
         dtype = next(self.parameters()).dtype
         adjacency = Adjacency(edge_index, z.size(0), None, data.get("edge_weight"), dtype)
         if self.walk_encoder is not None:
-            z = z + self.walk_encoder(walks_of(data, self.walks))
-        z = self.start(z)
+            z = nodes_of(z) + self.walk_encoder(walks_of(data, self.walks))
+        z = mapped(self.start, z)
         for depth, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True), start=1):
-            z = conv(norm(z), adjacency)
+            z, to_ends = normed(norm, z), self._to_ends() if depth == len(self.convs) else None
+            z = conv(given(conv, z), adjacency) if to_ends is None else conv.mapped_on(to_ends, z, adjacency)  # type: ignore[operator]
             if depth < len(self.convs):
-                # Not in place in training: GIN's own network ends in a ReLU, whose output its gradient reads.
-                z = functional.relu(z, inplace=not torch.is_grad_enabled())
-        logits = self._between(z, edge_index)
+                # GIN's own network ends in a ReLU, whose output its gradient reads.
+                in_place = not (torch.is_grad_enabled() and isinstance(conv, GINLayer))
+                z = mapped(partial(functional.relu, inplace=in_place), z)
+        logits = self._between(nodes_of(z), edge_index, self._scores_nodes or to_ends is not None)
         return logits if self.edge_term is None else logits + self.edge_term(data)
 
-    def _between(self, z: Tensor, edge_index: Tensor) -> Tensor:
-        """Logits of arcs from what the last layer says of their ends."""
+    def _to_ends(self) -> Tensor | None:
+        """The head's map to the two node scores, where it can join the last layer's: only sums lie between them."""
+        last, head = self.convs[-1], self.head
+        if head is None or self.form is not None or self._scores_nodes or any(map(watched, (*last.modules(), head))):
+            return None
+        # A product of weights in half precision would not be that of the maps.
+        half = torch.is_autocast_enabled(head.weight.device.type)
+        return head.weight.view(2, -1) if isinstance(last, GCNLayer | DenseLayer) and not half else None
+
+    def _between(self, z: Tensor, edge_index: Tensor, ends: bool) -> Tensor:
+        """Logits of arcs from what the last layer says of their ends: vectors, or (``ends``) both node scores."""
         source, target = edge_index
         if self.head is None:
             return (z.index_select(0, source) * z.index_select(0, target)).sum(1)
         # Linear(concat(u, v)) is a sum of two node scores: compute them once a node, not once an arc.
-        ends = z if self._scores_nodes else functional.linear(z, self.head.weight.view(2, -1))
-        at_source, at_target = ends.unbind(1)
+        scores = z if ends else functional.linear(z, self.head.weight.view(2, -1))
+        at_source, at_target = scores.unbind(1)
         logits = at_source.index_select(0, source) + at_target.index_select(0, target) + self.head.bias
         return logits if self.form is None else logits + self.form(z, edge_index)
 
@@ -260,28 +276,3 @@ def _layer(encoder: Encoder, hidden: int, degree: Degree) -> nn.Module:
     if encoder == "mlp":
         return DenseLayer(hidden, hidden)
     raise ValueError(f"encoder must be 'gcn', 'gin', 'gat' or 'mlp', got {encoder!r}")
-
-
-def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a batch norm in evaluation."""
-    assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return scale, norm.bias - norm.running_mean * scale
-
-
-@torch.no_grad()
-def fold_before(norm: nn.Module, linear: nn.Linear) -> None:
-    """Make ``linear`` compute ``linear(norm(x))``."""
-    scale, shift = _affine(norm)
-    bias = linear.weight @ shift
-    linear.bias = nn.Parameter(bias if linear.bias is None else bias + linear.bias)
-    linear.weight = nn.Parameter(linear.weight * scale)
-
-
-@torch.no_grad()
-def fold_after(linear: nn.Module, norm: nn.Module) -> None:
-    """Make ``linear`` compute ``norm(linear(x))``."""
-    assert isinstance(linear, nn.Linear)
-    scale, shift = _affine(norm)
-    linear.bias = nn.Parameter(linear.bias * scale + shift)
-    linear.weight = nn.Parameter(linear.weight * scale[:, None])

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from graphprune.graphs.attributes import check_graph, in_dtype, shift
+from graphprune.graphs.attributes import check_graph, shift
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
 from graphprune.graphs.pairs import Units, arcs_and_nodes, arcs_of, graph_units, protected_arcs
 from graphprune.graphs.required import keep_best, required_units
 from graphprune.graphs.rule import EdgeRule, unit_sizes
-from graphprune.graphs.scorers import EdgeScorer, checked_scores, own_dtype, prepared
+from graphprune.graphs.scorers import EdgeScorer, checked_scores, given_to, own_dtype, prepared
 from graphprune.graphs.segments import counts_in, pointers
 
 
@@ -103,7 +103,13 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
         return _apply(prepared(scorer, EdgeRule()), data, EdgeRule())
 
 
-def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, original: Tensor | None = None) -> Kept:
+def keep_arcs(
+    batches: Iterable[Data],
+    edge_round: EdgeRound,
+    rule: EdgeRule,
+    original: Tensor | None = None,
+    scorer: nn.Module | None = None,
+) -> Kept:
     """Which arcs stay after one round.
 
     Args:
@@ -112,12 +118,13 @@ def keep_arcs(batches: Iterable[Data], edge_round: EdgeRound, rule: EdgeRule, or
         rule: how units are made and counted.
         original: what the density is a share of, shape ``(G,)``: units of each graph before any pruning. None: those
             that there are.
+        scorer: the round's, prepared already; None: it is now.
 
     Raises:
         ValueError: scores that are not numbers.
     """
     assert edge_round.scorer is not None
-    scorer = prepared(edge_round.scorer, rule)
+    scorer = prepared(edge_round.scorer, rule) if scorer is None else scorer
     if rule.budget == "global" and edge_round.threshold is None:
         return _keep_of_all(scorer, batches, edge_round, rule, original)
     pieces, first = list[Kept](), 0
@@ -238,6 +245,6 @@ def _apply(scorer: nn.Module, data: Data, rule: EdgeRule) -> Tensor:
     whole |= any(module.training for module in scorer.modules())  # batch statistics
     if not whole and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
         return torch.cat([_apply(scorer, graph, rule) for graph in data.to_data_list()])
-    # A copy, for the scorer may change it in place.
-    scores = checked_scores(scorer, scorer.to(edge_index.device)(in_dtype(data, dtype)), edge_index.size(1))
+    given = given_to(scorer, data, dtype)
+    scores = checked_scores(scorer, scorer.to(edge_index.device)(given), edge_index.size(1))
     return scores.double()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes
 from graphprune.graphs.rule import EdgeRule
 from graphprune.graphs.segments import graph_of_nodes
@@ -92,6 +93,17 @@ def checked_scores(scorer: nn.Module, scores: object, arcs: int) -> Tensor:
     if scores.shape != (arcs,):
         raise ValueError(f"{name} gives scores of shape {tuple(scores.shape)} for {arcs} arcs, {wanted}")
     return scores
+
+
+def given_to(scorer: nn.Module, data: Data, dtype: torch.dtype | None) -> Data:
+    """What a scorer is called with: a copy, for it may work in place, with real numbers of a dtype, if it has one.
+
+    A class that says ``leaves_data = True`` (its subclasses have to say it again) changes nothing and turns numbers
+    into its own dtype: it is given the graph or batch as it is.
+    """
+    if vars(type(scorer)).get("leaves_data", False):
+        return data
+    return data.clone() if dtype is None else in_dtype(data, dtype)
 
 
 def prepared(scorer: nn.Module, rule: EdgeRule) -> nn.Module:

@@ -152,8 +152,13 @@ class SortedArcs:
         order: position of each arc in what it was sorted from.
     """
 
-    def __init__(self, source: Tensor, target: Tensor, ptr: Tensor, order: Tensor) -> None:
+    def __init__(self, source: Tensor, target: Tensor, ptr: Tensor, order: Tensor, sources: int | None = None) -> None:
         self.source, self.target, self.ptr, self.order = source, target, ptr, order
+        self._sources = ptr.numel() - 1 if sources is None else sources
+
+    def reading(self, rows: Tensor, count: int) -> SortedArcs:
+        """The same arcs, which read rows of another table than that of the nodes, of so many rows; shape ``(E,)``."""
+        return SortedArcs(rows, self.target, self.ptr, self.order, count)
 
     @classmethod
     def of(cls, edge_index: Tensor, num_nodes: int) -> SortedArcs:
@@ -162,7 +167,8 @@ class SortedArcs:
         ptr = pointers(torch.bincount(target, minlength=num_nodes))
         return cls(edge_index[0].index_select(0, order), target, ptr, order)
 
-    def with_loops(self) -> SortedArcs:
+    @cached_property
+    def looped(self) -> SortedArcs:
         """One more arc at every node, to itself, after its others; ``order`` points into arcs, then nodes."""
         arcs, nodes = self.position, torch.arange(self.ptr.numel() - 1, device=self.ptr.device)
         order = arcs.new_empty(arcs.numel() + nodes.numel())
@@ -185,7 +191,7 @@ class SortedArcs:
     def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same arcs by source: their places among the sorted arcs, their targets, and row pointers."""
         source, order = torch.sort(self.source, stable=True)
-        ptr = pointers(torch.bincount(source, minlength=self.ptr.numel() - 1))
+        ptr = pointers(torch.bincount(source, minlength=self._sources))
         return order, self.target.index_select(0, order), ptr
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
+from graphprune.graphs.dropout import dropout as drop
 from graphprune.graphs.norms import RowNorm
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.graphs.sums import extreme
@@ -45,8 +46,8 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(N, width)``, as the result."""
         x = self.before(x)
-        inner = functional.dropout(functional.relu(self.first(x)), self.dropout, self.training)
-        return self.after(x + functional.dropout(self.second(inner), self.dropout, self.training))  # type: ignore[no-any-return]
+        inner = drop(functional.relu(self.first(x)), self.dropout, self.training)
+        return self.after(x + drop(self.second(inner), self.dropout, self.training))  # type: ignore[no-any-return]
 
 
 class VirtualNode(nn.Module):
@@ -91,7 +92,7 @@ class VirtualNode(nn.Module):
             graph: of each node, shape ``(N,)``.
         """
         made = self.maps[depth](vectors.index_add(0, graph, x))
-        made = functional.dropout(made, self.dropout, self.training)
+        made = drop(made, self.dropout, self.training)
         return vectors + made if self.residual else made
 
 

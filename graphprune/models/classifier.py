@@ -11,17 +11,18 @@ from torch.nn import functional
 from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency, adjacency_of
+from graphprune.graphs.dropout import dropout as drop
 from graphprune.graphs.encoders import (
     CategoricalEncoder,
     EdgeFeatures,
     Features,
-    Kinds,
     edge_encoder,
     edge_kinds,
     needed_edges,
     node_encoder,
 )
 from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
+from graphprune.graphs.kinds import Kinds, Vectors, given, nodes_of
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.models.base import GraphNetwork, HasTask
 from graphprune.models.blocks import (
@@ -194,12 +195,13 @@ class GraphClassifier(GraphNetwork):
             )
         return edge_kinds(data, cast(CategoricalEncoder, self.bond_encoders[0])).ordered(adjacency.arcs.order)
 
-    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, edges: Edges) -> tuple[Tensor, Edges]:
+    def convolve(self, depth: int, x: Vectors, adjacency: Adjacency, edges: Edges) -> tuple[Tensor, Edges]:
         """Layer ``depth`` on node vectors of shape ``(N, hidden)``, and what the next layer reads of edges."""
+        conv = self.convs[depth]
         if not isinstance(edges, Kinds):
-            return self.convs[depth](x, adjacency), edges
+            return conv(given(conv, x), adjacency), edges
         table = self.bond_encoders[depth].encode(edges.rows)  # type: ignore[operator]
-        return self.convs[depth](x, adjacency, table, edges), edges
+        return conv(given(conv, x), adjacency, table, edges), edges
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of a graph or batch.
@@ -211,28 +213,28 @@ class GraphClassifier(GraphNetwork):
         Returns:
             Shape ``(B, num_outputs)``, or ``(N, num_outputs)`` without a readout.
         """
-        x = node_vectors(self, data)
+        x: Vectors = node_vectors(self, data)
         adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
-        edges, vectors = self.edges_of(data, adjacency), [x]
+        edges, vectors = self.edges_of(data, adjacency), [] if self.jk == "last" else [nodes_of(x)]
         if self.virtual_node is not None:
-            graph, ptr = graph_of_nodes(data, x.size(0), x.device)
+            graph, ptr = graph_of_nodes(data, x.size(0), adjacency.arcs.ptr.device)
             virtual = self.virtual_node.start.weight.expand(ptr.numel() - 1, -1)
         for depth in range(len(self.convs)):
             if self.virtual_node is not None:
-                x = x + virtual.index_select(0, graph)
+                x = nodes_of(x) + virtual.index_select(0, graph)
             read = x
             x, edges = self.convolve(depth, read, adjacency, edges)
             if depth < len(self.norms):
-                x = functional.dropout(functional.relu(self.norms[depth](x)), self.dropout, self.training)
+                x = drop(functional.relu(self.norms[depth](x)), self.dropout, self.training)
             if self.residual:
-                x = read + x
+                x = nodes_of(read) + x
             if self.feed_forwards:
                 x = self.feed_forwards[depth](x)
-            vectors.append(x)
+            vectors.append(nodes_of(x))
             if self.virtual_node is not None and depth < len(self.convs) - 1:
-                virtual = self.virtual_node(depth, virtual, read, graph)
+                virtual = self.virtual_node(depth, virtual, nodes_of(read), graph)
         if self.jk == "cat":
             x = torch.cat(vectors, 1)
         elif self.jk == "max":
             x = torch.stack(vectors).amax(0)
-        return self.head(pool(x, data, self.readout if self.attention is None else self.attention))  # type: ignore[no-any-return]
+        return self.head(pool(nodes_of(x), data, self.readout if self.attention is None else self.attention))  # type: ignore[no-any-return]

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from graphprune.graphs.adjacency import Adjacency
 from graphprune.graphs.conv import GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
-from graphprune.graphs.encoders import Features, Kinds
+from graphprune.graphs.encoders import Features
 from graphprune.graphs.gated_gcn import GatedGCNLayer
+from graphprune.graphs.kinds import Kinds, Vectors
 from graphprune.graphs.norms import RowNorm
 from graphprune.graphs.pna import PNALayer, mean_log_degree
 from graphprune.models.base import HasTask
@@ -111,7 +112,7 @@ class GatedGCN(GraphClassifier):
         """One, if edge features are read."""
         return int(self.bonds)
 
-    def convolve(self, depth: int, x: Tensor, adjacency: Adjacency, edges: Edges) -> tuple[Tensor, Edges]:
+    def convolve(self, depth: int, x: Vectors, adjacency: Adjacency, edges: Edges) -> tuple[Tensor, Edges]:
         """Layer ``depth`` on node vectors of shape ``(N, hidden)``, and the vectors of the edges for the next one."""
         if isinstance(edges, Kinds):
             table = self.bond_encoders[0].encode(edges.rows)  # type: ignore[operator]

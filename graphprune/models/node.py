@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency, Degree, adjacency_of
 from graphprune.graphs.conv import BagLinear, GATLayer
+from graphprune.graphs.dropout import dropout
 from graphprune.graphs.encoders import node_inputs
 from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.inputs import Given, encodings_config, of_data
@@ -81,7 +82,7 @@ class NodeClassifier(GraphNetwork):
 
     def drop(self, x: Tensor) -> Tensor:
         """Dropout in training."""
-        return functional.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
 
 class NodeGCN(NodeClassifier):

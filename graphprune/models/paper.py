@@ -12,6 +12,8 @@ from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder
 from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
+from graphprune.graphs.kinds import Vectors, given, mapped, normed
+from graphprune.graphs.norms import RowNorm
 from graphprune.models.base import GraphNetwork, HasTask
 from graphprune.models.blocks import pool
 
@@ -43,7 +45,7 @@ class PaperGCN(GraphNetwork):
         self._config |= encodings_config(encodings)
         self.node_encoder = node_encoder(features, hidden)
         self.encoding_encoder = encoding_encoder(encodings, hidden)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(layers))
+        self.norms = nn.ModuleList(RowNorm(hidden) for _ in range(layers))
         self.convs = nn.ModuleList(GCNLayer(hidden, hidden, degree="source") for _ in range(layers))
         self.head = nn.Sequential(
             nn.BatchNorm1d(hidden),
@@ -66,8 +68,9 @@ class PaperGCN(GraphNetwork):
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""
-        x = functional.relu(node_vectors(self, data))
+        x: Vectors = mapped(functional.relu, node_vectors(self, data))
         adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            x = functional.relu(conv(norm(x), adjacency))
+            x = functional.relu(conv(given(conv, normed(norm, x)), adjacency), inplace=True)
+        assert isinstance(x, Tensor)
         return self.head(pool(x, data, "sum"))  # type: ignore[no-any-return]

@@ -4,10 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch_geometric import nn as pyg
+from torch_geometric.data import Data
 
+from graphprune.graphs import PackedGraphs
 from graphprune.graphs.adjacency import Adjacency
-from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
+from graphprune.graphs.conv import BagLinear, DenseLayer, GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
 from graphprune.graphs.encoders import Kinds
+from graphprune.graphs.nonzero import NonZero
 from tests.graphs.samples import arcs, shake, to_index
 
 WIDTH, OUT = 5, 6
@@ -261,3 +264,18 @@ def test_a_dense_layer_sees_no_edges():
 def test_one_gate_and_one_weight_an_arc(name):
     with pytest.raises(ValueError, match=f"{name} has shape .* 2 arcs"):
         Adjacency(torch.zeros(2, 2, dtype=torch.int64), 1, **{name: torch.ones(2, 1)})
+
+
+def test_the_entries_of_a_set_of_one_graph_are_looked_up_once(monkeypatch):
+    """Full-batch training copies the same features in each step."""
+    x = (torch.rand(30, 40) < 0.03).float()
+    graphs, layer = PackedGraphs.of([Data(x=x, edge_index=torch.zeros(2, 0, dtype=torch.int64))]), BagLinear(40, 5)
+    calls, real = [], NonZero.of
+    monkeypatch.setattr(NonZero, "of", lambda rows: calls.append(1) or real(rows))
+    for _ in range(3):
+        torch.testing.assert_close(layer(graphs.batch([0]).x), nn.functional.linear(x, layer.weight, layer.bias))
+    assert calls == [1]
+    batch = graphs.batch([0])
+    batch.x *= 2
+    torch.testing.assert_close(layer(batch.x), nn.functional.linear(2 * x, layer.weight, layer.bias))
+    assert calls == [1, 1]

@@ -102,3 +102,13 @@ def test_half_precision_is_normalised_in_single() -> None:
     found = norm(rows.bfloat16(), torch.ones(64))
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), nn.BatchNorm1d(3)(rows), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_second_derivatives(affine: bool) -> None:
+    """As torch's norm has them."""
+    torch.manual_seed(0)
+    norm = made(2, affine=affine, track_running_stats=False)
+    rows = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor([0.3, 1.7, 0.0, 1.0, 0.6], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda rows, weight: norm(rows, weight), (rows, weight))

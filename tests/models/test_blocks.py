@@ -10,6 +10,7 @@ from torch_geometric import nn as pyg
 from torch_geometric.data import Batch, Data
 
 from graphprune.graphs import drop_arcs
+from graphprune.graphs.dropout import dropout
 from graphprune.graphs.encoders import AtomEncoder
 from graphprune.masks import MaskSet
 from graphprune.models import GAT, GCN, GIN, PNA, SAGE, GatedGCN, GraphClassifier
@@ -156,7 +157,8 @@ class TinyGIN(nn.Module):
         def drop(x: Tensor) -> Tensor:
             return functional.dropout(x, 0.5, self.training)
 
-        x = drop(self.norm(self.convs[0](self.encoder(data.x), data.edge_index)).relu())
+        x = self.norm(self.convs[0](self.encoder(data.x), data.edge_index)).relu()
+        x = dropout(x, 0.5, self.training)  # with our draws
         x = drop(pyg.global_add_pool(self.convs[1](x, data.edge_index), data.batch))
         return self.last(drop(self.first(x).relu()))
 

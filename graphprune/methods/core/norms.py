@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from graphprune.data.labelled import Samples
+from graphprune.graphs.norms import RowNorm
 from graphprune.masks.copies import forget_caches_
 
 
@@ -111,8 +112,9 @@ def _counts(module: nn.Module) -> bool:
 
 
 def _known(module: nn.Module) -> bool:
-    """Whether it is a norm of torch's or torch_geometric's, and no class made from one."""
-    return isinstance(module, _NormBase) and type(module).__module__.startswith(("torch.", "torch_geometric."))
+    """Whether it is a norm of torch's, torch_geometric's or of rows, and no class made from one."""
+    own = type(module).__module__.startswith(("torch.", "torch_geometric.")) or type(module) is RowNorm
+    return isinstance(module, _NormBase) and own
 
 
 def _fixed(model: nn.Module, own: Collection[str], *examples: Any) -> list[str]:

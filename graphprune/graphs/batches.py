@@ -1,0 +1,67 @@
+"""What packed graphs know of the batches that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+from torch.utils.weak import TensorWeakRef
+from torch_geometric.data import Batch
+
+from graphprune.graphs.joining import Joining
+from graphprune.graphs.kinds import Kinds
+from graphprune.graphs.known import follow, once, tell
+from graphprune.graphs.nonzero import NonZero
+from graphprune.graphs.segments import ranges
+
+T = TypeVar("T")
+
+
+class Packed(Protocol):
+    """Graphs in flat tensors, as :class:`~graphprune.graphs.PackedGraphs` has them."""
+
+    joining: Joining
+    node: dict[str, Tensor]
+    edge: dict[str, Tensor]
+    node_count: Tensor
+    node_ptr: Tensor
+    edge_count: Tensor
+    edge_ptr: Tensor
+
+
+def told_batch(batch: Batch, graphs: Packed, chosen: Tensor) -> Batch:
+    """The batch of the graphs of some numbers; from now on it is known which rows of its features are the same.
+
+    What is known of features is found out once in a set, when a network asks for it. What two networks make of a
+    batch's arcs alone, as sorting them, is made once.
+    """
+    follow(batch.edge_index)
+    for name, store, ptr, count in (
+        ("x", graphs.node, graphs.node_ptr, graphs.node_count),
+        ("edge_attr", graphs.edge, graphs.edge_ptr, graphs.edge_count),
+    ):
+        if name in store and name not in graphs.joining.dims and name not in graphs.joining.shifts:
+            _tell(batch[name], store[name], ptr[chosen], count[chosen])
+    return batch
+
+
+def _tell(features: Tensor, stored: Tensor, start: Tensor, count: Tensor) -> None:
+    """Tell of a batch's features, which are those of a set in some ranges."""
+    if stored.is_inference():
+        return
+    of, version = TensorWeakRef(stored), stored._version  # a batch does not keep its set alive
+
+    def of_set(kind: type[T], make: Callable[[Tensor], T | None]) -> T | None:
+        whole = of()
+        if whole is None or whole._version != version or not follow(whole):
+            return None
+        return once(whole, kind, lambda: make(whole))
+
+    def kinds() -> Kinds | None:
+        found = of_set(Kinds, Kinds.counted)
+        return None if found is None else found.at(ranges(start, count))
+
+    tell(features, Kinds, kinds)
+    if features.shape == stored.shape and count.numel() == 1:  # a set of one graph: the same features in each step
+        tell(features, NonZero, lambda: of_set(NonZero, NonZero.of))
