@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, mapped, nodes_of, normed
+from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, mapped, nodes_of, normed, shared
 from graphprune.graphs.known import told, watched
 from graphprune.graphs.norms import RowNorm
 
@@ -160,7 +160,7 @@ def encoded(encoder: nn.Module, data: Data) -> Vectors:
         ValueError: no ``x`` or ``edge_index``, or what the encoder raises.
     """
     x = node_inputs(data)[0]
-    own = type(encoder).forward in (CategoricalEncoder.forward, FeatureEncoder.forward)
+    own = shared() and type(encoder).forward in (CategoricalEncoder.forward, FeatureEncoder.forward)
     return encoder.vectors(x) if own and not watched(encoder) else encoder(x)  # type: ignore[no-any-return,operator]
 
 

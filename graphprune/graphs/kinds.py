@@ -5,7 +5,8 @@ What is computed of a row alone is computed once for each kind of row, and norms
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -147,6 +148,23 @@ class NodeRows:
 
 
 Vectors = Tensor | NodeRows
+
+_SHARED = [True]  # whether what equal rows give is computed once, see each_node_itself
+
+
+@contextmanager
+def each_node_itself() -> Iterator[None]:
+    """Let every node be computed by itself, for whoever counts what a network does: equal rows are of the batch."""
+    before, _SHARED[0] = _SHARED[0], False
+    try:
+        yield
+    finally:
+        _SHARED[0] = before
+
+
+def shared() -> bool:
+    """Whether what equal rows give is computed once."""
+    return _SHARED[0]
 
 
 def nodes_of(x: Vectors) -> Tensor:

@@ -18,6 +18,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.data.data import BaseData
 
 from graphprune.graphs import PackedGraphs
+from graphprune.graphs.kinds import each_node_itself
 from graphprune.measure.modes import evaluating
 from graphprune.measure.ops import FORMULAS, Work, is_sparse, left_out, parts, takes_apart
 
@@ -81,7 +82,7 @@ def counted(call: Callable[[], object], weights: Iterable[Tensor], arcs: Iterabl
         arcs: integers that say which nodes are joined.
     """
     counter = _Counter(weights, arcs)
-    with _uncompiled(), counter:
+    with _uncompiled(), each_node_itself(), counter:
         call()
     return counter.found
 
