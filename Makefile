@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help venv demo docs lint structure test test-slow
+.PHONY: help venv demo docs lint structure test test-slow anchors
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'make demo       compare ICPG, GICP and UGS on two embedded sets and write a report'
 	@echo 'make docs       the documentation site, in site/; warnings are errors, and the network is not needed'
 	@echo 'make lint       ruff, mypy --strict, import-linter'
+	@echo 'make anchors    train the dense networks that all comparisons start from (hours; goes on where it was stopped)'
 	@echo 'make structure  files, lines, floors and arrows of the code'
 	@echo 'make test       lint, then every test that is not marked slow'
 	@echo 'make test-slow  the tests marked slow'
@@ -51,3 +52,10 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# One grid after the other, each resumable; ANCHORS=name chooses one.
+ANCHORS ?= *
+anchors: $(INSTALLED)
+	for grid in benchmarks/anchors/$(ANCHORS).yaml; do \
+	  $(BIN)/graphprune bench "$$grid" --out "runs/anchors/$$(basename "$$grid" .yaml)" || exit 1; done
+	$(BIN)/python benchmarks/anchors.py runs/anchors benchmarks/results/anchors

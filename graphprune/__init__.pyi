@@ -16,9 +16,11 @@ from . import (
 )
 from .compaction import compact as compact
 from .graphs import (
+    AddEncodings as AddEncodings,
     EdgeMask as EdgeMask,
     EdgePredictor as EdgePredictor,
     EdgeRule as EdgeRule,
+    Encodings as Encodings,
     PrunedDataset as PrunedDataset,
     PruneEdges as PruneEdges,
     SoftEdges as SoftEdges,

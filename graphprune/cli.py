@@ -7,8 +7,9 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import graphprune
@@ -118,8 +119,8 @@ def prune_graphs(argv: Sequence[str]) -> int:
     """
     from graphprune.runs.tickets import prune_data
 
-    name, out, trained, options = _ticket_and_data(argv, "prune-graphs", "new folder for the masks and summary.json")
-    prune_data(trained.ticket, trained.any_data(options), out, name)
+    given, trained, options = _ticket_and_data(argv, "prune-graphs", "new folder for the masks and summary.json")
+    prune_data(trained.ticket, trained.any_data(options), Path(given.out), given.ticket)
     return 0
 
 
@@ -131,13 +132,19 @@ def compact(argv: Sequence[str]) -> int:
     """
     from graphprune.runs.tickets import compact_ticket
 
-    _, out, trained, options = _ticket_and_data(argv, "compact", "new folder for weights, costs.json and program.pt2")
-    compact_ticket(trained, out, options)
+    into, own = (
+        "new folder for weights, costs.json and program.pt2",
+        "of a run on a model of yours: my_package.nets:Net",
+    )
+    given, trained, options = _ticket_and_data(argv, "compact", into, {"--model": own})
+    compact_ticket(trained, Path(given.out), options, given.get("model"))
     return 0
 
 
-def _ticket_and_data(argv: Sequence[str], command: str, into: str) -> tuple[str, Path, Trained, dict[str, Any]]:
-    """What the commands that take a ticket read: its name, --out, the ticket, and the data options that are given."""
+def _ticket_and_data(
+    argv: Sequence[str], command: str, into: str, more: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Any, Trained, dict[str, Any]]:
+    """What the commands that take a ticket read: all that is given, the ticket, and the data options among it."""
     from jsonargparse import ArgumentParser
 
     from graphprune import data
@@ -149,6 +156,8 @@ def _ticket_and_data(argv: Sequence[str], command: str, into: str) -> tuple[str,
     parser.add_argument("--data.name", type=str, help="the data set (default: that of the run)")
     parser.add_function_arguments(data.load, "data", skip={"name"})
     parser.add_argument("--out", type=str, required=True, help=into)
+    for option, about in more.items():
+        parser.add_argument(option, type=str, help=about)
     given = parse(parser, argv, defaults=False)
     options: dict[str, Any] = {} if given.get("data") is None else given.data.as_dict()
     trained = Trained.at(given.ticket)
@@ -158,7 +167,7 @@ def _ticket_and_data(argv: Sequence[str], command: str, into: str) -> tuple[str,
         kept = [f"{key}={value}" for key, value in own.items() if key not in ("name", *options) and usual[key] != value]
         if kept:
             print(f"of the run's data options these hold: {', '.join(kept)}", file=sys.stderr)
-    return given.ticket, Path(given.out), trained, options
+    return given, trained, options
 
 
 def report(argv: Sequence[str]) -> int:

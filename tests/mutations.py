@@ -165,6 +165,12 @@ FAULTS = {
     "layers that are emptied": Fault(
         "methods/core/method.py", "SAFE_FLOOR = 0.1", "SAFE_FLOOR = 0.0", "tests/methods/core/test_prepare.py"
     ),
+    "encodings of what the rounds have left": Fault(
+        "graphs/rounds.py",
+        "        return self.encoded(data, again=self.recounted)",
+        "        return self.encoded(data, again=True)",
+        "tests/graphs/test_encodings.py",
+    ),
     "walks that are believed of other arcs": Fault(
         "graphs/walks.py",
         "return found if torch.equal(walked, _arcs(data)) else walk_features(data, steps)",

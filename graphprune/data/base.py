@@ -1,146 +1,24 @@
-"""A data set ready for pruning: three splits, the task, the metric and the provenance."""
+"""A data set of graphs ready for pruning: what nodes and edges have, and which graphs the splits hold."""
 
 from __future__ import annotations
 
-import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from graphprune.data import metrics
 from graphprune.data.degrees import DegreeColumns
-from graphprune.data.metrics import METRICS, Task
+from graphprune.data.labelled import IGNORE_INDEX, LabelledData, Split
+from graphprune.data.sequences import check_sequences
 from graphprune.data.splits import together
 from graphprune.graphs.encoders import ATOM_FEATURES, EdgeFeatures, Features, node_encoder
+from graphprune.graphs.encodings import ENCODINGS, Encodings, rounded
 from graphprune.graphs.packed import PackedGraphs
 
-Split = Literal["train", "val", "test"]
 Level = Literal["graph", "node"]
-
-SPLITS: tuple[Split, ...] = get_args(Split)
-
-# The label of a node that belongs to another split, in a multiclass task (torch's ``ignore_index``); else it is NaN.
-IGNORE_INDEX = -100
-
-
-class Samples(Protocol):
-    """What a split can do, whatever it holds: :class:`~graphprune.graphs.PackedGraphs` or images."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where the samples lie."""
-
-    def batch(self, index: Tensor | Sequence[int]) -> Any:
-        """The samples of these numbers as a network takes them, with labels ``y``."""
-
-    def loader(self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None) -> Any:
-        """Batches of all samples."""
-
-    def select(self, index: Tensor | Sequence[int]) -> Self:
-        """The samples of these numbers, in this order."""
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same samples on another device."""
-
-    def digest(self) -> str:
-        """SHA-256 over the samples."""
-
-
-S = TypeVar("S", bound=Samples)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LabelledData(ABC, Generic[S]):
-    """What every data set has: three splits, a task and a metric.
-
-    Args:
-        name: the data set's name.
-        train: samples to train on.
-        val: samples that select epochs and predictors.
-        test: samples that are only reported.
-        task: kind of labels.
-        metric: what :meth:`evaluate` computes.
-        num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
-        num_tasks: labels a sample carries (1 for multiclass).
-        provenance: source, licence and split recipe, as text.
-    """
-
-    name: str
-    train: S
-    val: S
-    test: S
-    task: Task
-    metric: str
-    num_classes: int = 0
-    num_tasks: int = 1
-    provenance: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def num_outputs(self) -> int:
-        """Outputs a model needs: one a class for multiclass, else one a task."""
-        return self.num_classes if self.task == "multiclass" else self.num_tasks
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a larger metric is the better one."""
-        return METRICS[self.metric].higher_is_better
-
-    @property
-    def splits(self) -> dict[Split, S]:
-        """The three splits by name."""
-        return {"train": self.train, "val": self.val, "test": self.test}
-
-    @abstractmethod
-    def labels(self, samples: S) -> Tensor:
-        """A copy of the labels of some of the set's samples."""
-
-    def evaluate(self, y_true: Tensor, y_pred: Tensor, *, split: str = "given") -> float:
-        """The metric over all labels of a split: OGB's ``Evaluator`` for OGB sets, torchmetrics elsewhere.
-
-        Args:
-            y_true: labels, ``(n,)`` for multiclass, else ``(n, num_tasks)``; NaN labels, and nodes of which the split
-                sees no label, are left out.
-            y_pred: the model's raw outputs (logits), ``(n, num_outputs)``.
-            split: named in errors.
-
-        Returns:
-            The metric; NaN if a prediction is not finite.
-
-        Raises:
-            ValueError: shapes that do not fit, no samples, or a rocauc/ap over labels of one class only.
-            ImportError: an OGB set without the ``ogb`` extra.
-        """
-        where = f"{self.name}, {split} split"
-        expected = (len(y_pred),) if self.task == "multiclass" else (len(y_pred), self.num_tasks)
-        if tuple(y_true.shape) != expected or tuple(y_pred.shape) != (len(y_pred), self.num_outputs):
-            raise ValueError(
-                f"{where}: y_true {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)} do not fit a "
-                f"{self.task} task with {self.num_outputs} outputs"
-            )
-        return self._score(y_true, y_pred, where)
-
-    def _score(self, y_true: Tensor, y_pred: Tensor, where: str) -> float:
-        """The metric of labels and predictions that fit."""
-        return metrics.evaluate(self.metric, y_true, y_pred, where=where)
-
-    def with_splits(self, *, train: S | None = None, val: S | None = None, test: S | None = None) -> Self:
-        """A copy with other samples in the splits that are named."""
-        return replace(
-            self,
-            train=self.train if train is None else train,
-            val=self.val if val is None else val,
-            test=self.test if test is None else test,
-        )
-
-    def digest(self) -> str:
-        """SHA-256 over the samples of all three splits."""
-        return hashlib.sha256("".join(samples.digest() for samples in self.splits.values()).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -150,39 +28,47 @@ class GraphData(LabelledData[PackedGraphs]):
     Args:
         name: the data set's name.
         train: graphs to train on; ``y`` is ``(G,)`` int64 for multiclass, else ``(G, num_tasks)`` float32
-            with NaN where a label is missing. Of a node-level task it is a node attribute, ``(N,)`` with -100 or
+            with NaN where a label is missing, or ``(G, num_tasks)`` int64 for sequence, with all ``words`` beside it
+            (see :mod:`graphprune.data.sequences`). Of a node-level task it is a node attribute, ``(N,)`` with -100 or
             ``(N, num_tasks)`` with NaN at nodes whose label this split does not see.
         val: graphs that select epochs and predictors.
         test: graphs that are only reported.
         task: kind of labels.
-        metric: what :meth:`evaluate` computes; accuracy for multiclass, rocauc, ap or (micro) f1 for binary, rmse for
-            regression, or a plug-in of the entry-point group ``graphprune.metrics``.
-        features: columns of ``x``, or ``"ogb-mol"`` for OGB's nine categorical atom features.
-        num_classes: classes of a multiclass task, 2 for binary, 0 for regression.
-        num_tasks: labels a graph, or a node, carries (1 for multiclass).
+        metric: what :meth:`evaluate` computes; accuracy or its mean over classes, balanced-accuracy, for multiclass,
+            rocauc, ap or (micro) f1 for binary, rmse or mae for regression, subtoken-f1 for sequence, or a plug-in of
+            the entry-point group ``graphprune.metrics``.
+        features: columns of ``x``, ``"ogb-mol"`` for OGB's nine categorical atom features, or a list of how many
+            categories each column of integers has.
+        num_classes: classes of a multiclass task, or of each position of a sequence, 2 for binary, 0 for regression.
+        num_tasks: labels a graph, or a node, carries (1 for multiclass), positions of a sequence.
         edge_features: columns of ``edge_attr``, ``"ogb-mol"`` for OGB's three bond features, a list of how many
             categories each column of integers has, None without any.
         degrees: which columns of ``x`` are node degrees, None if there are none.
+        encodings: what the node attribute ``encodings`` of all splits is, float32 ``(N, columns)``, see
+            :meth:`with_encodings`; None: there is none.
         ogb_name: name under which OGB's official ``Evaluator`` knows the set; empty for sets that are not
             OGB's.
         provenance: source, licence and split recipe, as text.
         level: what carries a label, ``"graph"`` or ``"node"``.
         transductive: the three splits are the same graphs, and differ in the labels that they see.
+        vocabulary: of a sequence task, the words of the first classes; then come any other word, and the end.
         held_out: where the validation graphs stood among the training graphs, if they were held out of these and the
             source has no validation split; empty if it has one, or splits are of the user's choice.
 
     Raises:
-        ValueError: the metric does not belong to the task, the labels are not where the level says, or the splits of a
-            transductive set are different graphs.
+        ValueError: the metric does not belong to the task, the labels are not where the level says, a split without
+            the encodings that the set is to have, or the splits of a transductive set are different graphs.
     """
 
     features: Features
     edge_features: EdgeFeatures | None = None
     degrees: DegreeColumns | None = None
+    encodings: Encodings | None = None
     ogb_name: str = ""
     level: Level = "graph"
     transductive: bool = False
     held_out: Sequence[int] = ()
+    vocabulary: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         metrics.check_metric(self.metric, self.task)
@@ -191,6 +77,11 @@ class GraphData(LabelledData[PackedGraphs]):
         for split, graphs in self.splits.items():
             if "y" not in getattr(graphs, self.level):
                 raise ValueError(f"{self.name}, {split} split: the graphs have no y with a row a {self.level}")
+            if self.task == "sequence":
+                where = f"{self.name}, {split} split"
+                check_sequences(graphs.graph, len(graphs), self.num_tasks, self.num_classes, self.vocabulary, where)
+            if self.encodings is not None:
+                self.encodings.in_split(graphs, f"{self.name}, {split} split")
         if self.transductive and any(_other(graphs, self.train) for graphs in (self.val, self.test)):
             raise ValueError(f"{self.name}: the splits of a transductive set must be the same graphs")
 
@@ -213,10 +104,41 @@ class GraphData(LabelledData[PackedGraphs]):
         data = self.with_splits(train=together(self.train, self.val, self.held_out), val=self.test)
         return replace(data, provenance={**self.provenance, "split": split})
 
+    def with_encodings(self, **options: int) -> Self:
+        """The data with encodings of each node's place in its graph, for all networks and predictors to read.
+
+        They are the node attribute ``encodings`` of all splits, counted once, on the arcs that the graphs have now, in
+        place of any that the set has. Pruning keeps them; ``degree_features="recomputed"`` of a method is the control.
+
+        Args:
+            options: of :class:`~graphprune.Encodings`, such as ``walks=16``.
+
+        Raises:
+            ValueError: as :class:`~graphprune.Encodings`; a graph that would take too long; or graphs with an attribute
+                of that name that is something else.
+        """
+        spec, splits = Encodings.of(options), dict[str, PackedGraphs]()
+        for split, graphs in self.splits.items():
+            if self.encodings is None:
+                spec.check_free(graphs, f"{self.name}, {split} split")
+            same = splits["train"].node[ENCODINGS] if splits and self.transductive else None
+            splits[split] = spec.counted(graphs) if same is None else graphs.with_node(**{ENCODINGS: same})
+        told = {**self.provenance, "encodings": spec.words}
+        return replace(self, encodings=spec, provenance=told, **splits)  # type: ignore[arg-type]
+
+    def digest(self) -> str:
+        """SHA-256 over the graphs of all three splits.
+
+        Encodings are rounded before, coarsely: their last bits may differ from one machine to the next.
+        """
+        return LabelledData.digest(self if self.encodings is None else self.with_splits(**rounded(self.splits)))
+
     @property
     def num_features(self) -> int:
         """Columns of ``x``."""
-        return len(ATOM_FEATURES) if self.features == "ogb-mol" else int(self.features)
+        if isinstance(self.features, int):
+            return self.features
+        return len(ATOM_FEATURES if self.features == "ogb-mol" else self.features)
 
     @property
     def empty(self) -> dict[Split, dict[str, int]]:
@@ -230,13 +152,15 @@ class GraphData(LabelledData[PackedGraphs]):
         }
 
     def labels(self, samples: PackedGraphs) -> Tensor:
-        """A copy of the labels of some of the set's graphs, one row a graph or a node."""
-        return getattr(samples, self.level)["y"].clone()  # type: ignore[no-any-return]
+        """A copy of the labels of some of the set's graphs, one row a graph or a node; of sequences all words."""
+        return getattr(samples, self.level)["words" if self.task == "sequence" else "y"].clone()  # type: ignore[no-any-return]
 
     def _score(self, y_true: Tensor, y_pred: Tensor, where: str) -> float:
         if self.level == "node":
             seen = y_true != IGNORE_INDEX if self.task == "multiclass" else ~y_true.isnan().all(1)
             y_true, y_pred = y_true[seen], y_pred[seen]
+        if self.task == "sequence":
+            y_pred = y_pred.unflatten(1, (self.num_tasks, self.num_classes))
         return metrics.evaluate(self.metric, y_true, y_pred, where=where, ogb_name=self.ogb_name)
 
     def encoder(self, dim: int) -> nn.Module:
@@ -244,17 +168,19 @@ class GraphData(LabelledData[PackedGraphs]):
         return node_encoder(self.features, dim)
 
     def recompute_degrees(self, graphs: PackedGraphs) -> PackedGraphs:
-        """These graphs of this set with their degree features counted again, as a control after pruning.
+        """These graphs of this set with degree features and encodings counted again, as a control after pruning.
 
-        The features ``deg | onehot(deg)`` are made on the full graphs and so still tell a pruned graph's
-        model about removed edges.
+        The features ``deg | onehot(deg)`` and the encodings are made on the full graphs and so still tell a pruned
+        graph's model about removed edges.
 
         Raises:
-            ValueError: the set has no degree features.
+            ValueError: the set has neither.
         """
-        if self.degrees is None:
-            raise ValueError(f"{self.name} has no degree features to recompute")
-        return self.degrees.recompute(graphs)
+        if self.degrees is None and self.encodings is None:
+            raise ValueError(f"{self.name} has no degree features and no encodings to recompute")
+        if self.encodings is not None:
+            graphs = self.encodings.counted(graphs)
+        return graphs if self.degrees is None else self.degrees.recompute(graphs)
 
 
 def _other(one: PackedGraphs, other: PackedGraphs) -> bool:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphprune.data.base import IGNORE_INDEX, Level
+from graphprune.data.base import Level
+from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.data.metrics import Task
-from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, EdgeFeatures
+from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, EdgeFeatures, Features
 from graphprune.graphs.flatten import check_edge_weight
 from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected
 
@@ -23,10 +24,10 @@ class Check:
     """Checks one graph against the first training graph and gives a copy with ``y`` in its standard shape."""
 
     task: Task
-    features: Literal["ogb-mol"] | None
     width: int | None
     edge_width: int | None
-    edge_sizes: Sequence[int] | None  # of categories, by column of edge_attr
+    sizes: Sequence[int] | None  # of categories, by column of x
+    edge_sizes: Sequence[int] | None  # the same of edge_attr
     num_classes: int | None
     level: Level
     weighted: bool = False
@@ -37,7 +38,7 @@ class Check:
         cls,
         first: Data,
         task: Task,
-        features: Literal["ogb-mol"] | None,
+        features: Literal["ogb-mol"] | Sequence[int] | None,
         num_classes: int | None,
         level: Level,
         edge_features: Sequence[int] | None = None,
@@ -45,20 +46,26 @@ class Check:
         """The check by which all graphs are as the first training graph is.
 
         Raises:
-            ValueError: ``edge_features`` that are no numbers of categories, or without ``edge_attr``.
+            ValueError: ``features`` or ``edge_features`` that are no numbers of categories, or without ``edge_attr``.
         """
         widths = _width(first, "x"), _width(first, "edge_attr")
         _check_rows(first, "train graph 0")
-        sizes: Sequence[int] | None = BOND_FEATURES if features is not None else None
-        if edge_features is not None:
-            sizes = list(edge_features)
-            if not sizes or any(type(size) is not int or size < 1 for size in sizes) or widths[1] is None:
-                raise ValueError(
-                    "edge_features are how many categories each column of edge_attr has, 1 or more, and edge_attr of "
-                    f"shape (E, D) must be there; got {edge_features!r}"
-                )
+        molecules = features == "ogb-mol"
+        sizes = (
+            ATOM_FEATURES if molecules else _categories("features", "x", "N", features, widths[0]),
+            BOND_FEATURES
+            if molecules and edge_features is None
+            else _categories("edge_features", "edge_attr", "E", edge_features, widths[1]),
+        )
         has = (isinstance(first, Data) and first.get(name) is not None for name in ("edge_weight", EDGE_PROTECTED))
-        return cls(task, features, *widths, sizes, num_classes, level, *has)
+        return cls(task, *widths, *sizes, num_classes, level, *has)
+
+    @property
+    def features(self) -> Features:
+        """What ``x`` holds."""
+        if self.sizes is None:
+            return self.width or 0
+        return "ogb-mol" if self.sizes is ATOM_FEATURES else list(self.sizes)
 
     @property
     def edge_features(self) -> EdgeFeatures | None:
@@ -73,7 +80,7 @@ class Check:
             raise TypeError(f"{where} is a {type(graph).__name__}, expected a torch_geometric.data.Data")
         if graph.get("x") is None:
             raise ValueError(f"{where} has no node features x; give bare graphs x = torch.ones(num_nodes, 1)")
-        self._features(graph.x, f"{where}: x", self.width, None if self.features is None else ATOM_FEATURES)
+        self._features(graph.x, f"{where}: x", self.width, self.sizes)
         if graph.num_nodes != graph.x.size(0):
             raise ValueError(f"{where}: x has {graph.x.size(0)} rows for {graph.num_nodes} nodes")
         self._edges(graph, where)
@@ -85,14 +92,15 @@ class Check:
         """Check features of nodes or edges: ``width`` real columns, or categories, so many in each column."""
         if not isinstance(values, Tensor):  # such as the two of a bipartite graph
             raise TypeError(f"{where} must be one tensor, got a {type(values).__name__}")
-        ogb = sizes in (ATOM_FEATURES, BOND_FEATURES)
+        option = "edge_features" if where.endswith("edge_attr") else "features"
+        ogb = sizes is ATOM_FEATURES or sizes is BOND_FEATURES
         if sizes is not None and values.dtype != torch.int64:
-            told = "features='ogb-mol'" if ogb else f"edge_features={list(sizes)}"
+            told = "features='ogb-mol'" if ogb else f"{option}={list(sizes)}"
             raise TypeError(f"{where} must be int64 for {told}, got {values.dtype}")
         if sizes is None and not values.is_floating_point():
-            known = ", or say how many categories its columns have: edge_features=[...]" * where.endswith("edge_attr")
             raise TypeError(
-                f"{where} must be float, got {values.dtype}; convert it (.float()) or one-hot encode it{known}"
+                f"{where} must be float, got {values.dtype}; convert it (.float()) or one-hot encode it, or say how "
+                f"many categories its columns have: {option}=[...]"
             )
         width = width if sizes is None else len(sizes)
         if values.dim() != 2 or values.size(1) != width:
@@ -139,9 +147,16 @@ class Check:
         if self.protected:
             check_protected(graph[EDGE_PROTECTED], index.size(1), f"{where}: ")
 
-    def _label(self, y: object, where: str) -> Tensor:
+    def _label(self, y: Any, where: str) -> Tensor | list[str]:
         if y is None:
             raise ValueError(f"{where} has no label y")
+        words = isinstance(y, str) or (isinstance(y, list | tuple) and any(isinstance(word, str) for word in y))
+        if words != (self.task == "sequence") or (words and (isinstance(y, str) or not all(map(_is_word, y)))):
+            found = f"{y!r:.80}" if words else f"a {type(y).__name__}"
+            wanted = "a list of words" if self.task == "sequence" else "a label; words are of task='sequence'"
+            raise ValueError(f"{where}: y of a {self.task} task must be {wanted}, got {found}")
+        if words:
+            return list(y)
         values = torch.as_tensor(y)
         if self.task == "multiclass":
             if values.dtype != torch.int64:
@@ -176,6 +191,29 @@ class Check:
             kind = "a binary label must be 0, 1 or NaN" if self.task == "binary" else "expected finite numbers or NaN"
             raise ValueError(f"{where}: y has {has}, {kind} (missing)")
         return y
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and word != ""
+
+
+def _categories(
+    option: str, attribute: str, rows: str, given: str | Sequence[int] | None, width: int | None
+) -> list[int] | None:
+    """How many categories each column has, None if nothing is said of it.
+
+    Raises:
+        ValueError: no such numbers, or no columns.
+    """
+    if given is None:
+        return None
+    sizes = [] if isinstance(given, str) else list(given)
+    if not sizes or any(type(size) is not int or size < 1 for size in sizes) or width is None:
+        raise ValueError(
+            f"{option} are how many categories each column of {attribute} has, 1 or more, and {attribute} of shape "
+            f"({rows}, D) must be there; got {given!r}"
+        )
+    return sizes
 
 
 def _check_rows(graph: Any, where: str) -> None:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from graphprune.graphs.packed import PackedGraphs
 
+# Largest degree of the one-hot columns, by the name of the features; None: no degree columns.
+DEGREE_CAPS: dict[str, int | None] = {"deg+odeg100": 100, "deg+odeg10": 10, "raw": None}
+
 
 @dataclass(frozen=True)
 class DegreeColumns:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from graphprune.data.base import LabelledData, Samples
 from graphprune.data.images import ImageBatch
+from graphprune.data.labelled import LabelledData, Samples
 from graphprune.graphs.attributes import check_data
 from graphprune.masks.copies import without_caches
 

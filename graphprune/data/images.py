@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graphprune.data.base import LabelledData, Split
+from graphprune.data.labelled import LabelledData, Split
 from graphprune.data.metrics import Task
 from graphprune.graphs.loading import PackedLoader
 

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from graphprune.data.sequences import f1_lists, subtoken_f1
 from graphprune.registry import Registry
 
-Task = Literal["multiclass", "binary", "regression"]
+Task = Literal["multiclass", "binary", "regression", "sequence"]
 
 NEEDS_OGB = "needs the package ogb: pip install 'graphprune[ogb]'"
 
@@ -28,7 +29,9 @@ class MetricInfo:
         label: in reports.
         task: kind of labels that it takes.
         compute: from labels and a model's raw outputs, finite and float32, on the CPU: ``(n,)`` classes and ``(n, C)``
-            for multiclass, else ``(n, T)`` and ``(n, T)`` with NaN where a label is missing (but not everywhere).
+            for multiclass, the numbers of words ``(n, L)`` and ``(n, positions, C)`` for sequence (see
+            :mod:`graphprune.data.sequences`), else ``(n, T)`` and ``(n, T)`` with NaN where a label is missing (but not
+            everywhere).
         higher_is_better: whether a larger value is the better one.
         both_classes: it is undefined, and an error, unless one of the tasks has labels of both classes.
         ogb: OGB's name of it; OGB's official Evaluator then computes it for sets of OGB.
@@ -46,6 +49,12 @@ class MetricInfo:
 def _accuracy(y_true: Tensor, y_pred: Tensor) -> float:
     """The largest output counts."""
     return float((y_true == y_pred.argmax(1)).double().mean())
+
+
+def _balanced(y_true: Tensor, y_pred: Tensor) -> float:
+    """Accuracy within each class that there is, averaged over these."""
+    right, sizes = (y_true == y_pred.argmax(1)).double(), y_true.bincount()
+    return float((torch.bincount(y_true, right, minlength=len(sizes)) / sizes)[sizes > 0].mean())
 
 
 def _f1(y_true: Tensor, y_pred: Tensor) -> float:
@@ -72,6 +81,10 @@ def _rmse(truth: Tensor, prediction: Tensor) -> Tensor:
     return (prediction.double() - truth.double()).square().mean().sqrt()
 
 
+def _mae(truth: Tensor, prediction: Tensor) -> Tensor:
+    return (prediction.double() - truth.double()).abs().mean()
+
+
 def _mean(of_task: Callable[[Tensor, Tensor], Tensor], classes: int, y_true: Tensor, y_pred: Tensor) -> float:
     """The mean over tasks, as OGB takes it: without missing labels, and tasks that have fewer classes than these."""
     values = []
@@ -91,10 +104,13 @@ def _ranks(prediction: Tensor) -> Tensor:
 # The first metric of a task is its default.
 _OWN = (
     MetricInfo("accuracy", "accuracy", "multiclass", _accuracy, ogb="acc"),
+    MetricInfo("balanced-accuracy", "balanced accuracy", "multiclass", _balanced),
     MetricInfo("rocauc", "ROC-AUC", "binary", partial(_mean, _rocauc, 2), both_classes=True, ogb="rocauc"),
     MetricInfo("ap", "average precision", "binary", partial(_mean, _ap, 2), both_classes=True, ogb="ap"),
     MetricInfo("f1", "micro-F1", "binary", _f1),
     MetricInfo("rmse", "RMSE", "regression", partial(_mean, _rmse, 1), higher_is_better=False, ogb="rmse"),
+    MetricInfo("subtoken-f1", "sub-token F1", "sequence", subtoken_f1, ogb="F1"),
+    MetricInfo("mae", "MAE", "regression", partial(_mean, _mae, 1), higher_is_better=False),
 )
 
 # Plug-ins are such objects, too.
@@ -131,8 +147,8 @@ def evaluate(metric: str, y_true: Tensor, y_pred: Tensor, *, where: str, ogb_nam
 
     Args:
         metric: a name in :data:`METRICS`.
-        y_true: labels, ``(n,)`` for multiclass, else ``(n, T)``.
-        y_pred: raw outputs of a model, ``(n, C)`` or ``(n, T)``.
+        y_true: labels, ``(n,)`` for multiclass, else ``(n, T)``; see :class:`MetricInfo`.
+        y_pred: raw outputs of a model, ``(n, C)`` or ``(n, T)``, or ``(n, positions, C)``.
         where: data set and split, named in errors.
         ogb_name: name of the set for OGB's evaluator, which computes its own metric; empty: a set of no OGB.
 
@@ -156,9 +172,13 @@ def evaluate(metric: str, y_true: Tensor, y_pred: Tensor, *, where: str, ogb_nam
         return float("nan")
     if ogb_name and info.ogb == ogb_evaluator(ogb_name).eval_metric:
         rows, answers = len(y_true), y_pred.argmax(1) if info.task == "multiclass" else y_pred
-        pair = {"y_true": y_true.reshape(rows, -1).numpy(), "y_pred": answers.reshape(rows, -1).numpy()}
-        [value] = ogb_evaluator(ogb_name).eval(pair).values()
-        return float(value)
+        given: dict[str, Any] = {
+            "y_true": y_true.reshape(rows, -1).numpy(),
+            "y_pred": answers.reshape(rows, -1).numpy(),
+        }
+        if info.task == "sequence":
+            given = dict(zip(("seq_ref", "seq_pred"), f1_lists(y_true, y_pred), strict=True))
+        return float(ogb_evaluator(ogb_name).eval(given)[info.ogb])
     return float(info.compute(y_true, y_pred))
 
 

@@ -15,10 +15,12 @@ from graphprune.data.base import GraphData
 from graphprune.data.disk.open import DOCUMENT, open_stored
 from graphprune.data.files import image_files, ogb_files
 from graphprune.data.images import ImageData
+from graphprune.data.pyg import KNOWN
 from graphprune.data.sets import bundled, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.sets import images as image_sets
 from graphprune.data.sets.shared import Card
 from graphprune.data.splits import SEED
+from graphprune.graphs.encodings import Encodings
 from graphprune.registry import Registry
 
 # Functions that other packages register, called with their set's name and those options of load() that they name.
@@ -131,6 +133,7 @@ def load(
     features: str | None = None,
     limit: int | None = None,
     augment: bool | None = None,
+    encodings: Encodings | None = None,
 ) -> GraphData | ImageData:
     """A data set by name.
 
@@ -154,13 +157,15 @@ def load(
             one. None: all.
         augment: of images: whether those that train are cropped and reflected at random, see
             :class:`graphprune.data.Augment`. None: for ``cifar10`` only.
+        encodings: of each node's place in its graph, for all networks and predictors to read beside ``x``, as
+            ``{walks: 16}``; see :class:`graphprune.Encodings`. None: those that a stored set has, else none.
 
     Returns:
         Graphs, or an :class:`~graphprune.data.ImageData`.
 
     Raises:
         ValueError: unknown name (the text has the nearest ones); an option that the set does not have; damaged or
-            contradicting raw files.
+            contradicting raw files; encodings that cannot be counted.
         FileNotFoundError: ``root`` does not hold the set.
         ConnectionError: the download failed; the text names the file.
         ImportError: a set of OGB that is not embedded, without the ``ogb`` extra; digits without scikit-learn; a
@@ -172,7 +177,13 @@ def load(
     if foreign:
         raise ValueError(_foreign(name, family, foreign))
     options = {option: given[option] for option in family.options}
-    return family.load(name=name, **options, **({"root": root} if family.files else {}))
+    spec = None if encodings is None else Encodings.of(encodings)
+    data = family.load(name=name, **options, **({"root": root} if family.files else {}))
+    if spec is None:
+        return data
+    if not isinstance(data, GraphData):
+        raise ValueError(f"{name} has images, no graphs: leave out encodings")
+    return data.with_encodings(**spec.config())
 
 
 def _foreign(name: str, family: Family, given: Sequence[str]) -> str:
@@ -209,6 +220,12 @@ def _unknown(name: str) -> str:
     if _is_stored(name):
         return f"{name} is the folder of a stored set: load its name with root={name!r}, or open_stored({name!r})"
     by_lower = {other.lower(): other for family in FAMILIES for other in family.names(name)}
+    objects = {key.split()[-1].lower(): key.split()[0] for key in KNOWN}
+    if name.lower() in objects and name.lower() not in by_lower:
+        return (
+            f"{name} is a data set of torch_geometric, whose files are pickles, which are never loaded by name: hand "
+            f"it in as an object, gp.data.from_pyg(...) of three {objects[name.lower()]}, or of one and split="
+        )
     by_lower |= {other.lower(): other for other in LOADERS}
     near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"embedded are {', '.join(names())};"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graphprune.graphs.packed import PackedGraphs
 
 FOLDS = 10
+PARTS = ("train", "val", "test")
+_CALLED = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
 # The seed of the ICPG authors' folds (and of most published 10-fold numbers on TU sets).
 SEED = 12345
@@ -67,6 +70,12 @@ def fold_split(
     return {"train": rest[~inner], "val": rest[inner], "test": np.flatnonzero(outer == fold)}
 
 
+def held_out(parts: Mapping[str, NDArray[np.int64]]) -> list[int]:
+    """Where the validation samples of a fold stood among those that would train without them."""
+    together = np.sort(np.append(parts["train"], parts["val"]))
+    return np.searchsorted(together, parts["val"]).tolist()  # type: ignore[no-any-return]
+
+
 def together(train: PackedGraphs, val: PackedGraphs, places: Sequence[int]) -> PackedGraphs:
     """Training graphs with the validation graphs that were held out of them, in the order of both before.
 
@@ -113,3 +122,86 @@ def by_class(labels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64
         members = np.flatnonzero(shuffled == kind)
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     return order[np.argsort(place, kind="stable")]
+
+
+def by_name(found: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """What is given by the splits' names (``valid`` will do), in their order; ValueError unless it is three."""
+    named = {_CALLED.get(key, key): value for key, value in found.items()}
+    if named.keys() != set(PARTS) or len(named) != len(found):
+        raise ValueError(
+            f"{what} are needed for train, val (or valid) and test, got {', '.join(map(str, found)) or 'none'}"
+        )
+    return {part: named[part] for part in PARTS}
+
+
+def given_split(
+    split: Any, count: int, labels: NDArray[np.int64] | None, seed: int, name: str
+) -> tuple[dict[str, NDArray[np.int64]], str]:
+    """Numbers of the graphs of each split, none of them in two, and the recipe in words.
+
+    Args:
+        split: numbers of graphs, or a bool mask, for each split, in their order or by name; a fold; three shares.
+        count: how many graphs there are.
+        labels: class of each graph; None: there are none.
+        seed: of folds and shares.
+        name: of the data set, in errors.
+
+    Raises:
+        ValueError: none of these, numbers that are out of range or overlap, or a split without graphs.
+    """
+    if split is None:
+        raise ValueError(
+            f"{name} is one data set without splits: hand in three, as from_pyg([ZINC(root, split=part) for part in "
+            "('train', 'val', 'test')]), or say split=: numbers of graphs as {'train': [...], 'val': [...], 'test': "
+            "[...]}, which of ten folds tests as split=0, or shares as split=(0.8, 0.1, 0.1)"
+        )
+    labels = np.zeros(count, dtype=np.int64) if labels is None else labels
+    if type(split) is int:
+        return fold_split(labels, split, seed), f"fold {split} of 10, seed {seed}, a tenth of the others validates"
+    if isinstance(split, list | tuple) and len(split) == 3 and all(isinstance(share, float) for share in split):
+        if min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
+            raise ValueError(f"{name}: the three shares of a split must be positive and sum to 1, got {split}")
+        ends = [0, *(round(count * sum(split[: n + 1])) for n in range(2)), count]
+        order = by_class(labels, np.random.default_rng(seed))
+        index = {part: np.sort(order[ends[n] : ends[n + 1]]) for n, part in enumerate(PARTS)}
+        return _apart(index, count, name), f"shares {', '.join(map(str, split))} at random, seed {seed}"
+    if not isinstance(split, Mapping):
+        if not isinstance(split, list | tuple) or len(split) != 3:
+            raise ValueError(
+                f"{name}: split must be numbers of train, val and test graphs, a fold or shares, got {split!r}"
+            )
+        split = dict(zip(PARTS, split, strict=True))
+    named = by_name(split, f"{name}: numbers of graphs")
+    return _apart({part: _numbers(named[part], count, f"{name}, {part} split") for part in PARTS}, count, name), "given"
+
+
+def _numbers(values: Any, count: int, where: str) -> NDArray[np.int64]:
+    """Numbers of graphs from a list, an array, a tensor or a bool mask over all."""
+    found = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    if found.dtype == bool and found.shape == (count,):
+        return np.flatnonzero(found)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{where}: expected numbers of graphs, or a bool mask of {count}, got {found.dtype} {found.shape}"
+        )
+    wrong = (found < 0) | (found >= count)
+    if wrong.any():
+        raise ValueError(f"{where}: there is no graph {found[wrong][0]}, of {count} from 0 on")
+    return found.astype(np.int64)
+
+
+def _apart(index: Mapping[str, NDArray[np.int64]], count: int, name: str) -> dict[str, NDArray[np.int64]]:
+    """The numbers; raises ValueError for a split without graphs, and for graphs that are in two or twice in one."""
+    uses = {part: np.bincount(numbers, minlength=count) for part, numbers in index.items()}
+    for part, used in uses.items():
+        if not used.any():
+            raise ValueError(f"{name}: the {part} split has no graphs")
+    several = np.flatnonzero(np.stack(list(uses.values())).sum(0) > 1)
+    if len(several):
+        shown = ", ".join(map(str, several[:5])) + ", ..." * (len(several) > 5)
+        there = " and ".join(part for part, used in uses.items() if used[several[0]])
+        raise ValueError(
+            f"{name}: the splits overlap, {len(several)} graphs are in more than one or twice in one: {shown} "
+            f"(graph {several[0]} in {there})"
+        )
+    return dict(index)

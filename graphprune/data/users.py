@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from graphprune.data.base import IGNORE_INDEX, SPLITS, GraphData, Level, Split
+from graphprune.data.base import GraphData, Level
 from graphprune.data.check import Check
+from graphprune.data.labelled import IGNORE_INDEX, SPLITS, Split
 from graphprune.data.metrics import Task, default_metric
+from graphprune.data.sequences import POSITIONS, VOCABULARY, encoded
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_PROTECTED
 
@@ -29,36 +31,40 @@ def from_graphs(
     task: Task,
     metric: str | None = None,
     num_classes: int | None = None,
-    features: Literal["ogb-mol"] | None = None,
+    features: Literal["ogb-mol"] | Sequence[int] | None = None,
     provenance: Mapping[str, str] | None = None,
     level: Level = "graph",
     edge_features: Sequence[int] | None = None,
+    vocabulary: int = VOCABULARY,
+    positions: int = POSITIONS,
 ) -> GraphData:
     """A data set from lists (or map-style data sets) of :class:`torch_geometric.data.Data`.
 
-    Every graph needs ``x`` (float ``(N, D)``), ``edge_index`` (int64 ``(2, E)``, ``(2, 0)`` without edges)
-    and ``y``: one class number for multiclass, else one number a task, with NaN where a label is missing (0
-    and 1 for binary); with ``level="node"`` as many numbers for each node, shape ``(N,)`` for multiclass (-100 hides a
-    label from a split), else ``(N, T)``. All graphs or none have ``edge_attr`` (``(E, D)``, float, or int64 of
-    ``edge_features`` categories), ``edge_weight``
-    (float ``(E,)``, 0 or more) and ``edge_protected`` (bool ``(E,)``, True at arcs that are never pruned and count as
-    little as self-loops). Graphs without edges or nodes are kept and counted in :attr:`GraphData.empty`. The graphs
-    themselves are not changed.
+    Every graph needs ``x`` (``(N, D)``, float, or int64 of ``features`` categories), ``edge_index`` (int64 ``(2, E)``,
+    ``(2, 0)`` without edges) and ``y``: one class number for multiclass, a list of words for sequence, else one number
+    a task, with NaN where a label is missing (0 and 1 for binary); with ``level="node"`` as many numbers for each node,
+    shape ``(N,)`` for multiclass (-100 hides a label from a split), else ``(N, T)``. All graphs or none have
+    ``edge_attr`` (``(E, D)``, float, or int64 of ``edge_features`` categories), ``edge_weight`` (float ``(E,)``, 0 or
+    more) and ``edge_protected`` (bool ``(E,)``, True at arcs that are never pruned and count as little as self-loops).
+    Graphs without edges or nodes are kept and counted in :attr:`GraphData.empty`. The graphs themselves are not
+    changed.
 
     Args:
         train: graphs to train on.
         val: graphs that select epochs.
         test: graphs that are only reported.
         name: of the data set, in results and errors.
-        task: multiclass, binary or regression.
-        metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
+        task: multiclass, binary, regression, or sequence.
+        metric: None: accuracy for multiclass, rocauc for binary, rmse for regression, subtoken-f1 for sequence.
         num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
-        features: ``"ogb-mol"`` if ``x`` and ``edge_attr`` are OGB's categorical atom and bond features
-            (int64).
+        features: how many categories each column of ``x`` has, if it holds their numbers (from 0), or ``"ogb-mol"`` if
+            ``x`` and ``edge_attr`` are OGB's categorical atom and bond features; None: ``x`` has real columns.
         provenance: anything worth keeping about where the graphs come from.
         level: what carries a label; for one graph whose nodes are split see :func:`from_nodes`.
         edge_features: how many categories each column of ``edge_attr`` has, if it holds their numbers (from 0); None:
             it has real columns, or OGB's bonds.
+        vocabulary: of a sequence task, how many of the training graphs' most frequent words a network can say.
+        positions: of a sequence task, how many words it says; see :mod:`graphprune.data.sequences`.
 
     Raises:
         ValueError: a graph that does not fit; names split, graph number and what is wrong. A split without any label, a
@@ -73,13 +79,24 @@ def from_graphs(
     like = parts["train"][0]
     check = Check.like(like, task, features, num_classes, level, edge_features)
     splits: dict[Split, PackedGraphs] = {}
+    words: dict[str, list[list[str]]] = {}
+    if task == "sequence" and (level != "graph" or min(vocabulary, positions) < 1):
+        raise ValueError(f"{name}: a sequence is said of a graph, got {level=}, {vocabulary=}, {positions=}")
     for split, graphs in parts.items():
         checked = [check(graph, f"{name}, {split} graph {number}") for number, graph in enumerate(graphs)]
+        if task == "sequence":
+            words[split] = [graph.y for graph in checked]
+            for graph in checked:
+                del graph.y
         try:
             splits[split] = PackedGraphs.of(checked)
         except ValueError as error:
             raise ValueError(f"{name}, {split} split: {error}") from error
-    return described(splits, check, name, metric, provenance)
+    known: Sequence[str] = ()
+    if task == "sequence":
+        labels, known = encoded(words, vocabulary, positions)
+        splits = {split: graphs.with_graph(**labels[split]) for split, graphs in splits.items()}
+    return described(splits, check, name, metric, provenance, known)
 
 
 def described(
@@ -88,6 +105,7 @@ def described(
     name: str,
     metric: str,
     provenance: Mapping[str, str] | None,
+    vocabulary: Sequence[str] = (),
 ) -> GraphData:
     """The data set of splits whose graphs have passed the check one by one; see :func:`from_graphs`.
 
@@ -101,9 +119,9 @@ def described(
     for split, label in zip(SPLITS, labels, strict=True):
         if not bool(((label != IGNORE_INDEX) if task == "multiclass" else ~label.isnan()).any()):
             raise ValueError(f"{name}, {split} split: no {level} has a label, so nothing could be trained or measured")
-    if task != "multiclass":
+    if task in ("binary", "regression"):
         _check_tasks(name, labels[0])
-    elif check.num_classes is None:
+    elif task == "multiclass" and check.num_classes is None:
         _check_classes(name, level, dict(zip(SPLITS, labels, strict=True)))
     return GraphData(
         name=name,
@@ -112,12 +130,13 @@ def described(
         test=splits["test"],
         task=task,
         metric=metric,
-        features=check.features or check.width or 0,
-        num_classes=_classes(task, check.num_classes, labels),
+        features=check.features,
+        num_classes=len(vocabulary) + 2 if task == "sequence" else _classes(task, check.num_classes, labels),
         num_tasks=1 if task == "multiclass" else labels[0].size(1),
         edge_features=check.edge_features,
         provenance=provenance or {"source": "the user's own graphs"},
         level=level,
+        vocabulary=vocabulary,
     )
 
 
@@ -128,6 +147,7 @@ def from_nodes(
     task: Task = "multiclass",
     metric: str | None = None,
     num_classes: int | None = None,
+    features: Literal["ogb-mol"] | Sequence[int] | None = None,
     provenance: Mapping[str, str] | None = None,
     edge_features: Sequence[int] | None = None,
 ) -> GraphData:
@@ -142,6 +162,7 @@ def from_nodes(
         task: multiclass, binary or regression.
         metric: None: accuracy for multiclass, rocauc for binary, rmse for regression.
         num_classes: of a multiclass task; None: the largest label plus one, and every class has to be in training.
+        features: how many categories each column of ``x`` has, as in :func:`from_graphs`.
         provenance: anything worth keeping about where the graph comes from.
         edge_features: how many categories each column of ``edge_attr`` has, as in :func:`from_graphs`.
 
@@ -180,6 +201,7 @@ def from_nodes(
         task=task,
         metric=metric,
         num_classes=num_classes,
+        features=features,
         provenance=provenance,
         level="node",
         edge_features=edge_features,

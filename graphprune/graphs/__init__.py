@@ -2,6 +2,7 @@
 
 from graphprune.graphs.counts import EdgeCounts
 from graphprune.graphs.edges import EdgeMask, PrunedDataset, drop_arcs
+from graphprune.graphs.encodings import AddEncodings, Encodings
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import edge_units
 from graphprune.graphs.predictor import EdgePredictor
@@ -15,11 +16,13 @@ from graphprune.graphs.soft.soft import SoftEdges, supports
 from graphprune.graphs.sparsify import Sparsify
 
 __all__ = [
+    "AddEncodings",
     "EdgeCounts",
     "EdgeMask",
     "EdgePredictor",
     "EdgeRound",
     "EdgeRule",
+    "Encodings",
     "PackedGraphs",
     "PruneEdges",
     "PrunedDataset",

@@ -18,10 +18,10 @@ from graphprune.graphs.norms import RowNorm
 ATOM_FEATURES = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 BOND_FEATURES = (5, 6, 2)
 
-Features = int | Literal["ogb-mol"]
+# Columns of x: so many real ones, OGB's atom features, or categories, with how many each column has.
+Features = int | Literal["ogb-mol"] | list[int]
 
-# Columns of edge_attr: so many real ones, OGB's bond features, or categories, with how many each column has.
-EdgeFeatures = int | Literal["ogb-mol"] | list[int]
+EdgeFeatures = Features  # columns of edge_attr: the same, with OGB's bond features
 
 
 def edges_in_words(features: EdgeFeatures | None) -> str:
@@ -165,16 +165,26 @@ def encoded(encoder: nn.Module, data: Data) -> Vectors:
 
 
 def node_encoder(features: Features, dim: int) -> nn.Module:
-    """The encoder of a data set's node features: OGB's atoms, or ``features`` real columns.
+    """The encoder of a data set's node features: OGB's atoms, ``features`` real columns, or categories.
 
     Raises:
-        ValueError: ``features`` is neither.
+        ValueError: ``features`` is none of them.
     """
     if features == "ogb-mol":
         return AtomEncoder(dim)
-    if not isinstance(features, int) or features < 1:
-        raise ValueError(f"features must be 'ogb-mol' or the number of columns of x, got {features!r}")
-    return FeatureEncoder(features, dim)
+    sizes = _sizes("features", "x", features)
+    return CategoricalEncoder(sizes, dim) if isinstance(features, list) else FeatureEncoder(sizes[0], dim)
+
+
+def _sizes(option: str, attribute: str, features: Features) -> list[int]:
+    """Categories of each column, or the one number of columns; raises ValueError where ``features`` is neither."""
+    sizes = features if isinstance(features, list) else [features]
+    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+        raise ValueError(
+            f"{option} must be 'ogb-mol', the number of columns of {attribute}, or a list of how many categories "
+            f"each column has, got {features!r}"
+        )
+    return sizes  # type: ignore[return-value]
 
 
 def needed_edges(option: str, features: EdgeFeatures | None) -> EdgeFeatures:
@@ -201,14 +211,9 @@ def edge_encoder(features: EdgeFeatures, dim: int, *, norm: bool) -> Categorical
     """
     if features == "ogb-mol":
         return BondEncoder(dim)
-    sizes = features if isinstance(features, list) else [features]
-    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
-        raise ValueError(
-            "edge_features must be 'ogb-mol', the number of columns of edge_attr, or a list of how many categories "
-            f"each column has, got {features!r}"
-        )
+    sizes = _sizes("edge_features", "edge_attr", features)
     if isinstance(features, list):
-        return CategoricalEncoder(features, dim)
+        return CategoricalEncoder(sizes, dim)
     return FeatureEncoder(sizes[0], dim, RowNorm(sizes[0]) if norm else nn.Identity())
 
 

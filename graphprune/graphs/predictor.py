@@ -21,10 +21,10 @@ from graphprune.graphs.encoders import (
     Features,
     edge_encoder,
     edge_kinds,
-    encoded,
     needed_edges,
     node_encoder,
 )
+from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
 from graphprune.graphs.kinds import given, mapped, nodes_of, normed
 from graphprune.graphs.known import watched
 from graphprune.graphs.norms import RowNorm, fold_after, fold_before
@@ -51,7 +51,8 @@ class EdgePredictor(nn.Module):
     end vectors. Widths, depth and heads follow the authors' code.
 
     Args:
-        features: columns of ``x``, or ``"ogb-mol"`` for OGB's atom features.
+        features: columns of ``x``, ``"ogb-mol"`` for OGB's atom features, or a list of how many categories each column
+            of integers has.
         hidden: width of the node vectors (authors: 64).
         score: ``"concat_mlp"``: one linear map of both ends' vectors, its logit is a(u) + c(v); ``"inner_product"``:
             the product of both vectors, symmetric; ``"bilinear"``: concat_mlp's logit and a symmetric form of both
@@ -67,6 +68,8 @@ class EdgePredictor(nn.Module):
             (authors).
         edge_features: what ``edge_attr`` holds, where ``edges`` are read: columns, ``"ogb-mol"`` for OGB's bond
             features, or a list of how many categories each column of integers has.
+        encodings: that nodes have beside ``x``, as in :class:`~graphprune.Encodings`: those of the data set, read
+            besides ``walks``; None: none are read.
 
     Raises:
         ValueError: an unknown encoder or score, a size out of range, a width that the attention heads do not divide, or
@@ -87,6 +90,7 @@ class EdgePredictor(nn.Module):
         walks: int = 0,
         edges: bool = False,
         edge_features: EdgeFeatures | None = None,
+        encodings: Given = None,
     ) -> None:
         super().__init__()
         if min(hidden, layers) < 1:
@@ -107,7 +111,9 @@ class EdgePredictor(nn.Module):
             self._config["walks"] = walks
         if edges:
             self._config |= {"edges": edges, "edge_features": edge_features}
+        self._config |= encodings_config(encodings)
         self.node_encoder = node_encoder(features, hidden)
+        self.encoding_encoder = encoding_encoder(encodings, hidden)
         self.walks, self.walk_encoder = walks, FeatureEncoder(walks, hidden) if walks else None
         self.start: nn.Module = nn.ReLU(inplace=True)
         self.convs = nn.ModuleList(_layer(encoder, hidden, degree) for _ in range(layers))
@@ -137,7 +143,7 @@ class EdgePredictor(nn.Module):
         """
         check_data(data)
         known: EdgeFeatures | None = getattr(data, "edge_features", None) if edges else None
-        return cls(data.features, hidden, score, encoder, layers, degree, walks, edges, known)
+        return cls(data.features, hidden, score, encoder, layers, degree, walks, edges, known, **of_data(data))
 
     def config(self) -> dict[str, Any]:
         """The arguments the predictor was made from."""
@@ -145,7 +151,7 @@ class EdgePredictor(nn.Module):
 
     def forward(self, data: Data) -> Tensor:
         """Logits of all arcs of a graph or batch, shape ``(E,)``; the sigmoid is the paper's score."""
-        z, edge_index = encoded(self.node_encoder, data), arcs_of(data)
+        z, edge_index = node_vectors(self, data), arcs_of(data)
         dtype = next(self.parameters()).dtype
         adjacency = Adjacency(edge_index, z.size(0), None, data.get("edge_weight"), dtype)
         if self.walk_encoder is not None:
@@ -191,7 +197,7 @@ class EdgePredictor(nn.Module):
         """
         other = copy.deepcopy(self).eval()
         edge_features = None if other.edge_term is None else other.edge_term.encoder
-        for encoder in (other.node_encoder, other.walk_encoder, edge_features):
+        for encoder in (other.node_encoder, other.walk_encoder, other.encoding_encoder, edge_features):
             if isinstance(encoder, FeatureEncoder):
                 fold_before(encoder.norm, encoder.lin)
                 encoder.norm = nn.Identity()
@@ -211,7 +217,8 @@ class EdgePredictor(nn.Module):
             if isinstance(last, GCNLayer):
                 last.bias = nn.Parameter(to_ends @ last.bias)
             other._scores_nodes = True
-        categories = isinstance(other.node_encoder, CategoricalEncoder) and other.walk_encoder is None
+        alone = other.walk_encoder is None is other.encoding_encoder
+        categories = alone and isinstance(other.node_encoder, CategoricalEncoder)
         if categories and isinstance(first, GCNLayer | GATLayer | DenseLayer):
             other.node_encoder.then = nn.Sequential(other.start, first.lin)
             other.start = first.lin = nn.Identity()  # type: ignore[assignment]

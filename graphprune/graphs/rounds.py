@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import copyreg
 import hashlib
 import pickle
@@ -21,6 +22,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphprune.graphs.edges import EdgeMask, drop_arcs
+from graphprune.graphs.encodings import ENCODINGS, Encodings
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_UNIT, arcs_and_nodes, at_arcs, graph_units
 from graphprune.graphs.prune import EdgeRound, check_unseen, keep_arcs
@@ -150,9 +152,14 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
 
     A PyG transform for a ``Data``; :meth:`mask` and :meth:`prune` serve whole data sets.
 
+    Where graphs have encodings, those that a graph brings along are believed, and else they are counted once, before
+    anything is pruned: every round reads the same, and the pruned graph has them for a network to read.
+
     Args:
         rounds: 1, ..., r.
         rule: units, counts and scoring; the same in every round.
+        encodings: of the data set that the rounds were learnt on; None: it has none.
+        recounted: pruned graphs have encodings that are counted again on the edges that are left.
 
     Raises:
         ValueError: a global budget and a round without the threshold that was found on the training graphs.
@@ -160,6 +167,8 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
 
     rounds: Sequence[EdgeRound] = ()
     rule: EdgeRule = field(default_factory=EdgeRule)
+    encodings: Encodings | None = None
+    recounted: bool = False
 
     def __post_init__(self) -> None:
         for number, edge_round in enumerate(self.rounds, start=1):
@@ -173,10 +182,11 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
 
         Raises:
             ValueError: a batch (prune before collation), a graph without ``edge_index`` or with an attribute that would
-                be wrong without some arcs, or scores that are no numbers.
+                be wrong without some arcs, other encodings than those of the set, or scores that are no numbers.
             TypeError: something that is no ``Data``.
         """
         check_unseen(data, "PruneEdges")
+        data = self.encoded(data)
         edge_index, num_nodes = arcs_and_nodes(data)
         original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT) if self._takes_numbers else None
         if self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
@@ -184,17 +194,47 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         for edge_round in self.rounds:
             keep, _ = keep_in_round([data], numbers, data.edge_index.size(1), edge_round, self.rule, original)
             data, numbers = drop_arcs(data, keep), None if numbers is None else numbers[keep]
-        return data
+        return self.encoded(data, again=self.recounted)
 
     def prune(self, graphs: PackedGraphs) -> PackedGraphs:
         """The same for a whole data set."""
-        return graphs.keep_edges(self.mask(graphs).keep)
+        graphs = self._encoded_all(graphs)
+        left = graphs.keep_edges(self.mask(graphs).keep)
+        return self.encodings.counted(left) if self.encodings is not None and self.recounted else left
+
+    def encoded(self, data: Data, *, again: bool = False) -> Data:
+        """A graph or batch with the encodings that the rounds read, a copy where it brings none along.
+
+        Args:
+            data: left as it is.
+            again: count them in any case.
+
+        Raises:
+            ValueError: it has others, or would take too long.
+        """
+        if self.encodings is None:
+            return data
+        if not again and data.get(ENCODINGS) is not None:
+            self.encodings.there(data, type(self).__name__)
+            return data
+        out = copy.copy(data)
+        out[ENCODINGS] = self.encodings.count(data)
+        return out
+
+    def _encoded_all(self, graphs: PackedGraphs) -> PackedGraphs:
+        if self.encodings is None:
+            return graphs
+        if ENCODINGS not in graphs.node:
+            return self.encodings.counted(graphs)
+        self.encodings.in_split(graphs, type(self).__name__)
+        return graphs
 
     def mask(self, graphs: PackedGraphs) -> EdgeMask:
         """Which arcs of a data set stay."""
         original = original_units(graphs, self.rule)
         mask = EdgeMask.full(graphs.edge_ptr)
-        left, numbers = graphs, graphs.edge.get(EDGE_UNIT) if self._takes_numbers else None
+        left = self._encoded_all(graphs)
+        numbers = graphs.edge.get(EDGE_UNIT) if self._takes_numbers else None
         if self._knows(graphs.node_count, graphs.edge_count, graphs.edge_index):
             numbers = number_units(graphs, self.rule.unit).edge[EDGE_UNIT]
         for edge_round in self.rounds:
@@ -214,7 +254,8 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             total.update(repr(words).encode())
             if edge_round.known is not None:
                 total.update(edge_round.known.cpu().numpy().tobytes())
-        return f"{type(self).__name__}({len(self.rounds)} rounds[{total.hexdigest()[:16]}], {self.rule})"
+        more = "" if self.encodings is None else f", {self.encodings}{', recounted' * self.recounted}"
+        return f"{type(self).__name__}({len(self.rounds)} rounds[{total.hexdigest()[:16]}], {self.rule}{more})"
 
     @property
     def _takes_numbers(self) -> bool:

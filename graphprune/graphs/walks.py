@@ -10,7 +10,8 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.pairs import arcs_and_nodes
 from graphprune.graphs.scorers import arc_hashes
-from graphprune.graphs.segments import graph_of_nodes, ranges
+from graphprune.graphs.segments import graph_of_nodes, pointers, ranges
+from graphprune.graphs.sums import bags
 
 # Node attribute: walk features counted beforehand. They are believed of the very arcs that they were counted on.
 RETURN_WALKS = "graphprune_walks"
@@ -18,7 +19,11 @@ RETURN_WALKS = "graphprune_walks"
 WALKED = "graphprune_walked"
 
 MOST_STEPS = 128
-LARGEST = 8192  # nodes of a graph, of which a handful of matrices of 512 MiB are needed at once
+LARGEST = 8192  # nodes of a graph that is walked whatever it takes: as a matrix, a handful of 512 MiB at once
+MOST_PRODUCTS = 1 << 36  # of a larger graph: a minute or two of one CPU
+_SMALL = 128  # nodes of a graph that is a matrix at any rate
+_FASTER = 8  # by so much a product of dense matrices is faster than one by the arcs, multiplication by multiplication
+_COLUMNS = 64  # nodes whose walks are followed together along the arcs
 _AT_ONCE = 1 << 22  # entries of the matrices of a few small graphs
 
 
@@ -44,6 +49,13 @@ def walk_features(data: Data, steps: int) -> Tensor:
     Representations", ICLR 2022), with the degree in place of the first step, after which no walk has come back. Arcs
     count as undirected edges, several between two nodes as one, self-loops not at all.
 
+    Exact, and so the more work the larger a graph is: graphs of up to 128 nodes, and dense ones of up to 8,192, are
+    matrices of all pairs of nodes, 8 bytes each, many small ones at once; of others the walks from 64 nodes at a time
+    are followed along the arcs, which takes nodes times arcs (both directions of an edge) times ``steps / 2``
+    products, half a nanosecond to two each, and 1.5 KiB of memory a node. Above 8,192 nodes 2^36 products are the
+    limit, and what needs more is refused: at 16 steps 10^4 nodes with 10^5 arcs take 5 seconds, 10^5 nodes with
+    2 * 10^5 arcs are too many.
+
     Args:
         data: a graph or a batch; a row depends on its own graph alone.
         steps: of the longest walk, from 2 to 128.
@@ -53,24 +65,24 @@ def walk_features(data: Data, steps: int) -> Tensor:
         2, 3, ..., ``steps`` steps (0 for a node without neighbours).
 
     Raises:
-        ValueError: another number of steps, no ``edge_index``, or a graph too large for a matrix of all pairs of nodes.
+        ValueError: another number of steps, no ``edge_index``, or a graph that would take too long.
     """
     if not 2 <= steps <= MOST_STEPS:
         raise ValueError(f"walks come back after 2 steps at the earliest, and {MOST_STEPS} are the limit, got {steps}")
     arcs, nodes = arcs_and_nodes(data)
     graph, ptr = graph_of_nodes(data, nodes, arcs.device)
     sizes = ptr.diff()
-    if nodes and int(sizes.max()) > LARGEST:
-        raise ValueError(
-            f"graph {int(sizes.argmax())} has {int(sizes.max()):,} nodes; return probabilities need a matrix of all "
-            f"pairs of nodes, for which {LARGEST:,} is the limit: use a predictor with walks=0"
-        )
     out = torch.zeros(nodes, steps, device=arcs.device)
     arcs = arcs[:, arcs[0] != arcs[1]]
     order = torch.argsort(graph[arcs[0]], stable=True)
     source, target = arcs[:, order]
     arc_ptr = torch.searchsorted(graph[source], torch.arange(len(sizes) + 1, device=arcs.device))
-    for members in _similar_sizes(sizes):
+    along = (sizes > _SMALL) & ((sizes > LARGEST) | (sizes * sizes > _FASTER * arc_ptr.diff()))
+    for number in along.nonzero().flatten().tolist():
+        local = torch.stack([source, target])[:, arc_ptr[number] : arc_ptr[number + 1]] - ptr[number]
+        joined, found = _walks_along(local, steps)
+        out[ptr[number] + joined] = found.float()
+    for members in _similar_sizes(sizes.masked_fill(along, 0)):
         width, count = int(sizes[members].max()), len(members)
         place = torch.full((len(sizes),), -1, device=arcs.device)
         place[members] = torch.arange(count, device=arcs.device)
@@ -107,6 +119,42 @@ def _walks(adjacency: Tensor, steps: int) -> Tensor:
             found.append((power * longer).sum(-1))
             power = longer
     return torch.stack(found, -1)
+
+
+def _walks_along(arcs: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The nodes of a graph that have neighbours, ``(n,)``, and what :func:`_walks` says of them, ``(n, steps)``.
+
+    Raises:
+        ValueError: it would take too long.
+    """
+    joined, ends = torch.unique(arcs, return_inverse=True)
+    nodes = len(joined)
+    places = torch.unique(torch.cat([ends[0] * nodes + ends[1], ends[1] * nodes + ends[0]]))
+    products = nodes * len(places) * (steps // 2)
+    if nodes > LARGEST and products > MOST_PRODUCTS:
+        raise ValueError(
+            f"a graph has {nodes:,} nodes with neighbours and {len(places):,} arcs; return probabilities of "
+            f"{steps} steps would take {products:.1e} products, {MOST_PRODUCTS:.1e} are the limit above {LARGEST:,} "
+            "nodes: take fewer steps, or none (walks=0)"
+        )
+    row, column = places // max(nodes, 1), places % max(nodes, 1)
+    degree = torch.bincount(row, minlength=nodes)
+    scale = degree.double().rsqrt()
+    ptr, weight = pointers(degree), scale[row] * scale[column]
+    found = scale.new_zeros(nodes, steps)
+    found[:, 0] = degree.double().log1p()
+    for first in range(0, nodes, _COLUMNS):
+        these = torch.arange(first, min(first + _COLUMNS, nodes), device=arcs.device)
+        power = scale.new_zeros(nodes, len(these))
+        power[these, these - first] = 1
+        power = bags(column, power, ptr, weight)
+        for step in range(1, steps, 2):
+            found[these, step] = (power * power).sum(0)
+            if step + 1 < steps:
+                longer = bags(column, power, ptr, weight)
+                found[these, step + 1] = (power * longer).sum(0)
+                power = longer
+    return joined, found
 
 
 def _similar_sizes(sizes: Tensor) -> Iterator[Tensor]:

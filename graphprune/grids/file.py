@@ -98,7 +98,7 @@ def read_grid(grid: Path | Mapping[str, Any]) -> Grid:
         return Grid(cells_of(content, objects), yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     text, content = loaded(grid)
     with _lines(grid, text):
-        return Grid(cells_of(content), text, grid)
+        return Grid(cells_of(*(told_apart(content) if isinstance(content, Mapping) else (content,))), text, grid)
 
 
 def cells_of(content: Any, objects: Objects = NONE) -> tuple[Cell, ...]:

@@ -53,6 +53,8 @@ NONE = Objects({})
 def told_apart(grid: Mapping[str, Any]) -> tuple[dict[str, Any], Objects]:
     """A grid with words in place of the objects in its axes, and of trainings in place of the sections ``fit``.
 
+    A name such as ``my_package.nets:Net`` in an axis is imported and stands for what it names.
+
     Raises:
         ValueError: an object that is nothing of its kind, or that no other process would recognise; the text has the
             place, the reason and the remedy.
@@ -68,7 +70,14 @@ def told_apart(grid: Mapping[str, Any]) -> tuple[dict[str, Any], Objects]:
 
 
 def _entry(kind: str, entry: Any, place: str, found: dict[str, Any]) -> Any:
-    if isinstance(entry, str):
+    options = {"name": entry} if isinstance(entry, str) else entry
+    if isinstance(options, Mapping) and OBJECT not in options and objects.is_path(path := options.get("name")):
+        try:
+            value = objects.imported(kind, str(path))
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        entry = {**options, OBJECT: value, "name": objects.name_of(value)}
+    if entry is None or isinstance(entry, str | int | float | list):  # of which a grid says that it is no entry
         return entry
     given = _with_fit(entry, place, found) if isinstance(entry, Mapping) else {OBJECT: entry}
     if isinstance(value := given.get(OBJECT, ""), str):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
@@ -15,12 +14,12 @@ from torch.optim import Optimizer
 
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
-from graphprune.graphs import EdgeRound, PruneEdges, check_removal
+from graphprune.graphs import EdgeRound, check_removal
 from graphprune.graphs.rule import original_units
 from graphprune.masks import Cubic, MaskSet, Pruning, Targets
 from graphprune.methods.core import validators
 from graphprune.methods.core.edge_gates import GradualGates, Removal
-from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, TrainingDiverged, snapshot
+from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, Stopwatch, TrainingDiverged, snapshot
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.core.method import Epochs, Method, seeded
 from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
@@ -167,22 +166,22 @@ class GICP(Method):
         lowest = self.densities[-1]
         if not isinstance(density, int | float) or not lowest <= density <= 1:
             raise ValueError(f"density must lie between {lowest}, the lowest trained, and 1, got {density!r}")
-        started = time.perf_counter()
+        started = Stopwatch()
         state = self._thinned(self._resume(model, data, ticket), density)
         return self._measured(replace(state, round=ticket.round - 1), (), started)
 
     def _round(self, state: RunState, fit: Fit) -> tuple[Ticket, RunState]:
-        started = time.perf_counter()
+        started = Stopwatch()
         state, history = self.prune(state, fit)
         return seeded(self._measured(state, history, started), fit), replace(state, round=state.round + 1)
 
     def _thinned(self, state: RunState, density: float) -> RunState:
         """The full graphs, pruned to a density."""
         assert isinstance(state, Trained)
-        full = replace(state, data=state.full_data, edges=PruneEdges((), self.protocol.rule))
+        full = replace(state, data=state.full_data, edges=replace(state.edges, rounds=()))
         return pruned(full, EdgeRound(state.scorer, 1 - density, density))
 
-    def _measured(self, state: RunState, history: Epochs, started: float) -> Ticket:
+    def _measured(self, state: RunState, history: Epochs, started: Stopwatch) -> Ticket:
         """The trained network on graphs of this density, with norms of its own."""
         assert isinstance(state, Trained) and state.best is not None
         model, graphs = copy.deepcopy(state.model), state.graph_data.train
@@ -198,7 +197,7 @@ class GICP(Method):
                 left = state.edges.rounds[-1].density
                 raise TrainingDiverged(f"with {left:.1%} of the edges the network's outputs on {split} are not finite")
         result = FitResult(snapshot(model), state.best, state.epoch, metrics["val"], metrics["test"])
-        ticket = self._ticket(state, result, history, time.perf_counter() - started)
+        ticket = self._ticket(state, result, history, started)
         return replace(ticket, row=ticket.row | {"edge_density": state.edges.rounds[-1].density})
 
     def _start(self, model: nn.Module, data: AnyData) -> RunState:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.data import GraphData
-from graphprune.data.base import IGNORE_INDEX
 from graphprune.data.evaluation import predict
+from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.graphs.rule import original_units
 from graphprune.masks import magnitude
 from graphprune.methods.core import validators
@@ -104,6 +104,8 @@ def by_predictions(data: GraphData, model: nn.Module) -> GraphData:
     """
     train, labels = data.train, data.labels(data.train)
     out = predict(model, train).to(labels.device)
+    if data.task == "sequence":
+        return data.with_splits(train=train.with_graph(y=out.unflatten(1, (data.num_tasks, -1)).argmax(2)))
     if data.task == "multiclass":
         own, known = out.argmax(1), labels != IGNORE_INDEX
     else:

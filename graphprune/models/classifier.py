@@ -18,10 +18,10 @@ from graphprune.graphs.encoders import (
     Features,
     edge_encoder,
     edge_kinds,
-    encoded,
     needed_edges,
     node_encoder,
 )
+from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
 from graphprune.graphs.kinds import Kinds, Vectors, given, nodes_of
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.models.base import GraphNetwork, HasTask
@@ -57,6 +57,7 @@ class GraphClassifier(GraphNetwork):
             logits of its own.
         jk: the head reads the last layer's vectors, those of all layers and the encoder, or the largest of each
             channel among them (Xu et al., ICML 2018).
+        encodings: that nodes have beside ``x``, as in :class:`~graphprune.Encodings`; None: none are read.
         bonds: read the edges' features, ``edge_attr``. Unless told, GIN, GatedGCN and PNA read those of a data set that
             are categories, the others none.
         edge_features: what ``edge_attr`` holds: OGB's bond features (``"ogb-mol"``), so many real columns, or a list of
@@ -99,6 +100,7 @@ class GraphClassifier(GraphNetwork):
         dropout: float = 0.0,
         readout: Readout = "mean",
         jk: JumpingKnowledge = "last",
+        encodings: Given = None,
         bonds: bool = False,
         edge_features: EdgeFeatures = "ogb-mol",
         norm: Norm = "batch",
@@ -124,7 +126,7 @@ class GraphClassifier(GraphNetwork):
         self.dropout, self.readout, self.jk, self.bonds, self.norm = dropout, readout, jk, bonds, norm
         self.residual, self.layers, self.reads_edge_attr = residual, layers, bonds
         self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "layers": layers}
-        self._config |= {"dropout": dropout, "readout": readout, "jk": jk}
+        self._config |= {"dropout": dropout, "readout": readout, "jk": jk, **encodings_config(encodings)}
         self._keep(
             bonds=bonds,
             edge_features=edge_features if bonds else "ogb-mol",
@@ -138,6 +140,7 @@ class GraphClassifier(GraphNetwork):
         )
         # The order of these lines is that in which initial weights are drawn.
         self.node_encoder = node_encoder(features, hidden)
+        self.encoding_encoder = encoding_encoder(encodings, hidden)
         self.convs = nn.ModuleList(self.conv(hidden, depth) for depth in range(layers))
         self.norms = nn.ModuleList(norm_layer(norm, hidden) for _ in range(layers - plain_last))
         read = hidden * (layers + 1 if jk == "cat" else 1)
@@ -164,7 +167,7 @@ class GraphClassifier(GraphNetwork):
                 without edge features.
         """
         cls.check_graphs(data)
-        known = data.edge_features
+        options, known = of_data(data) | options, data.edge_features
         options = {"bonds": cls.follows and known is not None and not isinstance(known, int)} | options
         if options["bonds"]:
             options = {"edge_features": needed_edges("bonds", known)} | options
@@ -210,7 +213,7 @@ class GraphClassifier(GraphNetwork):
         Returns:
             Shape ``(B, num_outputs)``, or ``(N, num_outputs)`` without a readout.
         """
-        x: Vectors = encoded(self.node_encoder, data)
+        x: Vectors = node_vectors(self, data)
         adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
         edges, vectors = self.edges_of(data, adjacency), [] if self.jk == "last" else [nodes_of(x)]
         if self.virtual_node is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
@@ -13,6 +14,9 @@ from graphprune.graphs.adjacency import Adjacency, Degree, adjacency_of
 from graphprune.graphs.conv import BagLinear, GATLayer
 from graphprune.graphs.dropout import dropout
 from graphprune.graphs.encoders import node_inputs
+from graphprune.graphs.encodings import Encodings
+from graphprune.graphs.inputs import Given, encodings_config, of_data
+from graphprune.graphs.norms import RowNorm
 from graphprune.models.base import GraphNetwork, HasTask
 
 
@@ -26,17 +30,27 @@ class NodeClassifier(GraphNetwork):
         num_outputs: logits a node.
         hidden: width (UGS: 512).
         dropout: between the layers, in training (UGS: 0.5).
+        encodings: that nodes have beside ``x``, see :class:`~graphprune.models.GraphClassifier`; normalised, they are
+            more columns for the first layer.
 
     Raises:
         ValueError: a size below 1, categorical features, or a dropout outside [0, 1).
     """
 
-    def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
+    def __init__(
+        self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5, encodings: Given = None
+    ) -> None:
         super().__init__()
         if not isinstance(features, int) or min(features, num_outputs, hidden) < 1 or not 0 <= dropout < 1:
             raise ValueError(f"bad sizes: {features=}, {num_outputs=}, {hidden=}, {dropout=}")
         self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "dropout": dropout}
+        self._config |= encodings_config(encodings)
         self.dropout = dropout
+        self.encodings = None if encodings is None else Encodings.of(encodings)
+        more = 0 if self.encodings is None else self.encodings.columns
+        # Without weights of its own, which the first map has: sparse inputs get no gradients.
+        self.encoding_norm = RowNorm(more, affine=False) if more else None
+        self.inputs = features + more
 
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 512, **options: Any) -> Self:
@@ -51,13 +65,16 @@ class NodeClassifier(GraphNetwork):
                 f"{cls.__name__} classifies nodes with real features; this data has labels of a {data.level} and "
                 f"features {data.features!r}: take GCN, GIN, SAGE or GAT"
             )
-        return cls(data.features, data.num_outputs, hidden, **options)
+        return cls(data.features, data.num_outputs, hidden, **of_data(data) | options)
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of each node, ``(N, num_outputs)``; gates as in :class:`~graphprune.models.GraphClassifier`."""
         x, _ = node_inputs(data)
-        adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
-        return self.classify(x, adjacency)
+        dtype = next(self.parameters()).dtype
+        if self.encodings is not None and self.encoding_norm is not None:
+            found = self.encodings.there(data, type(self).__name__)
+            x = torch.cat([x, self.encoding_norm(found.to(dtype)).to(x.dtype)], 1)
+        return self.classify(x, adjacency_of(data, x.size(0), edge_gate, dtype))
 
     @abstractmethod
     def classify(self, x: Tensor, adjacency: Adjacency) -> Tensor:
@@ -73,9 +90,9 @@ class NodeGCN(NodeClassifier):
 
     degree: Degree = "target"  # over which end of the arcs degrees are summed
 
-    def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
-        super().__init__(features, num_outputs, hidden, dropout=dropout)
-        self.first = BagLinear(features, hidden, bias=False)
+    def __init__(self, features: int, num_outputs: int, hidden: int = 512, **options: Any) -> None:
+        super().__init__(features, num_outputs, hidden, **options)
+        self.first = BagLinear(self.inputs, hidden, bias=False)
         self.second = nn.Linear(hidden, num_outputs, bias=False)
 
     def classify(self, x: Tensor, adjacency: Adjacency) -> Tensor:
@@ -99,9 +116,9 @@ class _Head(nn.Linear):
 class NodeGIN(NodeClassifier):
     """GIN with one linear map a layer and mean aggregation; the mean of the layers' predictions (UGS's GIN)."""
 
-    def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
-        super().__init__(features, num_outputs, hidden, dropout=dropout)
-        self.first = BagLinear(features, hidden)
+    def __init__(self, features: int, num_outputs: int, hidden: int = 512, **options: Any) -> None:
+        super().__init__(features, num_outputs, hidden, **options)
+        self.first = BagLinear(self.inputs, hidden)
         self.second = nn.Linear(hidden, num_outputs)
         self.head = _Head(hidden, num_outputs, bias=False)
 
@@ -131,11 +148,11 @@ class NodeGAT(NodeClassifier):
 
     layer: type[GATLayer] = GATLayer
 
-    def __init__(self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5) -> None:
-        super().__init__(features, num_outputs, hidden, dropout=dropout)
-        self.first = self.layer(features, hidden, heads=8)
+    def __init__(self, features: int, num_outputs: int, hidden: int = 512, **options: Any) -> None:
+        super().__init__(features, num_outputs, hidden, **options)
+        self.first = self.layer(self.inputs, hidden, heads=8)
         self.second = self.layer(8 * hidden, num_outputs, heads=1)
-        inner = BagLinear(features, 8 * hidden, bias=False)
+        inner = BagLinear(self.inputs, 8 * hidden, bias=False)
         inner.weight = self.first.lin.weight
         self.first.lin = inner
 

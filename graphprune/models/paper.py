@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,7 +10,8 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
-from graphprune.graphs.encoders import Features, encoded, node_encoder
+from graphprune.graphs.encoders import Features, node_encoder
+from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
 from graphprune.graphs.kinds import Vectors, given, mapped, normed
 from graphprune.graphs.norms import RowNorm
 from graphprune.models.base import GraphNetwork, HasTask
@@ -28,17 +29,22 @@ class PaperGCN(GraphNetwork):
         num_outputs: logits a graph.
         hidden: width.
         layers: convolutions.
+        encodings: that nodes have beside ``x``, see :class:`~graphprune.models.GraphClassifier`.
 
     Raises:
         ValueError: a size below 1.
     """
 
-    def __init__(self, features: Features, num_outputs: int, hidden: int = 128, layers: int = 3) -> None:
+    def __init__(
+        self, features: Features, num_outputs: int, hidden: int = 128, layers: int = 3, *, encodings: Given = None
+    ) -> None:
         super().__init__()
         if min(num_outputs, hidden, layers) < 1:
             raise ValueError(f"bad sizes: {num_outputs=}, {hidden=}, {layers=}")
         self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "layers": layers}
+        self._config |= encodings_config(encodings)
         self.node_encoder = node_encoder(features, hidden)
+        self.encoding_encoder = encoding_encoder(encodings, hidden)
         self.norms = nn.ModuleList(RowNorm(hidden) for _ in range(layers))
         self.convs = nn.ModuleList(GCNLayer(hidden, hidden, degree="source") for _ in range(layers))
         self.head = nn.Sequential(
@@ -53,16 +59,16 @@ class PaperGCN(GraphNetwork):
                 nn.init.constant_(module.bias, 1e-4)
 
     @classmethod
-    def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3) -> Self:
+    def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:
         """A model for this data set's features and task; raises ValueError for labels of nodes or images."""
         cls.check_graphs(data)
         if data.level != "graph":
             raise ValueError(f"{cls.__name__} reads out whole graphs, the data has labels of a {data.level}")
-        return cls(data.features, data.num_outputs, hidden, layers)
+        return cls(data.features, data.num_outputs, hidden, layers, **of_data(data) | options)
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""
-        x: Vectors = mapped(functional.relu, encoded(self.node_encoder, data))
+        x: Vectors = mapped(functional.relu, node_vectors(self, data))
         adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = functional.relu(conv(given(conv, normed(norm, x)), adjacency), inplace=True)

@@ -10,8 +10,8 @@ from typing import Any
 from graphprune.report.records import ADDED, NUMBERS, Run, read_runs
 from graphprune.report.results import BASELINES, Group, Point, Repetition, Series, Stat
 
-COLUMNS = (*NUMBERS, *(name for name, value in ADDED.items() if value == 0))
-SUMMED = ("epochs_trained", "epochs_search", "seconds")
+COLUMNS = (*NUMBERS, *(name for name, value in ADDED.items() if value != ""))
+SUMMED = ("epochs_trained", "epochs_search", "seconds", "cpu_seconds")
 RATES = ("method.edge_rate", "method.weight_rate")
 PROTOCOL = "method.protocol"  # the results have better words for it
 # Of a method that was given as an object: what it is called says it all.
@@ -144,7 +144,8 @@ def _differing(others: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _told(option: str, options: Mapping[str, Any]) -> str:
-    return f"{option.rpartition('.')[2]}={options.get(option)}"
+    own = option.startswith("data.encodings")  # that a predictor may have, too, as options of its own
+    return f"{option.partition('.')[2] if own else option.rpartition('.')[2]}={options.get(option)}"
 
 
 def _bracketed(name: str, told: Sequence[str]) -> str:

@@ -98,14 +98,15 @@ def cost(group: Group, styles: Styles) -> Figure | None:
         return None
     figure, (left, right) = panels(2, height=height_for(len(shown)))
     ends = []
-    for axes, column in ((left, "epochs_trained"), (right, "seconds")):
+    for axes, column in ((left, "epochs_trained"), (right, group.clock)):
         for series in shown:
             style = styles[series.label]
             x = series.last[column].mean
             mean = _bar(axes, x, series, style, markersize=6, linewidth=1)
             if axes is right:
                 ends.append(_end(series, x, mean, style))
-        axes.set_xlabel({"epochs_trained": "epochs, all rounds", "seconds": "seconds, all rounds"}[column])
+        words = {"epochs_trained": "epochs", "seconds": "seconds", "cpu_seconds": "CPU seconds"}
+        axes.set_xlabel(f"{words[column]}, all rounds")
         costs = [series.last[column].mean for series in shown]
         if min(costs) > 0 and max(costs) > WIDE * min(costs):
             axes.set_xscale("log")

@@ -31,7 +31,7 @@ NUMBERS = (
     "seconds",
 )
 NEEDED = frozenset({"method", "data", "model", "protocol", "seed", "round", "metric", "collapsed", *NUMBERS})
-ADDED: Mapping[str, Any] = {"epochs_search": 0, "predictor_passes": 0, "unseen": ""}
+ADDED: Mapping[str, Any] = {"epochs_search": 0, "predictor_passes": 0, "unseen": "", "cpu_seconds": math.nan}
 # Where this machine keeps the raw files: says nothing of what is computed, and is nobody's business.
 PLACE = "data.root"
 # Options that tell repetitions apart, and those that change nothing about what is compared.

@@ -205,7 +205,7 @@ def facts(group: Group) -> Iterator[tuple[str, str]]:
     yield "Seeds", _numbers(run.repetition[0] for run in runs)
     if group.folded:
         yield "Folds", _numbers(run.repetition[1] for run in runs)
-    for title, name in (("Split", "split"), ("Source", "source")):
+    for title, name in (("Split", "split"), ("Encodings", "encodings"), ("Source", "source")):
         if texts := sorted({str(part[name]) for part in parts(entries, "data") if name in part}):
             yield title, "; ".join(texts)
     for title, name in (("Graphs", "graphs"), ("Images", "images")):

@@ -254,6 +254,12 @@ class Group:
         columns = ("edge_sparsity_train", "edge_sparsity_test")
         return any(series.removes(column) for series in self.series for column in columns)
 
+    @property
+    def clock(self) -> str:
+        """The column of what costs are compared in: ``"cpu_seconds"`` if all runs know them, else ``"seconds"``."""
+        known = (series.last["cpu_seconds"] for series in self.series)
+        return "cpu_seconds" if all(stat.finite == stat.count for stat in known) else "seconds"
+
     def find(self, *roles: Role) -> list[Series]:
         """The series of these roles."""
         return [series for series in self.series if series.role in roles]

@@ -29,11 +29,13 @@ class Column(Generic[Item]):
         head: its name; ``{metric}`` and ``{point}`` stand for what these are called in the group.
         cell: its text for a row.
         of_edges: it is left out where no run has removed edges.
+        of_cpu: it is left out where runs do not know their processor times, as older ones.
     """
 
     head: str
     cell: Callable[[Item], str]
     of_edges: bool = False
+    of_cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,10 @@ class At:
 
     @property
     def times_dense(self) -> str:
-        """Its seconds, as a multiple of the dense network's."""
-        dense = next((series.last["seconds"].mean for series in self.found.group.find("dense")), math.nan)
-        return f"{self.point['seconds'].mean / dense:,.1f}" if dense > 0 else "–"
+        """Its seconds, of the processor if all runs know them, as a multiple of the dense network's."""
+        group = self.found.group
+        dense = next((series.last[group.clock].mean for series in group.find("dense")), math.nan)
+        return f"{self.point[group.clock].mean / dense:,.1f}" if dense > 0 else "–"
 
     def against(self, tell: Callable[[Comparison], str]) -> str:
         """What its comparison with dense tells, if there is one."""
@@ -105,6 +108,7 @@ COST = (
         "epochs, tickets", lambda at: f"{at.point['epochs_trained'].mean - at.point['epochs_search'].mean:,.0f}"
     ),
     Column[At]("seconds", lambda at: f"{at.point['seconds'].mean:,.1f}"),
+    Column[At]("CPU seconds", lambda at: f"{at.point['cpu_seconds'].mean:,.1f}", of_cpu=True),
     Column[At]("times dense", lambda at: at.times_dense),
     Column[At]("predictor passes", lambda at: f"{at.point['predictor_passes'].mean:,.0f}", of_edges=True),
     Column[At]("unseen graphs", lambda at: at.unseen, of_edges=True),
@@ -151,7 +155,9 @@ def _also_lost(pair: PairedComparison) -> str:
 
 
 def _table(group: Group, title: str, caption: str, columns: Sequence[Column[Item]], items: Iterable[Item]) -> Table:
-    shown = [column for column in columns if group.removes_edges or not column.of_edges]
+    left_out = {column for column in columns if column.of_edges and not group.removes_edges}
+    left_out |= {column for column in columns if column.of_cpu and group.clock == "seconds"}
+    shown = [column for column in columns if column not in left_out]
     kinds = {point.kind for series in group.series for point in series.points if not series.baseline}
     names = {"metric": group.metric_label, "point": " or ".join(sorted(kinds, reverse=True)) or "round"}
     rows = ([column.cell(item) for column in shown] for item in items)
@@ -221,6 +227,7 @@ def comparisons(found: Findings) -> Iterator[Table]:
         group,
         "Cost",
         "All rounds together, or one training at the smallest density; mean over the runs."
+        + " CPU seconds are of all threads; times dense is by them." * (group.clock == "cpu_seconds")
         + " Predictor passes: how often a learned edge scorer runs over a graph that is new, to prune it."
         * group.removes_edges,
         COST,

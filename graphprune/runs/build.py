@@ -23,7 +23,8 @@ from graphprune.runs.identity import OBJECT
 from graphprune.runs.objects import LAST_ROUND, made
 from graphprune.runs.options import FROM_DATA, has_predictor, named
 from graphprune.train import Fit
-from graphprune.train.loop import OnEpoch, seeded_by
+from graphprune.train.devices import seeded_by
+from graphprune.train.loop import OnEpoch
 
 _ANY_PREDICTOR = partial(EdgePredictor, FROM_DATA["features"], edge_features=FROM_DATA["edge_features"])
 

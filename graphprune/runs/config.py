@@ -15,8 +15,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from graphprune.files import write_text
 from graphprune.runs.identity import OBJECT, plain
-from graphprune.runs.objects import LAST_ROUND, SAID, section
-from graphprune.runs.options import SECTIONS, check_names, check_sections, explained, flat, read_yaml, run_parser
+from graphprune.runs.objects import LAST_ROUND, SAID, imported, is_path, name_of, section
+from graphprune.runs.options import SECTIONS, check_names, check_sections, flat, read_yaml, run_parser
+from graphprune.runs.text import explained
+from graphprune.train import Fit
 
 Section = Mapping[str, Any]
 
@@ -25,6 +27,12 @@ MOVABLE = "data.root"
 GROWING = "method.rounds"
 LENGTH = f"method.{LAST_ROUND}"  # what a method that is an object says of its rounds
 SAME = (MOVABLE, GROWING, LENGTH)
+
+# Options of a training that older runs do not have: at these, the defaults, runs are described as ever.
+UNSAID = {
+    name: getattr(Fit, name)
+    for name in ("schedule", "warmup", "plateau_factor", "plateau_patience", "accumulate", "ema")
+}
 
 # Making a parser takes longer than parsing, and a grid has many configurations of few methods.
 parser_of = cache(run_parser)
@@ -74,6 +82,8 @@ class RunConfig:
         method, model = (values.get(section, {}).get("name") for section in ("method", "model"))
         if method is None:
             raise ValueError("the configuration names no method: {'method': {'name': 'icpg'}, ...}")
+        if is_path(model):  # a run's folder may be anybody's
+            raise ValueError(f"{model} is imported for the command line and for grids: here give the class itself")
         parser = parser_of(method, model or "gin")
         check_names(values, parser)
         try:
@@ -84,9 +94,15 @@ class RunConfig:
 
     @classmethod
     def parsed(cls, parser: ArgumentParser, values: Namespace) -> Self:
-        """A configuration from what its parser returned."""
+        """A configuration from what its parser returned; a model of the user's own is imported."""
         plain = yaml.safe_load(parser.dump(values))
-        return cls(**{name: plain[name] for name in (*SECTIONS, "seed") if name in plain})
+        fit = plain.get("fit", {})
+        plain["fit"] = {name: value for name, value in fit.items() if name not in UNSAID or value != UNSAID[name]}
+        plain = {name: plain[name] for name in (*SECTIONS, "seed") if name in plain}
+        if is_path(path := plain["model"]["name"]):
+            own = imported("model", path)
+            return cls.of(plain | {"model": {**plain["model"], OBJECT: own, "name": name_of(own)}})
+        return cls(**plain)
 
     @classmethod
     def load(cls, file: Path | str) -> Self:

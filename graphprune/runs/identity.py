@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
+from graphprune.graphs.inputs import of_data
 from graphprune.methods import Method
 from graphprune.methods.core.fit import state_digest
 from graphprune.train import Fit
@@ -43,7 +44,8 @@ def identity(value: Any) -> dict[str, Any]:
     """
     kind = type(value)
     if isinstance(value, LabelledData):
-        return {OBJECT: _path(kind), "digest": value.digest()[:_DIGITS], "task": value.task, "metric": value.metric}
+        said = {"digest": value.digest()[:_DIGITS], "task": value.task, "metric": value.metric}
+        return {OBJECT: _path(kind), **said, **of_data(value)}
     if isinstance(value, partial):
         arguments = {str(number): each for number, each in enumerate(value.args)} | value.keywords
         return identity(value.func) | ({"arguments": plain(arguments)} if arguments else {})
@@ -129,6 +131,8 @@ def _source(value: Any) -> dict[str, str]:
 
 
 def _config(module: nn.Module) -> Any:
+    if type(module).__module__ == "torch.nn.modules.loss":
+        return {name: value for name, value in vars(module).items() if name[0] != "_" and name != "training"}
     config = getattr(module, "config", None)
     if not callable(config):
         raise ValueError(

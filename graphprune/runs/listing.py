@@ -34,7 +34,7 @@ def listing() -> str:
             "Also by name: every ogbg-* set and every TU set (NCI1, PROTEINS, ...), Cora, CiteSeer, PubMed, PPI, "
             "ogbn-arxiv, downloaded once or read from --data-root FOLDER; spmotif-BIAS, generated; "
             "mnist-superpixels and cifar10-superpixels, built by a script (docs/datasets.md); images: digits, mnist, "
-            "fashion-mnist, cifar10.",
+            "fashion-mnist, cifar10. From Python: any set of torch_geometric, gp.data.from_pyg(OBJECT).",
             "Edge features (edge_attr): gin, gated-gcn and pna read OGB's bonds and other categories, as the edge "
             "labels of TU sets (--data-features deg+odeg100+edges), unless --bonds false, and real columns with "
             "--bonds true; "

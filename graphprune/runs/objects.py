@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 import attrs
 from torch import nn
 
 from graphprune.data import GraphData, ImageData
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
 from graphprune.methods import Method
 from graphprune.runs.identity import OBJECT, identity, plain, words
 from graphprune.train import Fit
@@ -29,6 +34,32 @@ LAST_ROUND = "last_round"
 SAID = ("name", OBJECT, "source", "digest", "arguments", LAST_ROUND)
 
 
+def is_path(name: Any) -> bool:
+    """Whether a name is that of an object in a module, as ``my_package.nets:Net``."""
+    return isinstance(name, str) and bool(re.fullmatch(r"[\w.]+:[\w.]+", name))
+
+
+def imported(kind: str, path: str) -> Any:
+    """The object that a user names as ``module:name``; modules of the working directory are found, too.
+
+    For names that the user types or writes into a grid: what a folder of results says is never imported.
+
+    Raises:
+        ValueError: no such module or name, or nothing of that kind.
+    """
+    module, _, name = path.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    try:
+        found = attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError) as error:
+        missing = f"has no {name}" if isinstance(error, AttributeError) else f"cannot be imported: {error}"
+        raise ValueError(f"{kind} {path}: module {module} {missing}; it must be installed, or lie in {here}") from error
+    if not _fits(kind, found):
+        raise ValueError(f"{kind} {path}: expected {KINDS[kind]}, got {words(found)}")
+    return found
+
+
 def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """What a configuration says of an object, and the object that a run is given.
 
@@ -39,8 +70,8 @@ def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any])
         options: keyword arguments of a callable, as plain data.
 
     Returns:
-        The section and the object: of a class of methods an instance with the options. A ``Fit`` of the package becomes
-        a section of options like any other, and None.
+        The section and the object: of a class of methods an instance with the options. A ``Fit`` of the package, unless
+        it has a schedule or loss of the user's, becomes a section of options like any other, and None.
 
     Raises:
         ValueError: nothing of that kind, options that it does not take, or an object that no other process would
@@ -62,7 +93,7 @@ def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any])
 
 
 def known(kind: str, value: Any) -> dict[str, Any]:
-    """What an object is known by; a ``Fit`` of the package by its options alone.
+    """What an object is known by; a ``Fit`` of the package by its options alone, where these are words and numbers.
 
     Raises:
         ValueError: nothing of that kind, or an object that no other process would recognise.
@@ -74,7 +105,9 @@ def known(kind: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Fit) and value.on_epoch is not None:
         raise ValueError("a Fit with on_epoch: leave it out, the run logs the epochs itself")
     found = identity(value)
-    return found if type(value) is not Fit else {name: each for name, each in found.items() if name != OBJECT}
+    if type(value) is not Fit or not (isinstance(value.schedule, str) and isinstance(value.loss, str | None)):
+        return found
+    return {name: each for name, each in found.items() if name != OBJECT}
 
 
 def name_of(value: Any) -> str:
@@ -88,10 +121,13 @@ def option_names(kind: str, value: Any) -> tuple[str, ...]:
     """The options that an object takes, by name."""
     if kind == "fit" or isinstance(value, LabelledData | Method):
         return ()
-    own_class = _method_class(value)
-    taken = list(_parameters(_call(kind, value)).values())[0 if kind == "data" or own_class else 1 :]
+    own_class, call = _method_class(value), _call(kind, value)
+    taken = list(_parameters(call).values())[0 if kind == "data" or own_class else 1 :]
+    if call is not value and any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken):
+        taken += _parameters(value).values()  # for_data(data, **options) hands them to the constructor
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return tuple(each.name for each in taken if each.kind in named and not (own_class and each.name == "seed"))
+    names = (each.name for each in taken if each.kind in named and not (own_class and each.name == "seed"))
+    return tuple(dict.fromkeys(names))
 
 
 def made(kind: str, value: Any, data: Any, options: Mapping[str, Any], seed: int) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_origin
@@ -16,13 +15,17 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from graphprune import data
-from graphprune.graphs import EdgePredictor
+from graphprune.graphs import EdgePredictor, Encodings
 from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
 from graphprune.models import MODELS
+from graphprune.runs.objects import imported, is_path
+from graphprune.runs.objects import option_names as own_options
 from graphprune.runs.text import without_markup
 from graphprune.train import Fit
+from graphprune.train.schedules import ScheduleName
+from graphprune.train.tasks import LossName
 
 T = TypeVar("T")
 
@@ -38,6 +41,7 @@ FROM_DATA: dict[str, Any] = {
     "shape": (1, 32, 32),
     "num_outputs": 1,
     "log_degree": 1.0,
+    "encodings": None,
 }
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
@@ -69,7 +73,7 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
 
     Args:
         method: its name in the registry.
-        model: its name in the registry.
+        model: its name in the registry, or where it is imported from (``my_package:Net``).
         prog: what the usage line begins with.
 
     Returns:
@@ -79,7 +83,9 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     Raises:
         ValueError: unknown names.
     """
-    method_class, model_class = named("method", method, METHODS), named("model", model, MODELS)
+    method_class = named("method", method, METHODS)
+    own_model = imported("model", model) if is_path(model) else None
+    model_class = named("model", model, MODELS) if own_model is None else None
     attrs.resolve_types(method_class)
     about = docstring_parser.parse(method_class.__doc__ or "")
     parser = ArgumentParser(
@@ -108,19 +114,27 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
         "may stand beside a name, as --protocol.rule.connected true or --protocol.rule.min_degree 1",
     )
     parser.add_function_arguments(data.load, "data")
-    parser.add_argument("--model.name", type=str, default=model, help=f"one of {', '.join(MODELS)}")
-    parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
-    parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch"})
+    about_model = f"one of {', '.join(MODELS)}, or your own: my_package.nets:Net"
+    parser.add_argument("--model.name", type=str, default=model, help=about_model)
+    if model_class is not None:
+        parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
+    for name in own_options("model", own_model) if model_class is None else ():
+        parser.add_argument(f"--model.{name}", type=Any, default=argparse.SUPPRESS)
+    parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch", "schedule", "loss"})
+    said = _documented(Fit)
+    for name, words in (("schedule", ScheduleName), ("loss", LossName | None)):  # in Python functions, too
+        parser.add_argument(f"--fit.{name}", type=words, default=getattr(Fit, name), help=said[name])
     if has_predictor(method_class):
-        parser.add_class_arguments(EdgePredictor, "predictor", skip={"features", "edge_features"})
+        parser.add_class_arguments(EdgePredictor, "predictor", skip=set(FROM_DATA))
         parser.set_defaults({"predictor.edges": None})  # so that runs that read none are described as ever
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
     )
-    sparing = {"bonds"} & inspect.signature(model_class).parameters.keys() | set(getattr(model_class, "sparing", ()))
-    # The model follows the data, or its own defaults, unless it is told: runs from before an option was there are
-    # described as ever.
-    parser.set_defaults({f"model.{name}": None for name in sparing - FROM_DATA.keys()})
+    if model_class is not None:
+        # The model follows the data, or its own defaults, unless it is told: runs from before an option was there are
+        # described as ever.
+        sparing = {"bonds"} & inspect.signature(model_class).parameters.keys() | {*getattr(model_class, "sparing", ())}
+        parser.set_defaults({f"model.{name}": None for name in sparing - FROM_DATA.keys()})
     _tidy(parser, _documented(method_class))
     return parser
 
@@ -179,8 +193,9 @@ def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:
     Raises:
         ValueError: an unknown section or option; the text has the nearest ones.
     """
-    known = [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
-    known += Protocol.parts("method.protocol")
+    known = [action.dest for action in parser._actions if action.dest not in ("config", "print_config")]
+    known = [name for name in known if name.rpartition(".")[2] != "help"]
+    known += [*Protocol.parts("method.protocol"), *map("data.encodings.{}".format, Encodings.__dataclass_fields__)]
     check_sections(values, dict.fromkeys(name.partition(".")[0] for name in known))
     for name in flat(values):
         if name not in known:
@@ -194,28 +209,6 @@ def check_sections(values: Mapping[str, Any], known: Iterable[str]) -> None:
     for section in values:
         if section not in known:
             raise ValueError(f"unknown section {section!r}: {hint(section, known)}")
-
-
-def explained(error: argparse.ArgumentError) -> str:
-    """What jsonargparse says of a bad value, without its inner workings."""
-    return _in_words(" ".join(str(error).split()))
-
-
-def _in_words(text: str) -> str:
-    found = re.match(r'Parser key "(?P<option>[\w.]+)": .*?(?:Got|Given) value: (?P<value>.*)$', text)
-    if found is None:
-        return text
-    option, value = found["option"], found["value"]
-    if inner := re.search(r"Problem with given class_path '[\w.]+': (.*?) Given value type", text):
-        return f"{option}: {_in_words(inner[1])}"
-    if literal := re.search(r"Literal\[(.*?)\]", text):
-        words = [word.strip(" '\"") for word in literal[1].split(",")]
-        near = difflib.get_close_matches(value, words, n=1, cutoff=0.5)
-        mapping = " or a mapping" if "Union" in text else ""
-        guess = f"; did you mean {near[0]}?" if near else ""
-        return f"{option} must be one of {', '.join(words)}{mapping}, got {value!r}{guess}"
-    kind = re.search(r"Expected an? (?:<class ')?([\w.]+)", text)
-    return f"{option}: expected {kind[1]}, got {value!r}" if kind else text
 
 
 class Names(NamedTuple):
@@ -282,10 +275,10 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _documented(method_class: type[Method]) -> dict[str, str]:
-    """What the docstrings of a method and its bases say of each argument; jsonargparse reads the first one only."""
+def _documented(kind: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of each argument; jsonargparse reads the first one only."""
     texts: dict[str, str] = {}
-    for owner in method_class.__mro__:
+    for owner in kind.__mro__:
         for item in docstring_parser.parse(owner.__doc__ or "").params:
             texts.setdefault(item.arg_name, item.description or "")
     return texts

@@ -17,7 +17,7 @@ import torch
 
 import graphprune
 from graphprune.data import ImageData
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
 from graphprune.measure.latency import processor
 from graphprune.methods import FitJob
 from graphprune.runs.build import Built, build, last_round

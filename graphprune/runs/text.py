@@ -1,7 +1,9 @@
-"""Tables as text, for terminals and Markdown."""
+"""Text for terminals and Markdown: tables, docstrings, and what a parser of options complains of."""
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import inspect
 import re
 from collections.abc import Sequence
@@ -45,3 +47,28 @@ def text_table(
         return "\n".join("  ".join(line).rstrip() for line in (lines[0], rule, *lines[1:]))
     rule = ["-" * (width - 1) + (":" if to_right else "-") for width, to_right in zip(widths, right, strict=True)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+
+
+def explained(error: argparse.ArgumentError) -> str:
+    """What jsonargparse says of a bad value, without its inner workings."""
+    return _in_words(" ".join(str(error).split()))
+
+
+def _in_words(text: str) -> str:
+    text = text.replace(" - Expected a <class 'NoneType'>", "")  # of an option that may be left out
+    found = re.match(r'Parser key "(?P<option>[\w.]+)": .*?(?:Got|Given) value: (?P<value>.*)$', text)
+    if found is None:
+        return text
+    option, value = found["option"], found["value"]
+    if inner := re.search(r"Problem with given class_path '[\w.]+': (.*?) Given value type", text):
+        return f"{option}: {_in_words(inner[1])}"
+    if literal := re.search(r"Literal\[(.*?)\]", text):
+        words = [word.strip(" '\"") for word in literal[1].split(",")]
+        near = difflib.get_close_matches(value, words, n=1, cutoff=0.5)
+        other = " or a mapping" if "Protocol" in text else " or a list of numbers" if "Sequence" in text else ""
+        guess = f"; did you mean {near[0]}?" if near else ""
+        return f"{option} must be one of {', '.join(words)}{other}, got {value!r}{guess}"
+    if re.search(r"Not a valid subclass|dot import path", text):
+        return f"{option}: expected a mapping of options, got {value!r}"
+    kind = re.search(r"Expected an? (?:<class ')?([\w.]+)", text)
+    return f"{option}: expected {kind[1]}, got {value!r}" if kind else text

@@ -18,13 +18,16 @@ from graphprune.graphs.pairs import EdgeUnit
 from graphprune.graphs.rule import prunable_arcs
 from graphprune.measure import Costs, break_even, report
 from graphprune.models import MODELS
+from graphprune.runs.objects import imported, made
 from graphprune.runs.trained import Trained
 from graphprune.ticket import Ticket
 
 _EXAMPLE = 64  # training samples that show what is constant
 
 
-def compact_ticket(trained: Trained, out: Path, options: Mapping[str, Any] | None = None) -> nn.Module:
+def compact_ticket(
+    trained: Trained, out: Path, options: Mapping[str, Any] | None = None, path: str | None = None
+) -> nn.Module:
     """Build a ticket's network, make it small, measure both on test samples, and write the small one.
 
     Args:
@@ -33,6 +36,7 @@ def compact_ticket(trained: Trained, out: Path, options: Mapping[str, Any] | Non
             ``costs.json``, and for networks over images ``program.pt2``, which ``torch.export.load`` runs without this
             package. Networks over graphs read sizes off their data, which torch.export cannot follow.
         options: of the data set, where its run does not tell them; see :class:`graphprune.runs.trained.Trained`.
+        path: where the run's model is imported from, ``module:name``, if it is not the package's.
 
     Returns:
         The small network.
@@ -44,7 +48,8 @@ def compact_ticket(trained: Trained, out: Path, options: Mapping[str, Any] | Non
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another --out")
     ticket = trained.ticket
-    masked, data = ticket.build(model_of(ticket)), trained.data(options or {})
+    data = trained.data(options or {})
+    masked = ticket.build(model_of(ticket) if path is None else _own_model(trained, data, path))
     batch = data.train.batch(range(min(_EXAMPLE, len(data.train))))
     example = batch.x if isinstance(data, ImageData) else batch
     small = compact(masked, example)
@@ -76,11 +81,17 @@ def model_of(ticket: Ticket) -> nn.Module:
     kind, config = _classes().get(recorded.get("class")), recorded.get("config")
     if kind is None or config is None:
         raise ValueError(
-            f"a ticket of {recorded.get('class')}, which is not one of the package's models: build it in Python, "
-            "graphprune.compact(ticket.build(model), example)"
+            f"a ticket of {recorded.get('class')}, which is not one of the package's models: say where it is imported "
+            "from, --model my_package.nets:Net, or build it in Python, graphprune.compact(ticket.build(model), example)"
         )
-    made: nn.Module = kind(**config)
-    return made
+    model: nn.Module = kind(**config)
+    return model
+
+
+def _own_model(trained: Trained, data: GraphData | ImageData, path: str) -> nn.Module:
+    """A user's model with the options that the run had."""
+    options = {} if trained.config is None else trained.config.options("model")
+    return made("model", imported("model", path), data, options, 0)  # type: ignore[no-any-return]
 
 
 def _gain(before: Costs, small: Costs, pruned: Costs | None = None) -> str:
@@ -175,3 +186,6 @@ def _check_features(ticket: Ticket, data: GraphData, source: str) -> None:
                 f"{source}: the ticket's predictor reads features {wanted!r}, the graphs of {data.name} have "
                 f"{data.features!r}"
             )
+    mine, there = ticket.edges.encodings, data.encodings
+    if there is not None and mine not in (None, there):
+        raise ValueError(f"{source}: the ticket reads the encodings {mine}, the graphs of {data.name} have {there}")

@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from graphprune.methods import Protocol
-from graphprune.runs.options import SECTIONS, canonical, explained, list_options, option_names
+from graphprune.runs.options import SECTIONS, canonical, list_options, option_names
+from graphprune.runs.text import explained
 
 
 def parse(parser: ArgumentParser, typed: Sequence[str], *, defaults: bool = True) -> Namespace:

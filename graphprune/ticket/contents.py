@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.graphs import EdgeRound, EdgeRule, PruneEdges
+from graphprune.graphs import EdgeRound, EdgeRule, Encodings, PruneEdges
 from graphprune.masks import MaskSet
 from graphprune.ticket import plain, scorers
 
@@ -25,6 +25,7 @@ _FIELDS = {
     "names": dict,
     "provenance": dict,
     "history": list[dict[str, Any]],
+    "encodings": dict[str, int | bool] | None,
 }
 _EDGE_ROUND = {"kind": str, "config": dict, "rate": float, "density": float, "threshold": float | None, "graphs": str}
 _ROW = {
@@ -82,6 +83,8 @@ def pack(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "names": {section: list(named) for section, named in sections.items()},
         **{name: fields[name] for name in ("provenance", "history")},
     }
+    if (found := fields["edges"].encodings) is not None:
+        document["encodings"] = found.config() | {"recounted": fields["edges"].recounted}
     return plain.encode(document, "ticket"), tensors
 
 
@@ -91,6 +94,8 @@ def unpack(document: object, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         ValueError: it cannot have made them; the text names the field or tensor.
     """
+    if isinstance(document, dict):  # of sets without encodings nothing is said, as before there were any
+        document = {"encodings": None} | document
     fields = plain.require_fields(document, _FIELDS, "ticket")
     if fields["round"] < 0:
         raise ValueError(f"ticket.round must not be negative, got {fields['round']}")
@@ -109,11 +114,12 @@ def unpack(document: object, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     left |= {f"edges/{number}/{name}": t for number, named in scored.items() for name, t in named.items()}
     if left:
         raise ValueError(f"tensors that belong to nothing: {scorers.first(repr(name[:80]) for name in left)}")
+    edges = PruneEdges(made, _rule(rule), *_encodings(fields.pop("encodings")))
     return fields | {
         "row": plain.require_fields(fields["row"], _ROW, "ticket.row", more=True),
         "history": tuple(fields["history"]),
         "masks": MaskSet.of(masks),
-        "edges": PruneEdges(made, _rule(rule)),
+        "edges": edges,
         **dict(zip(STATES, states, strict=True)),
     }
 
@@ -158,6 +164,17 @@ def _rule(words: dict[str, Any]) -> EdgeRule:
         return EdgeRule(**words)  # it checks its words itself
     except (TypeError, ValueError) as error:
         raise ValueError(f"ticket.rule: {error}") from None
+
+
+def _encodings(words: dict[str, Any] | None) -> tuple[Encodings | None, bool]:
+    """The encodings of a document, and whether they are counted again."""
+    if words is None:
+        return None, False
+    recounted = plain.require(words.get("recounted"), bool, "ticket.encodings.recounted")
+    try:
+        return Encodings.of({name: word for name, word in words.items() if name != "recounted"}), recounted
+    except ValueError as error:
+        raise ValueError(f"ticket.encodings: {error}") from None
 
 
 def _edge_round(number: int, edge_round: object, tensors: Mapping[str, Tensor], known: Tensor | None) -> EdgeRound:

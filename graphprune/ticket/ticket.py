@@ -95,7 +95,7 @@ class Ticket:
         scorer = self.edges.rounds[-1].scorer if self.edges.rounds else None
         if scorer is None:
             raise ValueError(f"this ticket of {self.method} prunes no unseen graphs, so it has no edge scores")
-        logits = score_arcs(scorer, data).double()
+        logits = score_arcs(scorer, self.edges.encoded(data)).double()
         units = graph_units(data, self.edges.rule.unit)
         return units.at_arcs(units.mean(logits).sigmoid(), 1.0).float()
 
@@ -106,10 +106,11 @@ class Ticket:
         are then those of one graph.
 
         Returns:
-            A shallow copy; all other attributes are kept.
+            A shallow copy; all other attributes are kept. Encodings that networks of this set read, and the graph does
+            not bring along, are counted before it is pruned.
 
         Raises:
-            ValueError: a batch, a graph without ``edge_index`` or ``x``, or scores that are no numbers.
+            ValueError: a batch, a graph without ``edge_index`` or ``x``, other encodings, or scores that are NaN.
         """
         return self.edges(data)
 

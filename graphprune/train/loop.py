@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from graphprune.data.base import LabelledData
-from graphprune.data.evaluation import evaluate, outputs
+from graphprune.data.evaluation import evaluate
 from graphprune.methods.core.fit import FitJob, FitResult, TrainingDiverged, derive_seed
-from graphprune.train.tasks import task_loss
+from graphprune.train.averaging import Average
+from graphprune.train.devices import known_accelerator, launched, seeded_by
+from graphprune.train.schedules import Rates, Schedule
+from graphprune.train.steps import Steps, step_sizes
+from graphprune.train.tasks import Losses, LossName, Terms, Weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -58,14 +55,42 @@ class Fit:
     Args:
         epochs: passes over the training graphs or images (ICPG authors: 100; FGGP and GraNet authors: 160).
         lr: learning rate (ICPG authors: 1e-3; FGGP and GraNet authors: 0.1).
-        batch_size: graphs or images a step, over all processes (ICPG and GraNet authors: 128; FGGP authors: 64).
+        batch_size: graphs or images a batch, over all processes (ICPG and GraNet authors: 128; FGGP authors: 64).
         weight_decay: of the optimiser (FGGP and GraNet authors: 5e-4).
         optimizer: ``"adam"``, ``"adamw"``, ``"sgd"`` (momentum 0.9) or ``"nesterov"`` (Nesterov's momentum of 0.9, as
             the FGGP and GraNet authors).
+        schedule: of all learning rates: ``"constant"`` (but for ``milestones``); ``"cosine"``, half a cosine down to 0
+            over the steps after the warm-up (Loshchilov & Hutter, ICLR 2017); ``"plateau"``, multiplied by
+            ``plateau_factor`` where the validation metric has not become better; or in Python a function of the
+            optimiser and the number of its steps that returns one of ``torch.optim.lr_scheduler``, which is stepped
+            after each step of the optimiser (``ReduceLROnPlateau``: after each validation, with the metric).
+        warmup: share of the training, below 1, in whose steps the learning rates rise linearly to their first values.
         milestones: shares of the epochs, rounded to whole ones, after which all learning rates are divided by 10 (FGGP
-            and GraNet authors: 0.5 and 0.75).
-        label_smoothing: share of a class label that the training loss spreads evenly over all classes (Szegedy et al.,
-            CVPR 2016; FGGP authors: 0.1); multiclass only.
+            and GraNet authors: 0.5 and 0.75); with ``schedule="constant"``.
+        plateau_factor: of ``"plateau"`` (Dwivedi et al., JMLR 2023: 0.5).
+        plateau_patience: validations after the warm-up without a better metric that ``"plateau"`` lets pass (Dwivedi et
+            al.: 10).
+        clip: largest norm of the gradient of all parameters that are trained, an edge predictor's included; pruned
+            weights have no part in it, nor have gates with an optimiser of their own (UGS's edges, Gumbel's). None: as
+            it is.
+        accumulate: batches a step of the optimiser: gradients are those of the mean over all their labels, so that a
+            model without batch norm is trained as with batches so many times as large. The last step of an epoch takes
+            the batches that are left.
+        loss: ``"cross_entropy"`` (multiclass), ``"bce"`` (binary), ``"mse"``, ``"mae"`` or ``"smooth_l1"``
+            (regression); None: the first of the task's. In Python also a loss module of torch's, with whatever
+            reduction, or a function of outputs and labels that returns one loss for each label, shape ``(B,)`` for
+            multiclass and ``(B, T)`` otherwise. Unknown labels are given to it as 0 and left out of the mean, which is
+            over all known labels of a step, in all batches and processes; for a weighted ``CrossEntropyLoss`` over
+            their weights, as in torch.
+        label_smoothing: share of a class label that the training loss spreads evenly over all classes; multiclass only
+            (Szegedy et al., CVPR 2016; FGGP authors: 0.1).
+        class_weights: of each class in the cross entropy, or ``"balanced"``: labels / (classes * labels of the class),
+            counted in the training split (King & Zeng, 2001); multiclass only.
+        pos_weight: of the label 1 beside that of 0, for each task of a binary data set, or ``"balanced"``: labels of 0
+            over labels of 1, counted in the training split.
+        ema: decay of an exponential moving average of the weights over the steps, such as 0.999, and of the norms'
+            statistics (Polyak & Juditsky, 1992); all that is validated, selected, tested and kept is then the averaged
+            network. It looks back about ``1 / (1 - ema)`` steps. 0: none.
         validate_every: epochs from one validation to the next; the last epoch is always validated. Only epochs that
             are can be selected.
         patience: stop the training this many epochs after the best one; 0: never. Methods that prune while the model
@@ -82,7 +107,8 @@ class Fit:
             ``loss``, ``seconds``), in the first process only.
 
     Raises:
-        ValueError: a number or word outside its range.
+        ValueError: a number or word outside its range, options that exclude each other; (when called) a loss that does
+            not suit the data, or more batches to accumulate than an epoch has.
         TrainingDiverged: (when called) a loss or metric is not finite.
     """
 
@@ -91,8 +117,18 @@ class Fit:
     batch_size: int = 128
     weight_decay: float = 0.0
     optimizer: OptimizerName = "adam"
+    schedule: Schedule = "constant"
+    warmup: float = 0.0
     milestones: tuple[float, ...] = ()
+    plateau_factor: float = 0.5
+    plateau_patience: int = 10
+    clip: float | None = None
+    accumulate: int = 1
+    loss: LossName | nn.Module | Terms | None = None
     label_smoothing: float = 0.0
+    class_weights: Weights | None = None
+    pos_weight: Weights | None = None
+    ema: float = 0.0
     validate_every: int = 1
     patience: int = 0
     eval_batch_size: int = 512
@@ -105,7 +141,7 @@ class Fit:
     on_epoch: OnEpoch | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every", "eval_batch_size", "devices", "num_nodes"):
+        for name in ("epochs", "batch_size", "accumulate", "validate_every", "eval_batch_size", "devices", "num_nodes"):
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
@@ -115,17 +151,11 @@ class Fit:
             )
         if not (self.lr > 0 and math.isfinite(self.lr)) or not (0 <= self.weight_decay < math.inf):
             raise ValueError(f"bad rates: lr={self.lr} must be above 0, weight_decay={self.weight_decay} not below")
-        if not all(0 < share < 1 for share in self.milestones):
-            raise ValueError(f"milestones must be shares of the epochs between 0 and 1, got {self.milestones}")
-        reached = [0, *(round(share * self.epochs) for share in self.milestones), self.epochs]
-        if not all(earlier < later for earlier, later in pairwise(reached)):
-            raise ValueError(
-                f"milestones must rise and lie after different epochs before the last: {self.milestones} of "
-                f"{self.epochs} epochs are after epochs {reached[1:-1]}"
-            )
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
-        if self.precision == "16-mixed" and self._accelerator == "cpu":
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise ValueError(f"clip must be a norm above 0 and finite, or None for none, got {self.clip}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be a decay of at least 0 (none) and below 1, got {self.ema}")
+        if self.precision == "16-mixed" and known_accelerator(self.accelerator) == "cpu":
             raise ValueError("precision='16-mixed' needs a GPU; use 'bf16-mixed' on a CPU")
         for name, words in (
             ("optimizer", OptimizerName),
@@ -135,6 +165,7 @@ class Fit:
         ):
             if getattr(self, name) not in get_args(words):
                 raise ValueError(f"{name} must be one of {get_args(words)}, got {getattr(self, name)!r}")
+        self._rates, self._losses  # noqa: B018  # which check their own options
 
     def __call__(self, job: FitJob) -> FitResult:
         """Train the job's model in place; it ends in its best state, on the device it came from."""
@@ -158,134 +189,53 @@ class Fit:
     def _train(self, fabric: Fabric, job: FitJob, order: torch.Generator) -> FitResult:
         data = job.data.with_splits(**{name: part.to(fabric.device) for name, part in job.data.splits.items()})
         measure = partial(evaluate, data=data, batch_size=self.eval_batch_size)
+        objective = self._losses.on(data)
         job.model.to(fabric.device)
         bare = OPTIMIZERS[self.optimizer](job.param_groups(self.lr), lr=self.lr, weight_decay=self.weight_decay)
+        sizes = step_sizes(len(data.train), self.batch_size, self.accumulate, fabric.world_size)
+        steps = self.epochs * len(sizes)
         # On the bare model and optimiser: the names are the masks' own, and projection is part of each real step.
-        steps = self.epochs * len(_sizes(len(data.train), self.batch_size, fabric.world_size))
-        with job.attach(bare, steps=steps):
+        with job.attach(bare, steps=steps) as held:
             model, optimizer = fabric.setup(job.model, bare)
+            scheduler = self._rates.of(bare, steps, data.higher_is_better)
+            average = Average(job.model, self.ema) if self.ema else None
+            run = Steps(
+                fabric, job, model, bare, optimizer, held, data, objective, scheduler, sizes, self.clip, average
+            )
             track = job.track()
             for number in range(1, self.epochs + 1):
-                self._slow_down(bare, number - 1)
-                started = time.perf_counter()
-                loss = self._epoch(fabric, model, optimizer, data, order)
+                started = perf_counter()
+                loss = run.epoch(order)
                 if not math.isfinite(loss):  # nothing sensible can be evaluated
                     raise TrainingDiverged(f"epoch {number}: loss is {loss}; lower lr={self.lr} or check the data")
                 due = number % self.validate_every == 0 or number == self.epochs
-                metric = measure(model, data.val, split="val") if due else None
-                track.epoch(metric, loss=loss, seconds=time.perf_counter() - started)
+                with run.averaged():
+                    metric = measure(model, data.val, split="val") if due else None
+                    track.epoch(metric, loss=loss, seconds=perf_counter() - started)
+                if metric is not None:
+                    scheduler.validated(metric)
                 if self.on_epoch is not None and fabric.is_global_zero:
                     self.on_epoch(job, track.history[-1])
                 if self.patience and track.stale(self.patience):
                     break
+            run.settle()
         return track.result(None if job.phase == "search" else lambda: measure(model, data.test, split="test"))
 
-    def _slow_down(self, optimizer: Optimizer, finished: int) -> None:
-        """Divide all learning rates by 10 for each milestone that lies after just so many epochs."""
-        reached = sum(round(share * self.epochs) == finished for share in self.milestones)
-        for group in optimizer.param_groups:
-            group["lr"] /= 10**reached
-
-    def _epoch(
-        self, fabric: Fabric, model: nn.Module, optimizer: Any, data: LabelledData[Any], order: torch.Generator
-    ) -> float:
-        """One pass; the mean loss over all known labels, NaN where there are none."""
-        model.train()
-        rank, world = fabric.global_rank, fabric.world_size
-        tallies = []
-        sizes = _sizes(len(data.train), self.batch_size, world)
-        for step in torch.randperm(len(data.train), generator=order).split(sizes):
-            batch = data.train.batch(step[rank::world])
-            optimizer.zero_grad()
-            total, known = task_loss(data.task, outputs(model, batch), batch.y, self.label_smoothing)
-            tallies.append(torch.stack([total.detach().double(), known.double()]))  # read after the last step only
-            everywhere = _sum(fabric, known)
-            # The gradients are averaged over the processes; together they are those of the mean over all labels.
-            fabric.backward(total * (world / everywhere.clamp(min=1)))
-            optimizer.step()
-        total_loss, labels = _sum(fabric, torch.stack(tallies).sum(0)).tolist()
-        return total_loss / labels if labels else math.nan
+    def _fabric(self) -> Fabric:
+        return launched(
+            self.accelerator,
+            strategy=self.strategy,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            precision=self.precision,
+        )
 
     @property
-    def _accelerator(self) -> str:
-        # Not Fabric's "auto": scores are made in double precision, which Apple's GPUs lack.
-        if self.accelerator == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.accelerator
+    def _rates(self) -> Rates:
+        return Rates(
+            self.schedule, self.epochs, self.warmup, self.milestones, self.plateau_factor, self.plateau_patience
+        )
 
-    def _fabric(self) -> Fabric:
-        from lightning_fabric import Fabric  # takes seconds, which a command that only checks settings need not wait
-
-        if self._accelerator == "cuda" and not torch.cuda.is_available():
-            raise ValueError("accelerator='cuda', but torch finds no GPU here; use 'cpu' or 'auto'")
-        wanted, started = self.devices * self.num_nodes, int(os.environ.get("WORLD_SIZE", 1))
-        with _quiet():
-            fabric = Fabric(
-                accelerator=self._accelerator,
-                strategy=self.strategy,
-                devices=self.devices,
-                num_nodes=self.num_nodes,
-                precision=self.precision,
-            )
-        environment = getattr(fabric.strategy, "cluster_environment", None)
-        launched = environment is not None and environment.creates_processes_externally
-        # Without a launcher Fabric would run the caller's script again from its start.
-        if (wanted > 1 and not launched) or (wanted == 1 and started > 1):
-            raise ValueError(
-                f"devices={self.devices} and num_nodes={self.num_nodes} ask for {wanted} processes, but {started} "
-                f"were started: use torchrun --nproc-per-node {self.devices} --nnodes {self.num_nodes}"
-            )
-        fabric.launch()
-        return fabric
-
-
-def _sum(fabric: Fabric, value: Tensor) -> Tensor:
-    """The sum over all processes."""
-    return cast(Tensor, fabric.all_reduce(value, reduce_op="sum"))
-
-
-def _sizes(rows: int, batch_size: int, world: int) -> list[int]:
-    """How many of the training's graphs or images each step of an epoch takes.
-
-    A last step with fewer than two a process joins the one before it: batch norm cannot train on a single row.
-    """
-    if min(rows, batch_size) < world:
-        raise ValueError(f"{world} processes cannot share batch_size={batch_size} of {rows} to train on")
-    whole, rest = divmod(rows, batch_size)
-    sizes = [batch_size] * whole
-    if sizes and rest < min(2 * world, batch_size):
-        sizes[-1] += rest
-    else:
-        sizes.append(rest)
-    return sizes
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Fabric from announcing the precision in every round, across the progress bars; warnings still come."""
-    logger = logging.getLogger("lightning_fabric")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def seeded_by(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed Python, NumPy and torch, and give the caller's random states back."""
-    python, array = random.getstate(), np.random.get_state()
-    on_gpu = device.type == "cuda"
-    try:
-        with torch.random.fork_rng([device] if on_gpu else []):
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            # torch.manual_seed would also touch GPUs that this training does not use.
-            torch.default_generator.manual_seed(seed)
-            if on_gpu:
-                torch.cuda.manual_seed(seed)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(array)
+    @property
+    def _losses(self) -> Losses:
+        return Losses(self.loss, self.label_smoothing, self.class_weights, self.pos_weight)

@@ -12,7 +12,7 @@ from tests.contract.methods import Case, installed
 from tests.contract.runs import fit, made
 from tests.contract.snapshots import digest
 
-CLOCKS = ("seconds", "search_seconds")
+CLOCKS = ("seconds", "cpu_seconds", "search_seconds")
 
 
 def account(ticket: gp.Ticket, data: Any) -> dict[str, Any]:

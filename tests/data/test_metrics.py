@@ -53,6 +53,22 @@ def test_accuracy_takes_the_largest_output():
     assert mutag.higher_is_better and not data.load("ogbg-molesol").higher_is_better
 
 
+@given(st.lists(st.tuples(st.sampled_from([0, 2, 3]), st.integers(0, 4)), min_size=1, max_size=20))
+def test_balanced_accuracy_is_the_mean_over_the_classes_there_are(rows):
+    right = {label: [told == true for true, told in rows if true == label] for label, _ in rows}
+    out = torch.nn.functional.one_hot(torch.tensor([told for _, told in rows]), 5).float()
+    y = torch.tensor([true for true, _ in rows])
+    expected = sum(sum(found) / len(found) for found in right.values()) / len(right)
+    assert evaluate("balanced-accuracy", y, out, where="here") == pytest.approx(expected)
+
+
+def test_mean_absolute_error_leaves_missing_labels_out():
+    y = torch.tensor([[1.0, float("nan")], [2.0, 4.0], [float("nan"), float("nan")]])
+    out = torch.tensor([[1.5, 9.0], [2.0, 1.0], [7.0, 7.0]])
+    assert evaluate("mae", y, out, where="here") == pytest.approx((0.25 + 3) / 2)
+    assert not metrics.METRICS["mae"].higher_is_better and metrics.default_metric("regression") == "rmse"
+
+
 @pytest.mark.parametrize("ogb_name", ["", "ogbg-molbace"])
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_one_class_is_an_error_that_names_the_split(ogb_name, label):

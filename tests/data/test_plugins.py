@@ -115,9 +115,11 @@ def test_a_metric_is_computed_and_known_by_its_task() -> None:
     y, sure = rings.labels(rings.test), torch.tensor([[5.0, 0.0]])
     assert rings.evaluate(y, sure.expand(8, 2)) == 0.5
     assert rings.evaluate(y[:5], torch.nn.functional.one_hot(y[:5]).float()) == 1
-    with pytest.raises(ValueError, match="metric of a regression task must be rmse, got 'recall'"):
+    with pytest.raises(ValueError, match="metric of a regression task must be rmse or mae, got 'recall'"):
         metrics.check_metric("recall", "regression")
-    with pytest.raises(ValueError, match="metric of a multiclass task must be accuracy or recall, got 'recal'"):
+    with pytest.raises(
+        ValueError, match="metric of a multiclass task must be accuracy or balanced-accuracy or recall, got 'recal'"
+    ):
         metrics.check_metric("recal", "multiclass")
     told = r"\(rings_plugin:of_class\) of graphprune.metrics: not a MetricInfo with name = 'odd'"
     with pytest.raises(TypeError, match=told):

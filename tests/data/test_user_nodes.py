@@ -7,7 +7,7 @@ import torch
 from torch_geometric.data import Data
 
 from graphprune.data import from_graphs, from_nodes
-from graphprune.data.base import IGNORE_INDEX
+from graphprune.data.labelled import IGNORE_INDEX
 
 
 def graph() -> Data:

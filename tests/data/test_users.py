@@ -177,6 +177,39 @@ def test_numbers_of_categories_are_numbers(sizes):
         build(edge_features=[2])
 
 
+def atoms(*rows, label=0):
+    return graph(label, x=torch.tensor(rows))
+
+
+def test_integers_of_nodes_are_categories_if_it_is_said_how_many():
+    parts = [atoms([0, 1], [2, 0], [1, 1]), atoms([2, 1], [0, 0], [0, 0], label=1)]
+    loaded = build(parts, parts, parts, features=(3, 2))
+    assert (loaded.features, loaded.num_features, loaded.edge_features) == ([3, 2], 2, None)
+    assert loaded.train[0].x.dtype == torch.int64
+    assert loaded.encoder(4)(loaded.train[0].x).shape == (3, 4)
+    both = [atoms([0], [1], [1]), atoms([1], [0], [1], label=1)]
+    for each in both:
+        each.edge_attr = torch.tensor([[1], [0]])
+    assert build(both, both, both, features=[2], edge_features=[2]).features == [2]
+
+
+@pytest.mark.parametrize(
+    ("test", "options", "error", "message"),
+    [
+        (atoms([0, 1], [3, 0], [0, 0]), {}, ValueError, r"test graph 0: x has a value in row 1 .* 3 in column 0, of 3"),
+        (atoms([0], [1], [1]), {}, ValueError, r"x has shape \(3, 1\), expected \(rows, 2\) of \[3, 2\] categories"),
+        (graph(), {}, TypeError, r"x must be int64 for features=\[3, 2\]"),
+        (None, {"features": None}, TypeError, r"x must be float.*how many categories its columns have: features=\["),
+        (None, {"features": [3, 0]}, ValueError, "features are how many categories each column of x has"),
+        (None, {"features": "ogb"}, ValueError, "features are how many categories each column of x has"),
+    ],
+)
+def test_categories_of_nodes_that_are_not_known_are_named(test, options, error, message):
+    good = [atoms([0, 1], [2, 0], [1, 1]), atoms([2, 1], [0, 0], [0, 0], label=1)]
+    with pytest.raises(error, match=message):
+        build(good, good, good if test is None else [test], **{"features": [3, 2]} | options)
+
+
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_graph_that_does_not_fit_is_named(fault, split):
@@ -204,9 +237,11 @@ def test_arguments_that_do_not_fit():
         build(val=[])
     with pytest.raises(TypeError, match="train graph 0 is a dict"):
         build(train=[{}])
-    with pytest.raises(ValueError, match="task must be one of multiclass, binary, regression, got 'classes'"):
+    with pytest.raises(ValueError, match="task must be one of multiclass, binary, regression, sequence, got 'classes'"):
         build(task="classes")
-    with pytest.raises(ValueError, match="metric of a multiclass task must be accuracy, got 'rocauc'"):
+    with pytest.raises(
+        ValueError, match="metric of a multiclass task must be accuracy or balanced-accuracy, got 'rocauc'"
+    ):
         build(metric="rocauc")
     with pytest.raises(ValueError, match="y is 1, expected one class number from 0 to 0"):
         build(num_classes=1)

@@ -86,7 +86,7 @@ def test_other_kinds_of_features_are_refused():
         BondEncoder(4)(torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"3 categorical features a row, got shape \(2, 1\)"):
         BondEncoder(4)(torch.zeros(2, 1, dtype=torch.int64))
-    for features in ("ogb", 0, 2.5):
+    for features in ("ogb", 0, 2.5, [], [3, 0], [True]):
         with pytest.raises(ValueError, match="features must be"):
             node_encoder(features, 4)
     with pytest.raises(ValueError, match="needs node features x"):
@@ -114,3 +114,4 @@ def test_real_features_are_normalised_and_mapped():
 def test_node_encoders_by_features():
     assert isinstance(node_encoder("ogb-mol", 4), AtomEncoder)
     assert node_encoder(7, 4).lin.in_features == 7
+    assert node_encoder([3, 2], 4).sizes == (3, 2)

@@ -1,5 +1,6 @@
 """Degrees and return probabilities, against walks taken one matrix product at a time."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -71,7 +72,63 @@ def test_what_cannot_be_walked_is_refused(monkeypatch):
     for steps in (1, 129):
         with pytest.raises(ValueError, match=f"after 2 steps at the earliest, and 128 are the limit, got {steps}"):
             walk_features(random_graph(0), steps)
+    ring = torch.arange(100_000)
+    huge = Data(edge_index=torch.stack([ring, ring.roll(1)]), num_nodes=len(ring))
+    with pytest.raises(
+        ValueError, match=r"a graph has 100,000 nodes with neighbours and 200,000 arcs; .* 16 steps .*\(walks=0\)"
+    ):
+        walk_features(huge, 16)
     monkeypatch.setattr(walks, "LARGEST", 9)
+    monkeypatch.setattr(walks, "_SMALL", 9)
+    monkeypatch.setattr(walks, "MOST_PRODUCTS", 20)
     batch = Batch.from_data_list([random_graph(0, nodes=9), random_graph(1, nodes=12)])
-    with pytest.raises(ValueError, match=r"graph 1 has 12 nodes.*walks=0"):
+    with pytest.raises(ValueError, match=r"a graph has 1\d nodes with neighbours.*walks=0"):
         walk_features(batch, 4)
+
+
+def powers(data, steps):
+    """The same by matrices of all pairs of nodes, of whatever size."""
+    adjacency = np.zeros((data.num_nodes, data.num_nodes))
+    source, target = data.edge_index.numpy()
+    adjacency[source, target] = adjacency[target, source] = 1
+    np.fill_diagonal(adjacency, 0)
+    degree = adjacency.sum(1)
+    once = adjacency / np.maximum(degree, 1)[:, None]
+    diagonals = [np.diag(np.linalg.matrix_power(once, step)) for step in range(2, steps + 1)]
+    return torch.from_numpy(np.stack([np.log1p(degree), *diagonals], 1))
+
+
+@settings(max_examples=40)
+@given(graphs=st.lists(arcs(), min_size=1, max_size=4), steps=st.integers(2, 9))
+def test_following_arcs_is_the_same_as_multiplying_matrices(graphs, steps):
+    batch = Batch.from_data_list([Data(edge_index=to_index(found), num_nodes=nodes) for nodes, found in graphs])
+    by_matrices = walk_features(batch, steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walks, "_SMALL", 0)
+        patch.setattr(walks, "_FASTER", 0)
+        patch.setattr(walks, "_COLUMNS", 2)
+        torch.testing.assert_close(walk_features(batch, steps), by_matrices, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(("nodes", "share"), [(150, 0.02), (150, 0.5), (300, 0.01)])
+def test_graphs_of_some_size_have_the_diagonals_of_powers(nodes, share):
+    arcs = (torch.rand(nodes, nodes, generator=torch.Generator().manual_seed(nodes)) < share).nonzero().t()
+    graph = Data(edge_index=arcs, num_nodes=nodes)
+    first, last = (
+        Data(edge_index=random_graph(seed).edge_index, num_nodes=random_graph(seed).num_nodes) for seed in (0, 1)
+    )
+    among = Batch.from_data_list([first, graph, last])
+    found = walk_features(graph, 9)
+    torch.testing.assert_close(found.double(), powers(graph, 9), rtol=1e-7, atol=1e-7)
+    assert torch.equal(walk_features(among, 9)[first.num_nodes :][:nodes], found)
+
+
+def test_many_nodes_are_no_matter_without_many_arcs():
+    graph = Data(edge_index=torch.tensor([[0, 7, 99_999], [7, 99_998, 99_998]]), num_nodes=100_000)
+    found = walk_features(graph, 8)
+    assert found.shape == (100_000, 8) and torch.equal(
+        found.any(1).nonzero().flatten().sort().values, torch.tensor([0, 7, 99_998, 99_999])
+    )
+    path = Data(edge_index=to_index([(0, 1), (1, 2), (2, 3)]), num_nodes=4)
+    assert torch.equal(found[[0, 7, 99_998, 99_999]], walk_features(path, 8))
+    assert not walk_features(Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=100_000), 16).any()

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.report.collect import collect
+from graphprune.report.compare import findings
 from graphprune.report.records import mixtures, read_cells, read_runs
 from graphprune.report.results import Stat
+from graphprune.report.tables import comparisons
 from tests.report.rows import cell, cells
 from tests.runs.samples import results, row
 
@@ -40,6 +42,23 @@ def test_runs_are_grouped_over_seeds_and_costs_add_up(tmp_path: Path) -> None:
     assert last["test_metric"].sd == pytest.approx(0.002)
     assert last["epochs_trained"].mean == 30
     assert last["seconds"].mean == 7.5
+
+
+def test_costs_are_compared_by_the_processor_where_all_runs_know_it(tmp_path: Path) -> None:
+    results(tmp_path / "dense", row("dense", cpu_seconds=2.0))
+    results(tmp_path / "icpg", *(row("icpg", number, cpu_seconds=3.0 * number) for number in (1, 2)))
+    (group,) = collect([tmp_path])
+    assert group.clock == "cpu_seconds" and group.series[1].last["cpu_seconds"].mean == 9.0
+    cost = next(each for each in comparisons(findings(group)) if each.title == "Cost")
+    found = dict(zip(cost.head, cost.rows[1], strict=True))
+    assert (found["seconds"], found["CPU seconds"], found["times dense"]) == ("5.0", "9.0", "4.5")
+
+    results(tmp_path / "older", row("dense", seed=1))  # without the column
+    (group,) = collect([tmp_path])
+    assert group.clock == "seconds"
+    cost = next(each for each in comparisons(findings(group)) if each.title == "Cost")
+    found = dict(zip(cost.head, cost.rows[1], strict=True))
+    assert "CPU seconds" not in found and (found["seconds"], found["times dense"]) == ("5.0", "2.0")
 
 
 def test_other_options_make_another_series_and_are_named(tmp_path: Path) -> None:

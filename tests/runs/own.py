@@ -110,3 +110,8 @@ def nothing() -> None:
 
 def numbers(data: GraphData) -> list[int]:
     return [1]
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """A schedule of torch's for ``Fit(schedule=one_cycle)``."""
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps, cycle_momentum=False)

@@ -34,7 +34,7 @@ def tensors(ticket: Ticket) -> dict[str, torch.Tensor]:
 
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "seconds"}
+    return {name: value for name, value in row.items() if name not in ("seconds", "cpu_seconds")}
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:

@@ -156,3 +156,14 @@ def test_a_damaged_file_is_named(content: str | bytes, problem: str, tmp_path: P
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no\.yaml"):
         RunConfig.load(tmp_path / "no.yaml")
+
+
+@pytest.mark.parametrize("model", ["gcn", "gin", "gated-gcn", "pna"])
+def test_blocks_of_a_network_are_written_down_where_they_are_asked_for(model: str) -> None:
+    usual = {"name", "hidden", "layers", "dropout", "readout", "jk"}
+    values = {"method": {"name": "dense"}, "data": {"name": "MUTAG"}, "model": {"name": model}}
+    assert RunConfig.of(values).model.keys() == usual
+    asked = {"residual": True, "head_layers": 2, "norm": "none"}
+    found = RunConfig.of(values | {"model": {"name": model} | asked}).model
+    assert found.keys() == usual | asked.keys()
+    assert {name: found[name] for name in asked} == asked

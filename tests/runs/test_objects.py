@@ -254,6 +254,25 @@ def inner() -> Any:
     return make
 
 
+def test_a_fit_with_a_loss_or_schedule_of_torchs_is_an_object_with_an_identity(data: GraphData, tmp_path: Path) -> None:
+    def of(**options: Any) -> RunConfig:
+        return config(data=data, fit=Fit(epochs=2, lr=0.01, **options))
+
+    made = of(loss=nn.CrossEntropyLoss(label_smoothing=0.1), schedule=own.one_cycle, ema=0.5)
+    said = made.plain()["fit"]
+    assert (said["name"], said["object"]) == ("Fit", "graphprune.train.loop:Fit")
+    assert said["loss"]["label_smoothing"] == 0.1 and said["schedule"]["object"] == "tests.runs.own:one_cycle"
+    rows = run_one(made, tmp_path / "run")
+    assert run_one(of(loss=nn.CrossEntropyLoss(label_smoothing=0.1), schedule=own.one_cycle, ema=0.5), tmp_path / "run")
+    assert len(rows) == 1
+    other = of(loss=nn.CrossEntropyLoss(label_smoothing=0.2), schedule=own.one_cycle, ema=0.5)
+    assert any("label_smoothing: 0.1 -> 0.2" in line for line in made.differences(other))
+    weighed = (nn.CrossEntropyLoss(weight=torch.tensor([1.0, weight])) for weight in (1.0, 2.0))
+    assert len({str(of(loss=loss).plain()["fit"]) for loss in weighed}) == 2
+    words = of(loss="cross_entropy", schedule="cosine")
+    assert words == config(data=data, fit={"epochs": 2, "lr": 0.01, "loss": "cross_entropy", "schedule": "cosine"})
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"model": lambda data: own.make_net(data)},
@@ -276,6 +295,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"method": Dense(select=lambda model: ())}, "<lambda> cannot be imported"),
     ({"fit": Fit(on_epoch=print)}, "a Fit with on_epoch: leave it out"),
+    ({"fit": Fit(schedule=lambda optimizer, steps: None)}, "<lambda> cannot be imported"),
     ({"fit": {"object": own.train, "epochs": 3}}, "has all its options: epochs cannot be set"),
     ({"predictor": own.make_net}, "predictor: expected plain data"),
 ]

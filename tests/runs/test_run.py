@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,8 +115,15 @@ def test_a_run_that_fails_later_keeps_its_folder(root: Path, tmp_path: Path, mon
     assert len(run_one(tiny_run(root, "random", rounds=1), tmp_path / "run")) == 1
 
 
-def test_killed_at_any_point_a_run_goes_on_to_the_same_tickets(root: Path, tmp_path: Path) -> None:
-    config = tiny_run(root, rounds=3)
+RECIPE = {"schedule": "cosine", "warmup": 0.2, "clip": 0.5, "ema": 0.8, "accumulate": 2, "class_weights": "balanced"}
+
+
+@pytest.mark.parametrize("options", [{}, RECIPE])
+def test_killed_at_any_point_a_run_goes_on_to_the_same_tickets(
+    options: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    values = tiny_run(root, rounds=3).plain()
+    config = RunConfig.of(values | {"fit": values["fit"] | options})
     config.save(tmp_path / "config.yaml")
     rng = random.Random(0)
     shares = [",".join(f"{rng.uniform(0.02, 1.1):.3f}" for _ in range(2)) for _ in range(3)]
@@ -219,9 +227,8 @@ def test_a_diverged_training_leaves_the_finished_rounds(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_one(tiny_run(root, rounds=1), tmp_path / "run")
-    monkeypatch.setattr(
-        "graphprune.train.loop.task_loss", lambda *_: (torch.tensor(torch.nan, requires_grad=True),) * 2
-    )
+    nan = torch.tensor(torch.nan, requires_grad=True)
+    monkeypatch.setattr("graphprune.train.tasks.Objective.total", lambda *_: nan)
     with pytest.raises(TrainingDiverged, match="loss is nan"):
         run_one(tiny_run(root), tmp_path / "run")
     monkeypatch.undo()

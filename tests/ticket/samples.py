@@ -20,7 +20,7 @@ from graphprune.ticket import Ticket
 FEATURES = 4
 
 
-def graph(nodes: int, edges: int, seed: int, features: int | str = FEATURES) -> Data:
+def graph(nodes: int, edges: int, seed: int, features: Any = FEATURES) -> Data:
     """A random undirected multigraph, arcs in random order; its self-loops are single arcs."""
     generator = torch.Generator().manual_seed(seed)
     ends = torch.randint(max(nodes, 1), (2, edges if nodes else 0), generator=generator)
@@ -28,12 +28,14 @@ def graph(nodes: int, edges: int, seed: int, features: int | str = FEATURES) -> 
     arcs = arcs[:, torch.randperm(arcs.size(1), generator=generator)]
     if features == "ogb-mol":
         x = torch.randint(2, (nodes, len(ATOM_FEATURES)), generator=generator)
+    elif isinstance(features, list):
+        x = torch.stack([torch.randint(size, (nodes,), generator=generator) for size in features], 1)
     else:
-        x = torch.randn(nodes, int(features), generator=generator)
+        x = torch.randn(nodes, features, generator=generator)
     return Data(x=x, edge_index=arcs, edge_attr=torch.arange(arcs.size(1))[:, None])
 
 
-def graphs(features: int | str = FEATURES) -> list[Data]:
+def graphs(features: Any = FEATURES) -> list[Data]:
     """Graphs of many sizes, one without edges and one without nodes among them."""
     sizes = [(5, 6), (1, 0), (0, 0), (2, 1), (9, 20), (30, 60), (3, 8)]
     return [graph(nodes, edges, seed, features) for seed, (nodes, edges) in enumerate(sizes)]

@@ -135,6 +135,9 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     "huger width": (put(*CONFIG, "hidden", 2**62), "cannot be built from the config"),
     "hugest width": (put(*CONFIG, "hidden", 10**40), "config.hidden must be of type int"),
     "huge features": (put(*CONFIG, "features", 10**12), "the config asks for another EdgePredictor"),
+    "huge categories": (put(*CONFIG, "features", [10**12]), "the config asks for another EdgePredictor"),
+    "categories of nothing": (put(*CONFIG, "features", []), "cannot be built from the config: features must be"),
+    "categories of a type": (put(*CONFIG, "features", [4, "4"]), "config.features must be of type"),
     "huge depth": (put(*CONFIG, "layers", 10**9), "many more layers than there are tensors"),
     "endless walks": (put(*CONFIG, "walks", 100_000), "walks must be 0, or from 2"),
     "edges of nothing": (

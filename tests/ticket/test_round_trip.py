@@ -45,7 +45,7 @@ plain_data = st.recursive(
 @given(
     encoder=st.sampled_from(["gcn", "gin", "gat", "mlp"]),
     score=st.sampled_from(["concat_mlp", "inner_product"]),
-    features=st.sampled_from([4, "ogb-mol"]),
+    features=st.sampled_from([4, "ogb-mol", [3, 7]]),
     rule=st.builds(EdgeRule, st.sampled_from(["pair", "arc"]), st.sampled_from(["cumulative", "floor"])),
     rate=st.floats(0, 1, exclude_max=True),
     seed=st.integers(0, 100),

@@ -27,6 +27,19 @@ def plain(devices: int) -> FitResult:
     return fit(FitJob(model, data, masks))
 
 
+OPTIONS = {"schedule": "cosine", "warmup": 0.2, "clip": 0.1, "ema": 0.7, "accumulate": 3}
+
+
+def options(devices: int) -> FitResult:
+    """The same with all options of a training, weighed labels and a last step of fewer batches."""
+    data = tiny("binary", train=23, dtype=torch.float64)
+    model = smooth(data).double()
+    masks = MaskSet.dense(model)
+    masks = masks.tighten({name: model.get_parameter(name).abs() for name in masks}, 0.6)
+    fit = Fit(epochs=4, lr=0.05, batch_size=6, optimizer="sgd", pos_weight="balanced", devices=devices, **OPTIONS)
+    return fit(FitJob(model, data, masks))
+
+
 def masks(devices: int) -> dict[str, list[list[Any]]]:
     """Which weights and edges the rounds of some methods keep, on batches that do not divide evenly."""
     data = tiny(train=23, dtype=torch.float64)
@@ -88,14 +101,14 @@ def learned() -> list[str]:
     return [state_digest(ticket.trained) + ticket.prune(data.test).digest() for ticket in tickets]
 
 
-def icpg() -> list[gp.Ticket]:
+def icpg(**options: Any) -> list[gp.Ticket]:
     """Two rounds with batch norm and dropout, from initial weights that a careless user drew on each rank anew."""
     data = tiny(train=30)
     torch.manual_seed(int(os.environ["RANK"]))
     model = gp.models.GIN.for_data(data, hidden=8, layers=2, dropout=0.2)
     predictor = gp.EdgePredictor.for_data(data, hidden=8)
     method = gp.ICPG(rounds=2, edge_rate=0.2, weight_rate=0.4, predictor=predictor)
-    return list(method.rounds(model, data, Fit(epochs=3, batch_size=9, devices=2)))
+    return list(method.rounds(model, data, Fit(epochs=3, batch_size=9, devices=2, **options)))
 
 
 def work(folder: Path) -> None:
@@ -110,7 +123,9 @@ def work(folder: Path) -> None:
         [ticket.masks.digest(), ticket.prune(tiny(train=30).test).digest(), ticket.row["test_metric"]]
         for ticket in icpg()
     ]
+    found["averaged"] = [[state_digest(ticket.trained), ticket.masks.digest()] for ticket in icpg(**OPTIONS)]
     torch.save(result.last, folder / f"{rank}.pt")
+    torch.save(options(devices=2).last, folder / f"{rank}-options.pt")
     (folder / f"{rank}.json").write_text(json.dumps(found))
     refused = 0
     for wrong in ({"batch_size": 1}, {"devices": 1}):

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.train.ranks import masks, plain
+from tests.train.ranks import masks, options, plain
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +37,10 @@ def test_two_processes_agree_and_train_as_one(tmp_path: Path) -> None:
             expected = [row[column] for row in alone.history]
             assert [row[column] for row in found["rows"]] == pytest.approx(expected, rel=1e-9)
     torch.testing.assert_close(weights, alone.last, rtol=1e-9, atol=1e-12)
+    assert len(first["averaged"]) == 2 and first["averaged"] == second["averaged"]
+    for rank in (0, 1):
+        weights = torch.load(tmp_path / f"{rank}-options.pt", weights_only=True)
+        torch.testing.assert_close(weights, options(devices=1).last, rtol=1e-6, atol=1e-9)
     of_one = masks(devices=1)
     assert set(of_one) == {"icpg", "ugs", "imp", "gicp", "fggp", "granet", "set"}
     assert first["masks"] == second["masks"] == of_one

@@ -1,5 +1,7 @@
 """Tiny labelled graphs and images and small models, so that a training takes a moment."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,6 +11,8 @@ import graphprune as gp
 from graphprune.data import GraphData
 from graphprune.data.images import Augment, ImageData, Images
 from graphprune.data.metrics import Task
+from graphprune.masks import MaskSet
+from graphprune.methods import FitJob
 
 
 def ring(generator: torch.Generator, task: Task, dtype: torch.dtype = torch.float32) -> Data:
@@ -73,6 +77,18 @@ def smooth(data: GraphData, dropout: float = 0.0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         return Smooth(data.num_outputs, dropout)
+
+
+def thinned(model: nn.Module, density: float = 0.5) -> MaskSet:
+    """Masks of the largest weights."""
+    masks = MaskSet.dense(model)
+    return masks.tighten({name: model.get_parameter(name).abs() for name in masks}, density)
+
+
+def job_for(data: GraphData, model: nn.Module | None = None, **options: Any) -> FitJob:
+    """The training of a model, of the small one unless another is given, with dense masks unless they are given."""
+    model = smooth(data) if model is None else model
+    return FitJob(model, data, options.pop("masks", MaskSet.dense(model)), **options)
 
 
 def pictures(train: int = 60, augment: Augment | None = None, seed: int = 0) -> ImageData:

@@ -13,9 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from graphprune import __version__
-from graphprune.data.base import SPLITS, GraphData
+from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.columns import DTYPES
+from graphprune.data.labelled import SPLITS
+from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.stored import StoredGraphs, mapped
 
 DOCUMENT = "stored.json"
@@ -30,7 +32,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "num_classes": (int,),
     "num_tasks": (int,),
     "provenance": (dict,),
-    "features": (int, str),
+    "features": (int, str, list),
     "edge_features": (int, str, list, type(None)),
     "degrees": (dict, type(None)),
     "ogb_name": (str,),
@@ -103,7 +105,12 @@ def _fields(found: dict[str, Any]) -> dict[str, Any]:
     held_out = found.get("held_out", [])  # older files have none
     if any(type(place) is not int or place < 0 for place in held_out):
         raise TypeError(f"held_out is {held_out!r}")
-    return fields | {"held_out": held_out}
+    vocabulary = found.get("vocabulary", [])
+    if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
+        raise TypeError(f"vocabulary is {vocabulary!r}")
+    if (encodings := found.get("encodings")) is not None:  # of sets that have some
+        fields["encodings"] = Encodings.of(encodings)
+    return fields | {"held_out": held_out, "vocabulary": vocabulary}
 
 
 class Reader:

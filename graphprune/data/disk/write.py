@@ -17,10 +17,11 @@ import torch
 from torch_geometric.data import Data
 
 from graphprune import __version__
-from graphprune.data.base import SPLITS, GraphData, Level, Split
+from graphprune.data.base import GraphData, Level
 from graphprune.data.check import Check
 from graphprune.data.disk.columns import ADVICE, SplitFiles
 from graphprune.data.disk.open import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
+from graphprune.data.labelled import SPLITS, Split
 from graphprune.data.metrics import Task, default_metric
 from graphprune.data.users import described
 from graphprune.graphs.packed import PackedGraphs
@@ -59,7 +60,7 @@ def store_graphs(
     task: Task,
     metric: str | None = None,
     num_classes: int | None = None,
-    features: Literal["ogb-mol"] | None = None,
+    features: Literal["ogb-mol"] | Sequence[int] | None = None,
     provenance: Mapping[str, str] | None = None,
     level: Level = "graph",
     edge_features: Sequence[int] | None = None,
@@ -70,10 +71,13 @@ def store_graphs(
 
     Raises:
         FileExistsError: the folder exists.
-        ValueError: as :func:`graphprune.data.from_graphs` and :func:`store`.
+        ValueError: as :func:`graphprune.data.from_graphs` and :func:`store`; a sequence task, whose words have to be
+            seen at once (store what :func:`graphprune.data.from_graphs` makes).
         TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
     """
     metric = metric or default_metric(task)
+    if task == "sequence":
+        raise ValueError(f"{name}: words of a stream make no vocabulary; store(from_graphs(...), folder) writes it")
     streams = {split: iter(graphs) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
     like = next(streams["train"], None)
     if like is None:
@@ -154,6 +158,9 @@ def _described(data: GraphData) -> dict[str, Any]:
     fields = {name: getattr(data, name) for name in FIELDS}
     fields |= {"provenance": dict(data.provenance), "degrees": data.degrees and asdict(data.degrees)}
     fields |= {"held_out": list(data.held_out)}
+    if data.vocabulary:  # so that those of other sets are what they were
+        fields["vocabulary"] = list(data.vocabulary)
+    fields |= {} if data.encodings is None else {"encodings": data.encodings.config()}
     if json.loads(json.dumps(fields)) != fields:
         raise ValueError(f"{data.name}: provenance must be plain JSON values to be stored, got {data.provenance}")
     return fields

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import Split
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
+from graphprune.data.labelled import Split
 from graphprune.data.metrics import METRICS, NEEDS_OGB, Task
 
 Kind = Literal["graph", "node"]
@@ -28,6 +28,7 @@ TASKS: dict[str, Task] = {
     "binary classification": "binary",
     "multiclass classification": "multiclass",
     "regression": "regression",
+    "subtoken prediction": "sequence",
 }
 PARTS: dict[Split, str] = {"train": "train", "val": "valid", "test": "test"}
 EDGES = "raw/edge.csv.gz"

@@ -23,25 +23,27 @@ Arrays = dict[str, NDArray[Any]]
 _MOLECULENET = "MoleculeNet (Wu et al., 2018), SMILES as in PyPI chemprop 1.6.1.dev0, features of ogb.utils.features"
 
 
-def _molecules(name: str, about: str, split: str) -> Card:
+_OGB_SPLIT = "OGB's scaffold split"
+_RECIPE = "scaffold split by OGB's recipe, not checked against OGB's files"
+
+MISSING = 255  # the label of a class, in files, that is not known
+
+
+def _molecules(name: str, about: str, split: str = _OGB_SPLIT) -> Card:
     return Card(name, about, _MOLECULENET, "MIT (chemprop)", split)
 
 
 CARDS = {
     card.name: card
     for card in (
-        _molecules(
-            "ogbg-molhiv",
-            "41,127 molecules: does it inhibit HIV replication? ROC-AUC",
-            "OGB's scaffold split",
-        ),
-        _molecules("ogbg-molbace", "1,513 molecules: does it inhibit BACE-1? ROC-AUC", "OGB's scaffold split"),
-        _molecules(
-            "ogbg-molbbbp",
-            "2,039 molecules: does it pass the blood-brain barrier? ROC-AUC",
-            "scaffold split by OGB's recipe, not checked against OGB's files",
-        ),
-        _molecules("ogbg-molesol", "1,128 molecules: solubility in water. RMSE", "OGB's scaffold split"),
+        _molecules("ogbg-molhiv", "41,127 molecules: does it inhibit HIV replication? ROC-AUC"),
+        _molecules("ogbg-molbace", "1,513 molecules: does it inhibit BACE-1? ROC-AUC"),
+        _molecules("ogbg-molbbbp", "2,039 molecules: does it pass the blood-brain barrier? ROC-AUC", _RECIPE),
+        _molecules("ogbg-molesol", "1,128 molecules: solubility in water. RMSE"),
+        _molecules("ogbg-molfreesolv", "642 molecules: free energy of hydration. RMSE"),
+        _molecules("ogbg-mollipo", "4,200 molecules: lipophilicity. RMSE", _RECIPE),
+        _molecules("ogbg-molsider", "1,427 molecules: 27 kinds of side effects. Mean ROC-AUC", _RECIPE),
+        _molecules("ogbg-moltox21", "7,831 molecules: 12 measures of toxicity, with gaps. Mean ROC-AUC", _RECIPE),
         Card(
             "MUTAG",
             "188 molecules: mutagenic? Accuracy, ten folds",
@@ -86,10 +88,13 @@ def load(name: str) -> GraphData:
 
 def _molecule_set(name: str, arrays: Arrays) -> GraphData:
     task: Task = "regression" if arrays["y"].dtype.kind == "f" else "binary"
+    y = torch.from_numpy(arrays["y"].astype(np.float32)).view(len(arrays["y"]), -1)
+    if task == "binary":
+        y[y == MISSING] = float("nan")
     train, val, test = _splits(
         arrays,
         x=torch.from_numpy(arrays["x"].astype(np.int64)),
-        y=torch.from_numpy(arrays["y"].astype(np.float32))[:, None],
+        y=y,
         edge={"edge_attr": torch.from_numpy(arrays["bond_attr"].astype(np.int64))},
     )
     return GraphData(
@@ -101,6 +106,7 @@ def _molecule_set(name: str, arrays: Arrays) -> GraphData:
         metric=default_metric(task),
         features="ogb-mol",
         num_classes=2 if task == "binary" else 0,
+        num_tasks=y.size(1),
         edge_features="ogb-mol",
         ogb_name=name,
         provenance=CARDS[name].provenance,

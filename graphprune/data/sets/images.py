@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.data.base import Split
 from graphprune.data.files.image_files import AGAIN, FILES, Bytes, Part, find
 from graphprune.data.images import WHITE, Augment, ImageData, Images
+from graphprune.data.labelled import Split
 from graphprune.data.sets.shared import Card
 from graphprune.data.splits import SEED, by_class
 

@@ -14,6 +14,7 @@ from graphprune.data.base import GraphData
 from graphprune.data.files import ogb_files
 from graphprune.data.files.raw import RawFiles
 from graphprune.data.metrics import Task
+from graphprune.data.sets import code2
 from graphprune.data.sets.shared import both_ways
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, Features
 from graphprune.graphs.packed import PackedGraphs
@@ -25,14 +26,10 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
     Args:
         name: in OGB's catalogue of graph property sets.
         root: folder or archive of the files.
-
-    Raises:
-        ValueError: ogbg-code2, whose labels are sequences of words.
     """
     about = ogb_files.catalogue("graph")[name]
-    if about["task type"] not in ogb_files.TASKS:
-        raise ValueError(f"{name} is not supported: its task is {about['task type']}, not a class or number a graph")
-    return _read(ogb_files.raw_files(name, about, root), name, about)
+    read = code2.read if ogb_files.TASKS[about["task type"]] == "sequence" else _read
+    return read(ogb_files.raw_files(name, about, root), name, about)
 
 
 def _read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphprune.data.base import SPLITS, GraphData
+from graphprune.data.base import GraphData
 from graphprune.data.files import ogb_files
 from graphprune.data.files.raw import RawFiles
+from graphprune.data.labelled import SPLITS
 from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
 

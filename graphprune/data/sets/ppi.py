@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.data.base import SPLITS, GraphData, Split
+from graphprune.data.base import GraphData
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
+from graphprune.data.labelled import SPLITS, Split
 from graphprune.data.sets.shared import both_ways, simple_pairs
 from graphprune.graphs.packed import PackedGraphs
 

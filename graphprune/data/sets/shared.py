@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.data.base import IGNORE_INDEX
+from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.graphs.packed import PackedGraphs
 
 

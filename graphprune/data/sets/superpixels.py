@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.data.base import SPLITS, GraphData
+from graphprune.data.base import GraphData
 from graphprune.data.files.download import cache_folder
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs.packed import PackedGraphs
 
 # name: what the build script calls the images, columns of x

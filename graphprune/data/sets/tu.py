@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphprune.data.base import GraphData
-from graphprune.data.degrees import DegreeColumns
+from graphprune.data.degrees import DEGREE_CAPS, DegreeColumns
 from graphprune.data.files import gin_text, tu_text
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
-from graphprune.data.splits import FOLDS, SEED, fold_split
+from graphprune.data.splits import FOLDS, SEED, fold_split, held_out
 from graphprune.graphs.encoders import EdgeFeatures, edges_in_words
 from graphprune.graphs.packed import PackedGraphs
 
-# Largest degree of the one-hot columns; None: no degree columns.
-DEGREE_CAPS: dict[str, int | None] = {"deg+odeg100": 100, "deg+odeg10": 10, "raw": None}
-EDGES = "+edges"  # behind one of these: with what the files say of the edges
+EDGES = "+edges"  # behind features' names: with what the files say of the edges
 
 SPLIT_RECIPE = f"stratified {FOLDS}-fold, a tenth of the other folds for validation"
 
@@ -168,7 +166,7 @@ def graph_data(
         num_tasks=1 if classes else y.size(1),
         edge_features=edge_features,
         degrees=degrees,
-        held_out=np.searchsorted(np.sort(np.append(parts["train"], parts["val"])), parts["val"]).tolist(),
+        held_out=held_out(parts),
         provenance={**provenance, "fold": f"{fold} of {FOLDS}, {drawn}", "removed": removed},
     )
 

@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from graphprune.data.base import Samples
+from graphprune.data.labelled import Samples
 from graphprune.masks import MaskSet, magnitude, random, saliency
 from graphprune.masks.distribution import counts
 from graphprune.masks.parameters import check_trainable, masked_parameters

@@ -19,6 +19,7 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.measure.modes import evaluating
+from graphprune.methods.core.share import step_share
 
 GRAPH_STAGES = ("convs.*",)  # the convolutions of this package's networks over graphs
 
@@ -152,13 +153,13 @@ class _Added(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, out: Tensor, loss: Tensor) -> Tensor:
         """The outputs."""
-        ctx.kind = loss.new_ones(loss.shape)
+        ctx.weight = torch.full_like(loss, step_share())
         return out.view_as(out)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        """The loop's gradient, and 1 for the other loss."""
-        return grads[0], ctx.kind
+        """The loop's gradient, and 1 for the other loss; of a batch that is part of a step, its share."""
+        return grads[0], ctx.weight
 
 
 def _has_map(out: Any, given: Any) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam
 
-from graphprune.data.base import Samples
+from graphprune.data.labelled import Samples
 from graphprune.masks import recompute
 from graphprune.methods.clad.attention import Distillation
 from graphprune.methods.clad.channels import Channels

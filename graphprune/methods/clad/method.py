@@ -26,6 +26,7 @@ from graphprune.methods.core.fit import (
     FitJob,
     FitResult,
     State,
+    Stopwatch,
     derive_seed,
     random_state_kept,
     state_digest,
@@ -195,10 +196,10 @@ class CLAD(Method):
 
     # ------------------------------------------------------------------ what a ticket says
 
-    def _ticket(self, state: RunState, result: FitResult, search: Epochs, seconds: float) -> Ticket:
+    def _ticket(self, state: RunState, result: FitResult, search: Epochs, started: Stopwatch) -> Ticket:
         teacher: Mapping[str, float] = next((row[_TEACHER] for row in search if _TEACHER in row), {})
         search = tuple(row for row in search if _TEACHER not in row)  # the rest are epochs
-        ticket = super()._ticket(state, result, search, seconds)
+        ticket = super()._ticket(state, result, search, started)
         channels = Channels.of(state.model, _example(state.data), self.selector)
         kept = channels.kept(ticket.masks)
         more = {

@@ -15,6 +15,7 @@ from graphprune.graphs.required import keep_best
 from graphprune.masks import Cubic, Pruning
 from graphprune.masks.gates import straight_through
 from graphprune.masks.parameters import world_size
+from graphprune.methods.core.share import step_share
 
 _HALVINGS = 24  # of an interval as wide as the logits' range: what is left of it is below their precision
 
@@ -124,7 +125,7 @@ def with_loss(values: Tensor, loss: Tensor) -> Tensor:
     """The same values, behind which a loss of one's own joins each backward pass that comes through them.
 
     So it holds in any training loop, which knows the task's loss alone. Its weight is 1 whatever the loop multiplies
-    its own loss by.
+    its own loss by; of a batch that is part of a step (``job.part``), its share.
 
     Args:
         values: of any shape.
@@ -146,13 +147,13 @@ def with_loss(values: Tensor, loss: Tensor) -> Tensor:
 class _WithLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, loss: Tensor) -> Tensor:
-        ctx.one = torch.ones_like(loss)
+        ctx.weight = torch.full_like(loss, step_share())
         return values.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        return grad, ctx.one
+        return grad, ctx.weight
 
 
 Removal = Literal["gumbel", "top"]

@@ -6,16 +6,17 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
 from graphprune.masks import Handle, MaskSet, Pruning
 from graphprune.masks.parameters import came_back, in_words
+from graphprune.methods.core.share import part_of_step
 
 State = dict[str, Tensor]
 AnyData = LabelledData[Any]  # of graphs or of images
@@ -87,6 +88,17 @@ class FitJob:
             return [{"params": list(self.model.parameters()), "lr": lr}]
         return groups(lr)  # type: ignore[no-any-return]
 
+    def part(self, share: float) -> AbstractContextManager[None]:
+        """For loops that accumulate gradients: inside, a batch goes through that is so large a part of a step.
+
+        Losses that a method adds to the loop's own (GSAT's information, UGS's penalty, CLAD's distillation) then count
+        once a step, as with one large batch, and not once a batch.
+
+        Args:
+            share: of the step's examples, for example ``1 / batches``.
+        """
+        return part_of_step(share)
+
     def seed(self, base: int) -> int:
         """A seed of this job's own, so that a resumed run draws what an uninterrupted one draws."""
         return derive_seed(base, self.round, self.phase)
@@ -133,6 +145,7 @@ class FitResult:
         history: one row an epoch.
         seconds: wall-clock time of the whole training.
         masks: which weights the best state has, where the training itself pruned.
+        cpu_seconds: processor time of the whole training, of all threads of this process.
     """
 
     best: State
@@ -143,6 +156,7 @@ class FitResult:
     history: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
     masks: MaskSet | None = None
+    cpu_seconds: float = 0.0
 
 
 Fit = Callable[[FitJob], FitResult]
@@ -162,7 +176,7 @@ class Track:
     best: State = field(default_factory=dict)
     best_epoch: int = 0
     masks: MaskSet | None = None
-    started: float = field(default_factory=time.perf_counter)
+    started: Stopwatch = field(default_factory=lambda: Stopwatch())
 
     def epoch(self, val: float | None = None, **numbers: float) -> bool:
         """Record an epoch; its state is kept where ``val`` is better than ever before (the first of equals).
@@ -224,9 +238,21 @@ class Track:
             self.history[self.best_epoch - 1]["val_metric"],
             math.nan if test is None else float(test()),
             tuple(self.history),
-            time.perf_counter() - self.started,
-            self.masks,
+            masks=self.masks,
+            **self.started.spent(),
         )
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """What something takes, from its making on."""
+
+    clock: float = field(default_factory=time.perf_counter)
+    cpu: float = field(default_factory=time.process_time)
+
+    def spent(self) -> dict[str, float]:
+        """``seconds`` by the clock, and ``cpu_seconds`` of all threads of this process (of no other one)."""
+        return {"seconds": time.perf_counter() - self.clock, "cpu_seconds": time.process_time() - self.cpu}
 
 
 def _check_state(name: str, state: State, masks: MaskSet) -> None:

@@ -11,7 +11,7 @@ import attrs
 from torch import Tensor, nn
 
 from graphprune.data import GraphData
-from graphprune.data.base import SPLITS
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs import EdgeRound
 from graphprune.masks import MaskSet, Unit, UnitName, magnitude, random
 from graphprune.methods.core import validators
@@ -38,8 +38,9 @@ class IterativeMethod(Method):
         ticket_every: train and evaluate a ticket every so many rounds, and in the last. Rounds in between search and
             prune only, and all results are those of a run that trains each ticket; methods that prune by what the
             ticket's training found need all of them.
-        degree_features: a ticket's network reads degree features as counted on the ``"full"`` graphs (the authors), or
-            ``"recomputed"`` on the pruned ones: the control for what degrees still tell of removed edges.
+        degree_features: a ticket's network reads degree features, and the encodings of a set that has them, as counted
+            on the ``"full"`` graphs (the authors), or ``"recomputed"`` on the pruned ones: the control for what they
+            still tell of removed edges. Searches read those of the full graphs.
     """
 
     num_rounds: int = attrs.field(default=20, alias="rounds", validator=validators.count)
@@ -91,14 +92,17 @@ class IterativeMethod(Method):
             raise ValueError(f"{data.name} has no edges to prune in its training split; set edge_rate=0")
         if self.ticket_every > 1 and self.by_ticket:
             raise ValueError(f"{self.name} prunes by the weights of the ticket before: it needs ticket_every=1")
-        if self.degree_features == "recomputed" and not (isinstance(data, GraphData) and data.degrees):
-            raise ValueError(f"{data.name} has no degree features to recompute; use degree_features='full'")
+        there = isinstance(data, GraphData) and (data.degrees or data.encodings)
+        if self.degree_features == "recomputed" and not there:
+            raise ValueError(
+                f"{data.name} has no degree features and no encodings to recompute; use degree_features='full'"
+            )
 
     def _start(self, model: nn.Module, data: AnyData) -> RunState:
         state = super()._start(model, data)
         if self.prunes_weights:
             self._tightened(state, random(0)({}, {}, state.masks), self.num_rounds)  # what cannot be kept in the end
-        return state
+        return replace(state, edges=replace(state.edges, recounted=self.degree_features == "recomputed"))
 
     def _tightened(self, state: RunState, scores: Mapping[str, Tensor], number: int) -> MaskSet:
         """The weights that stay after a round."""

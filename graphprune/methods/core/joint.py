@@ -21,6 +21,7 @@ from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
 from graphprune.methods.core.edge_gates import RemovingGates, UnitGates, soft_gates
 from graphprune.methods.core.fit import AnyData, State, TrainingDiverged
+from graphprune.methods.core.prepare import check_encodings
 from graphprune.methods.core.state import ORIGINAL_UNITS
 
 _MOST_WALKED = 1 << 27  # numbers of walk features in memory, 512 MiB; larger sets are walked batch by batch
@@ -37,6 +38,7 @@ def check_predictor(predictor: nn.Module | None, data: AnyData) -> None:
     if not isinstance(predictor, nn.Module):
         raise ValueError(f"predictor must be a module, such as EdgePredictor.for_data(data), got {predictor!r}")
     reads = predictor.config() if isinstance(predictor, EdgePredictor) else {}
+    check_encodings(predictor, data)
     for name in ("features", "edge_features"):
         if name in reads and reads[name] != getattr(data, name):
             edges = ", edges=True" * (data.edge_features is not None and "edge_features" in reads)

@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graphprune.data.sequences import by_position
+
 Loss = Callable[[nn.Module, Any], Tensor]
 """The mean loss of a model on a batch: ``loss(model, batch)``, 0-dimensional."""
 
@@ -20,13 +22,14 @@ def mean_loss(
 
     Args:
         model: ``model(x)`` is given the first of a pair ``(x, y)``, ``model(batch)`` a batch of graphs.
-        batch: labels are ``(B,)`` integers (-100: unknown) or ``(B, T)`` floats (NaN: unknown).
+        batch: labels are ``(B,)`` integers (-100: unknown), ``(B, T)`` integers of sequences, or ``(B, T)`` floats
+            (NaN: unknown).
         real: mean loss of outputs and labels of the same shape.
     """
     out: Tensor = model(batch[0] if is_pair(batch) else batch)
     labels = labels_of(batch)
     if not labels.is_floating_point():
-        return functional.cross_entropy(out, labels)
+        return functional.cross_entropy(*(by_position(out, labels) if labels.dim() == 2 else (out, labels)))
     known = ~labels.isnan()
     return real(out[known], labels[known].to(out.dtype))
 

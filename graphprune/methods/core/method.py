@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,13 +16,13 @@ from torch import nn
 
 from graphprune import __version__
 from graphprune.data import GraphData
-from graphprune.data.base import SPLITS
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs import PruneEdges, RandomEdges
 from graphprune.graphs.attributes import check_data
 from graphprune.graphs.rule import original_units
 from graphprune.masks import MaskSet, Selector, Unit, prunable, sparing
 from graphprune.methods.core import validators
-from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, snapshot
+from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, Stopwatch, snapshot
 from graphprune.methods.core.prepare import prepared, unit_in
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
 from graphprune.methods.core.shown import Shown
@@ -148,14 +147,14 @@ class Method(Shown, ABC):
     def _start(self, model: nn.Module, data: AnyData) -> RunState:
         data = self.protocol.splits(data)
         model = self.prepared(model, data)
-        unit, digest = self.protocol.rule.unit, data.digest()
+        unit, digest, edges = self.protocol.rule.unit, data.digest(), PruneEdges((), self.protocol.rule)
         full = {split: count_prunable_arcs(samples, unit) for split, samples in data.splits.items()}
         if isinstance(data, GraphData):
             units = {split: original_units(graphs, self.protocol.rule) for split, graphs in data.splits.items()}
             with_units = {split: data.splits[split].with_graph(**{ORIGINAL_UNITS: units[split]}) for split in SPLITS}
-            data = data.with_splits(**with_units)
+            data, edges = data.with_splits(**with_units), replace(edges, encodings=data.encodings)
         masks = MaskSet.dense(model, self.selector, unit=self.unit_in(model, data))
-        return RunState(0, model, masks, PruneEdges((), self.protocol.rule), data, full, digest)
+        return RunState(0, model, masks, edges, data, full, digest)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> RunState:
         state = self._start(model, data)
@@ -165,14 +164,14 @@ class Method(Shown, ABC):
         return replace(state, model=made, round=after.round, masks=after.masks, last=dict(after.last))
 
     def _round(self, state: RunState, fit: Fit) -> tuple[Ticket, RunState]:
-        started = time.perf_counter()
+        started = Stopwatch()
         state, history = self.prune(state, fit)
         job = self.training(state)
         result = job.run(fit)
         masks = job.masks if result.masks is None else result.masks
         state = replace(state, masks=masks)
         masks.verify(job.model)
-        ticket = seeded(self._ticket(state, result, history, time.perf_counter() - started), fit)
+        ticket = seeded(self._ticket(state, result, history, started), fit)
         return ticket, replace(state, round=state.round + 1, last=result.last)
 
     def training(self, state: RunState) -> FitJob:
@@ -187,7 +186,7 @@ class Method(Shown, ABC):
         return FitJob(model, data, masks, state.round + 1, phase)
 
     def _ticket(
-        self, state: RunState, result: FitResult, search: tuple[Mapping[str, Any], ...], seconds: float
+        self, state: RunState, result: FitResult, search: tuple[Mapping[str, Any], ...], started: Stopwatch
     ) -> Ticket:
         data, masks = state.data, state.masks
         total = sum(parameter.numel() for parameter in state.model.parameters())
@@ -214,7 +213,7 @@ class Method(Shown, ABC):
             "epochs_trained": len(search) + len(result.history),
             "epochs_search": len(search),
             **_of_unseen(state.edges),
-            "seconds": seconds,
+            **started.spent(),
             "collapsed": list(masks.collapsed),
         }
         history = [{"phase": "search", **entry} for entry in search]

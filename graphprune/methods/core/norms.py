@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from graphprune.data.base import Samples
+from graphprune.data.labelled import Samples
 from graphprune.graphs.norms import RowNorm
 from graphprune.masks.copies import forget_caches_
 

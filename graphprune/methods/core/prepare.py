@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,9 +11,11 @@ import torch
 from torch import nn
 
 from graphprune.compaction.couplings import coupled_channels
-from graphprune.data.base import GraphData, LabelledData
+from graphprune.data.base import GraphData
 from graphprune.data.images import ImageBatch
+from graphprune.data.labelled import LabelledData
 from graphprune.graphs import check_forgets
+from graphprune.graphs.inputs import of_data
 from graphprune.masks import UNITS, Selector, Unit, UnitName
 from graphprune.masks.copies import independent_copy, read_by, uncached_
 from graphprune.masks.heads import heads_of, keep_heads_
@@ -34,9 +37,11 @@ def prepared(model: nn.Module, data: LabelledData[Any], *, prune_heads: bool) ->
         prune_heads: leave the heads to be pruned like all other weights.
 
     Raises:
-        ValueError: what :func:`~graphprune.masks.copies.independent_copy` raises, or the output of a copy comes from
-            the original's weights, or depends on the graph that was seen before.
+        ValueError: what :func:`check_encodings` and :func:`~graphprune.masks.copies.independent_copy` raise, or the
+            output of a copy comes from the original's weights, or depends on the graph that was seen before; or no
+            head.
     """
+    check_encodings(model, data)
     if _prepared.get(model) is prune_heads:
         return model
     made = independent_copy(model)
@@ -61,6 +66,20 @@ def prepared(model: nn.Module, data: LabelledData[Any], *, prune_heads: bool) ->
         keep_heads_(made, found)
     _prepared[made] = prune_heads
     return made
+
+
+def check_encodings(network: nn.Module, data: LabelledData[Any]) -> None:
+    """Raise ValueError if a network or predictor says that it reads encodings, and those of the data are others."""
+    config = getattr(network, "config", None)
+    said = config() if callable(config) else None
+    wanted = said.get("encodings") if isinstance(said, Mapping) else None
+    there = of_data(data).get("encodings", {})
+    if isinstance(wanted, Mapping) and dict(wanted) != there:
+        asked, has = (", ".join(f"{name}={value}" for name, value in each.items()) for each in (wanted, there))
+        raise ValueError(
+            f"{type(network).__name__} reads the encodings {asked}, {data.name} has {has or 'none'}: give it "
+            f"data.with_encodings({asked}), or make the network by for_data(data)"
+        )
 
 
 def example(data: LabelledData[Any], size: int = EXAMPLES) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from graphprune.data import GraphData
-from graphprune.data.base import LabelledData
+from graphprune.data.labelled import LabelledData
 from graphprune.graphs import EdgeRule
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphprune.data import GraphData, Images
-from graphprune.data.base import SPLITS, LabelledData, Split
+from graphprune.data.labelled import SPLITS, LabelledData, Split
 from graphprune.graphs import EdgeRound, PackedGraphs, PruneEdges
 from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, at_arcs
 from graphprune.graphs.rounds import keep_in_round
@@ -127,5 +127,5 @@ def pruned(state: RunState, edge_round: EdgeRound) -> RunState:
             keep, lowest = keep_in_round(in_chunks(graphs, rule), numbers, graphs.num_edges, edge_round, rule, original)
             edge_round = replace(edge_round, threshold=lowest)
         splits[split] = graphs.keep_edges(keep)
-    edges = PruneEdges((*state.edges.rounds, edge_round), rule)
+    edges = replace(state.edges, rounds=(*state.edges.rounds, edge_round))
     return replace(state, edges=edges, data=state.data.with_splits(**splits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +22,7 @@ from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 from graphprune.masks.parameters import world_size
 from graphprune.measure.latency import check_device, clock
 from graphprune.methods.core import validators
-from graphprune.methods.core.fit import AnyData, Fit, FitResult, derive_seed
+from graphprune.methods.core.fit import AnyData, Fit, FitResult, Stopwatch, derive_seed
 from graphprune.methods.core.method import Epochs, Method
 from graphprune.methods.core.norms import kept_norms
 from graphprune.methods.core.prepare import example
@@ -182,6 +182,7 @@ class HAMP(Method):
         data = state.start.data
         if edges.rounds:
             data = data.with_splits(**{split: edges.prune(graphs) for split, graphs in data.splits.items()})
+        edges = replace(state.edges, rounds=edges.rounds)
         state = replace(state, searched=searched, model=network.to("cpu"), masks=masks, edges=edges, data=data)
         return state, epochs
 
@@ -207,7 +208,7 @@ class HAMP(Method):
         return replace(state, round=after.round)
 
     def _search(self, start: RunState, fit: Fit, *, ended: bool = False) -> Searched:
-        journal, begun = Journal(self.journal), time.perf_counter()
+        journal, begun = Journal(self.journal), Stopwatch()
         genes = self._genes(start.model, start.data)
         dense = journal.dense()
         if dense is not None:
@@ -233,12 +234,12 @@ class HAMP(Method):
             )
         return Searched(dense, proxy, archive, tuple(diverse(archive.f, self.tickets)), evaluator)
 
-    def _dense(self, start: RunState, genes: Genes, fit: Fit, begun: float) -> Ticket:
+    def _dense(self, start: RunState, genes: Genes, fit: Fit, begun: Stopwatch) -> Ticket:
         """The dense network as a ticket of round 0."""
         data = start.data.with_splits(train=held_out(start.data, self.holdout, self.seed)[1])
         state = replace(start, round=-1, data=data, masks=genes.dense)
         result = self.job(state, state.rewound(), state.masks, "dense").run(fit)
-        ticket = super()._ticket(state, result, (), time.perf_counter() - begun)
+        ticket = super()._ticket(state, result, (), begun)
         origin = {**ticket.provenance, "settings": self._decisive()}
         return replace(ticket, history=tuple(result.history), provenance=origin)
 
@@ -272,8 +273,8 @@ class HAMP(Method):
             return nullcontext(self.executor)
         return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
 
-    def _ticket(self, state: RunState, result: FitResult, search: Epochs, seconds: float) -> Ticket:
-        ticket = super()._ticket(state, result, search, seconds)
+    def _ticket(self, state: RunState, result: FitResult, search: Epochs, started: Stopwatch) -> Ticket:
+        ticket = super()._ticket(state, result, search, started)
         assert isinstance(state, Searching) and state.searched is not None
         searched, number = state.searched, state.round + 1
         try:
@@ -282,5 +283,7 @@ class HAMP(Method):
             }
         except (TypeError, ValueError, RuntimeError) as error:  # the network is trained, and worth keeping
             costs = {"costs": None, "costs_missing": str(error)}
-        how = {"cost_batch": self.cost_batch, "threads": self.threads, "device": self.device}
+        how: dict[str, Any] = {"cost_batch": self.cost_batch, "threads": self.threads, "device": self.device}
+        if self.executor is not None or self.workers > 1:  # which processor times nobody has read
+            how["cpu_seconds"] = math.nan
         return replace(ticket, row=ticket.row | searched.row(number) | costs | how)

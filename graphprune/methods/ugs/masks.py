@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from graphprune.graphs import SoftEdges
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.masks import recompute
+from graphprune.methods.core.share import step_share
 from graphprune.methods.ugs.store import EdgeStore
 
 
@@ -89,7 +90,7 @@ class _Gated(nn.Module):
 def _penalise(mask: nn.Parameter, l1: float) -> None:
     """Add the subgradient of ``l1 * |mask|`` to every gradient of the mask."""
     # On the gradient and not in the loss, as the authors do: so it holds in any training loop, with any loss.
-    mask.register_hook(lambda grad: grad + l1 * mask.detach().sign())
+    mask.register_hook(lambda grad: grad + l1 * step_share() * mask.detach().sign())
 
 
 def soft_start(kept: Sequence[Tensor], noise: float, seed: int) -> list[Tensor]:

@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from graphprune.data.base import SPLITS
+from graphprune.data.labelled import SPLITS
 from graphprune.graphs import EdgeRound, RandomEdges, check_removal, supports
 from graphprune.graphs.pairs import EDGE_UNIT
 from graphprune.graphs.prune import keep_arcs

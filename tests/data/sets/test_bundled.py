@@ -1,5 +1,6 @@
 """The embedded sets: their counts, their layout and, for the planted motifs, that nothing but the motif tells."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,16 @@ from graphprune import data
 
 ROOT = Path(__file__).parents[3]
 
-# name: graphs, nodes, arcs, positives (None: no classes), train/val/test
+# name: graphs, nodes, arcs, positive labels (None: no classes), train/val/test
 COUNTS = {
     "ogbg-molhiv": (41127, 1049163, 2259376, 1443, (32901, 4113, 4113)),
     "ogbg-molbace": (1513, 51577, 111536, 691, (1210, 151, 152)),
     "ogbg-molbbbp": (2039, 49068, 105842, 1560, (1631, 204, 204)),
     "ogbg-molesol": (1128, 14991, 30856, None, (902, 113, 113)),
+    "ogbg-molfreesolv": (642, 5600, 10770, None, (513, 64, 65)),
+    "ogbg-mollipo": (4200, 113568, 247798, None, (3360, 420, 420)),
+    "ogbg-molsider": (1427, 48006, 100912, 21868, (1141, 143, 143)),
+    "ogbg-moltox21": (7831, 145459, 302190, 5862, (6264, 783, 784)),
     "MUTAG": (188, 3371, 7442, 125, (152, 17, 19)),
     "planted-motif": (1500, 37731, 84462, 500, (1200, 150, 150)),
 }
@@ -28,6 +33,23 @@ OGB_AVERAGES = {
     "ogbg-molbace": (34.1, 36.9),
     "ogbg-molbbbp": (24.1, 26.0),
     "ogbg-molesol": (13.3, 13.7),
+    "ogbg-molfreesolv": (8.7, 8.4),
+    "ogbg-mollipo": (27.0, 29.5),
+    "ogbg-molsider": (33.6, 35.4),
+    "ogbg-moltox21": (18.6, 19.3),
+}
+# Those of many labels a molecule: how many, and how many labels are missing.
+MULTI_LABEL = {"ogbg-molsider": (27, 0), "ogbg-moltox21": (12, 16026)}
+
+# Of the bytes 0, 1, 2 (train, val, test) of the scaffold splits that were computed apart from these files: the first 16
+# digits of the SHA-256.
+SPLITS = {
+    "ogbg-molbace": "5891fc940c887988",
+    "ogbg-molesol": "19e9d47a3183b956",
+    "ogbg-molfreesolv": "ed1818437be017be",
+    "ogbg-mollipo": "c32c2e6408937c53",
+    "ogbg-molsider": "24f2dfc593871820",
+    "ogbg-moltox21": "2a77379e5f748156",
 }
 
 
@@ -71,8 +93,10 @@ def test_features_and_labels_have_the_promised_types(loaded):
     assert graph.x.shape == (graph.num_nodes, loaded.num_features)
     if loaded.name.startswith("ogbg-"):
         assert graph.x.dtype == graph.edge_attr.dtype == torch.int64
-        assert graph.y.shape == (1, 1) and graph.y.dtype == torch.float32
-        assert loaded.features == loaded.edge_features == "ogb-mol" and loaded.num_outputs == 1
+        tasks, gaps = MULTI_LABEL.get(loaded.name, (1, 0))
+        assert graph.y.shape == (1, tasks) and graph.y.dtype == torch.float32
+        assert loaded.features == loaded.edge_features == "ogb-mol" and loaded.num_outputs == tasks
+        assert sum(int(part.graph["y"].isnan().sum()) for part in loaded.splits.values()) == gaps
         assert graph.edge_attr.shape == (graph.num_edges, 3)
     else:
         assert graph.x.dtype == torch.float32
@@ -80,6 +104,29 @@ def test_features_and_labels_have_the_promised_types(loaded):
         assert loaded.num_outputs == loaded.num_classes
         assert loaded.edge_features is None
     assert loaded.encoder(4)(graph.x).shape == (graph.num_nodes, 4)
+
+
+@pytest.mark.parametrize("name", sorted(OGB_AVERAGES))
+def test_the_metric_is_that_of_ogbs_evaluator(name):
+    from ogb.graphproppred import Evaluator
+
+    loaded, official = data.load(name), Evaluator(name)
+    y = loaded.labels(loaded.test)
+    out = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    assert (loaded.num_tasks, loaded.metric) == (official.num_tasks, official.eval_metric)
+    assert loaded.evaluate(y, out) == official.eval({"y_true": y.numpy(), "y_pred": out.numpy()})[loaded.metric]
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_split_is_the_scaffold_split(name):
+    with np.load(ROOT / "datasets" / f"{name}.npz") as file:
+        assert hashlib.sha256(file["split"].tobytes()).hexdigest()[:16] == SPLITS[name]
+
+
+def test_molecules_of_more_than_256_atoms_keep_their_bonds():
+    # Node numbers of the peptides of SIDER need more than a byte.
+    loaded = data.load("ogbg-molsider")
+    assert max(int(part.node_count.max()) for part in loaded.splits.values()) == 492
 
 
 def test_the_one_molecule_without_bonds_is_kept_and_counted():

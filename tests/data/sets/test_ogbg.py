@@ -123,11 +123,6 @@ def test_ppa_has_a_constant_node_feature_and_classes(tmp_path):
     assert loaded.evaluate(y, torch.nn.functional.one_hot(y, 37).float()) == 1
 
 
-def test_code2_is_refused_with_the_reason(tmp_path):
-    with pytest.raises(ValueError, match="ogbg-code2 is not supported: its task is subtoken prediction"):
-        data.load("ogbg-code2", root=tmp_path)
-
-
 FAULTS = {
     "edge outside": (
         {"raw__edge": "0,1\n0,1\n1,3\n1,0\n"},

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphprune import data
-from graphprune.data.base import IGNORE_INDEX
+from graphprune.data.labelled import IGNORE_INDEX
 
 
 def write(folder, split="time", **changes):

@@ -12,8 +12,8 @@ from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import coalesce, remove_self_loops
 
 from graphprune import data
-from graphprune.data.base import IGNORE_INDEX
 from graphprune.data.files import pickles
+from graphprune.data.labelled import IGNORE_INDEX
 from tests.data.loopback import serve
 from tests.data.sets.planetoid_files import CLASSES, FEATURES, KNOWN, NODES, TRAIN, parts, python2, write
 

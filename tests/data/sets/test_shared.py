@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.data.base import IGNORE_INDEX
+from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
 NODES = 9

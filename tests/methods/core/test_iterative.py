@@ -102,7 +102,7 @@ def same(left: Ticket, right: Ticket) -> None:
         assert (mine.known is None) == (other.known is None)
         assert mine.known is None or torch.equal(mine.known, other.known)
         assert (mine.rate, mine.density, mine.threshold) == (other.rate, other.density, other.threshold)
-    clock = {"seconds": 0.0}
+    clock = {"seconds": 0.0, "cpu_seconds": 0.0}
     assert left.row | clock == right.row | clock
 
 
@@ -477,7 +477,7 @@ def test_rounds_without_a_ticket_change_no_other(name: str, data: GraphData, tmp
     assert [number for number, phase in phases if phase == "ticket"] == [2, 4, 5]
     searched = [number for number, phase in phases if phase == "search"]
     assert searched == ([] if name == "random" else [1, 2, 3, 4, 5])
-    costs = ("seconds", "epochs_trained", "epochs_search")
+    costs = ("seconds", "cpu_seconds", "epochs_trained", "epochs_search")
     for ticket in few:
         twin = every[ticket.round - 1]
         assert ticket.row["epochs_search"] == sum(twin.row["epochs_search"] for _ in range(2 - (ticket.round == 5)))

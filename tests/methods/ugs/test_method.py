@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from graphprune import UGS, RandomPruning, Ticket
 from graphprune.data import GraphData
-from graphprune.data.base import IGNORE_INDEX
+from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.graphs import PackedGraphs, PruneEdges, number_units
 from graphprune.methods import UGS_PAPER, FitJob, FitResult
 from graphprune.methods.core.fit import derive_seed

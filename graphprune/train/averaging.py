@@ -1,0 +1,62 @@
+"""The average of a network's weights over the steps of a training, in place of the last ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class Average:
+    """The exponential moving average of a network's state: ``decay * average + (1 - decay) * state`` after each step.
+
+    All that is real in the ``state_dict`` is averaged: parameters, the running statistics of norms, and what a method
+    keeps there. No copy of the network is made, which hooks of methods would not follow: :meth:`swap` puts the average
+    in its place. What masks prune is exactly zero in the average too: weights that are pruned from the beginning have
+    been zero in every step, and those that masks prune or regrow later start from zero when the masks change.
+
+    Args:
+        model: whose state is averaged; the first step counts as a whole, as in torch's ``AveragedModel``.
+        decay: between 0 and 1.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._model, self._averaged = model, get_ema_multi_avg_fn(decay)
+        self._mean: dict[str, Tensor] = {}
+        self._masks: Mapping[str, Tensor] = {}
+
+    @torch.no_grad()
+    def update(self, masks: Mapping[str, Tensor]) -> None:
+        """Take in the state after a step of the optimiser.
+
+        Args:
+            masks: which weights stay, by names of the model's.
+        """
+        live = self._live()
+        if self._mean:
+            self._averaged(list(self._mean.values()), [live[name] for name in self._mean], 0)
+        else:
+            self._mean = {name: value.clone() for name, value in live.items()}
+        if masks is not self._masks:
+            for name in masks.keys() & self._mean.keys():
+                self._mean[name].masked_fill_(~masks[name].to(self._mean[name].device), 0)
+            self._masks = masks
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the model's state and the average; a second time, both are where they belong."""
+        live = self._live()
+        for name, mean in self._mean.items():
+            kept = live[name].clone()
+            live[name].copy_(mean)
+            mean.copy_(kept)
+
+    def _live(self) -> dict[str, Tensor]:
+        """The model's own tensors, one by one: what has two names is there once."""
+        found: dict[int, tuple[str, Tensor]] = {}
+        for name, value in self._model.state_dict().items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                found.setdefault(value.data_ptr(), (name, value))
+        return dict(found.values())
