@@ -53,20 +53,20 @@ NETWORKS: dict[str, tuple[str, int, float]] = {
 
 def leave_out(measure: str) -> None:
     """Turn off one of the measures that make a step faster, in this process."""
-    from graphprune.graphs import batches, scorers
+    from graphprune.graphs import adjacency, batches, pairs, scorers
     from graphprune.graphs.conv import GINLayer
     from graphprune.methods.core import joint
     from graphprune.models import blocks, classifier
 
-    if measure == "kinds":  # each batch looks for categories, as for nothing else; all nodes' rows are real ones
+    if measure == "kinds":  # each batch sorts its own categories, and rows of real numbers are all different ones
         batches._tell = lambda *_: None
     elif measure == "arcs":
-        batches.follow = lambda _: None
+        adjacency.once = pairs.once = lambda _tensor, _key, make: make()
     elif measure == "fold":
         EdgePredictor._to_ends = lambda _: None  # type: ignore[method-assign]
     elif measure == "messages":
         GINLayer._begins_linear = False
-    elif measure == "copies":
+    elif measure == "copies":  # of copies no kinds are known
         EdgePredictor.leaves_data = False
         joint.JointNetwork._prepared = lambda self: scorers.prepared(self.predictor, self._rule)
     elif measure == "dropout":
