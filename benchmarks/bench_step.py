@@ -2,6 +2,7 @@
 
 git worktree add ../before COMMIT
 python benchmarks/bench_step.py --before ../before --json benchmarks/results/step.json
+python benchmarks/bench_step.py --measures round NCI1/gcn-128/128/joint --json benchmarks/results/step_measures.json
 
 Each tree runs in a process of its own, with one thread, and counts its CPU seconds; a turn is one job in one of them. A
 step makes its batch from the packed storage. ``plain`` has PyG's layers and its DataLoader, ``plain_net`` PyG's layers
@@ -33,12 +34,43 @@ from graphprune.graphs import EdgeRound, EdgeRule
 from graphprune.methods.core.joint import JointNetwork
 from graphprune.train import Fit
 
+MEASURES = {
+    "kinds": "rows of features once a kind",
+    "arcs": "arcs sorted and paired once for both networks",
+    "fold": "the predictor's last map in its head",
+    "messages": "GIN's first map on its few messages",
+    "copies": "no copies of batches and of the predictor",
+    "dropout": "dropout from words of 16 bits",
+}
+
 NETWORKS: dict[str, tuple[str, int, float]] = {
     "gin-64": ("gin", 64, 0.0),
     "gin-64-dropout": ("gin", 64, 0.5),
     "gcn-128": ("gcn", 128, 0.0),
     "paper-gcn-128": ("paper-gcn", 128, 0.0),
 }
+
+
+def leave_out(measure: str) -> None:
+    """Turn off one of the measures that make a step faster, in this process."""
+    from graphprune.graphs import adjacency, batches, pairs, scorers
+    from graphprune.graphs.conv import GINLayer
+    from graphprune.methods.core import joint
+    from graphprune.models import blocks, classifier
+
+    if measure == "kinds":  # each batch sorts its own categories, and rows of real numbers are all different ones
+        batches._tell = lambda *_: None
+    elif measure == "arcs":
+        adjacency.once = pairs.once = lambda _tensor, _key, make: make()
+    elif measure == "fold":
+        EdgePredictor._to_ends = lambda _: None  # type: ignore[method-assign]
+    elif measure == "messages":
+        GINLayer._begins_linear = False
+    elif measure == "copies":  # of copies no kinds are known
+        EdgePredictor.leaves_data = False
+        joint.JointNetwork._prepared = lambda self: scorers.prepared(self.predictor, self._rule)
+    elif measure == "dropout":
+        classifier.drop = blocks.drop = functional.dropout
 
 
 class Jobs:
@@ -138,7 +170,7 @@ def compared(workers: dict[str, tuple[Worker, str]], repeats: int) -> dict[str, 
 def main() -> None:
     """Measure and report."""
     options = parser(__doc__, repeats=5)
-    options.add_argument("--before", type=Path, help="root of another checkout; without: no ratio to it")
+    options.add_argument("--before", help="root of another checkout; without: no ratio to it")
     options.add_argument("--root", default="/work/shared/data/public", help="where NCI1.zip lies")
     options.add_argument("--networks", nargs="*", default=["gin-64", "gin-64-dropout", "gcn-128"], choices=NETWORKS)
     options.add_argument("--sets", nargs="*", default=["ogbg-molhiv", "NCI1"])
@@ -147,26 +179,43 @@ def main() -> None:
     options.add_argument("--graphs", type=int, default=512, help="graphs a turn; at least two steps")
     options.add_argument("--epochs", type=int, default=2, help="of search and of ticket in a round; 0: no round")
     options.add_argument("--no-plain", action="store_true")
+    options.add_argument("--measures", nargs="*", help="jobs, such as round: what each measure gives, and nothing else")
+    options.add_argument("--without", choices=MEASURES, help="(for the processes)")
     options.add_argument("--worker", action="store_true", help="measure what stdin names (for the processes)")
     args = options.parse_args()
     if args.worker:
         torch.set_num_threads(1)
+        if args.without:
+            leave_out(args.without)
         jobs = Jobs(args.root, args.epochs, args.graphs, args.seed)
         for line in sys.stdin:
             print("seconds", jobs.seconds(line.strip()), flush=True)
         return
-    here, words = Path(__file__).resolve().parents[1], sys.argv[1:]
-    trees = {"after": here} | ({"before": args.before.resolve()} if args.before else {})
+    here, words, found = Path(__file__).resolve().parents[1], sys.argv[1:], dict[str, float]()
+    if args.measures:
+        sides = {"after": Worker(here, words)} | {name: Worker(here, [*words, "--without", name]) for name in MEASURES}
+        for job in args.measures:
+            seconds = compared({name: (worker, job) for name, worker in sides.items()}, args.repeats)
+            rows = {
+                f"{job} without {name}": value / seconds["after"] for name, value in seconds.items() if name in MEASURES
+            }
+            print(job, f"{seconds['after']:.4f}", {name: round(value, 3) for name, value in rows.items()}, flush=True)
+            found |= {f"{job} after_s": seconds["after"]} | rows
+        report("step_measures", args, found)
+        for worker in sides.values():
+            worker.process.terminate()
+        return
+    trees = {"after": here} | ({"before": Path(args.before).resolve()} if args.before else {})
     workers = {name: Worker(tree, words) for name, tree in trees.items()}
     rows: dict[str, Any] = {}
 
     def measure(name: str, jobs: dict[str, tuple[Worker, str]]) -> None:
         seconds = compared(jobs, args.repeats)
         rows.update({f"{name} {side}_s": value for side, value in seconds.items()})
-        found = {f"{name} {side}/after": value / seconds["after"] for side, value in seconds.items() if side != "after"}
-        rows.update(found)
+        over = {f"{name} {side}/after": value / seconds["after"] for side, value in seconds.items() if side != "after"}
+        rows.update(over)
         print(name, " ".join(f"{side} {value:.4f}" for side, value in seconds.items()), flush=True)
-        print("    " + " ".join(f"{key.split()[-1]} {value:.2f}" for key, value in found.items()), flush=True)
+        print("    " + " ".join(f"{key.split()[-1]} {value:.2f}" for key, value in over.items()), flush=True)
 
     if args.epochs:
         measure("round", {name: (worker, "round") for name, worker in workers.items()})

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune.graphs.attributes import in_dtype
+from graphprune.graphs.kinds import Kinds
+from graphprune.graphs.known import told
 from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes
 from graphprune.graphs.rule import EdgeRule
 from graphprune.graphs.segments import graph_of_nodes
@@ -99,11 +101,18 @@ def given_to(scorer: nn.Module, data: Data, dtype: torch.dtype | None) -> Data:
     """What a scorer is called with: a copy, for it may work in place, with real numbers of a dtype, if it has one.
 
     A class that says ``leaves_data = True`` (its subclasses have to say it again) changes nothing and turns numbers
-    into its own dtype: it is given the graph or batch as it is.
+    into its own dtype: it is given what there is, but for copies of what its gradient may read, for the network that
+    comes next may work in place. Rows whose kinds are known it does not read.
     """
-    if vars(type(scorer)).get("leaves_data", False):
+    if not vars(type(scorer)).get("leaves_data", False):
+        return data.clone() if dtype is None else in_dtype(data, dtype)
+    if not torch.is_grad_enabled():
         return data
-    return data.clone() if dtype is None else in_dtype(data, dtype)
+    given = copy.copy(data)
+    for name, values in data:
+        if isinstance(values, Tensor) and values.is_floating_point() and told(values, Kinds) is None:
+            given[name] = values.clone()
+    return given
 
 
 def prepared(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
