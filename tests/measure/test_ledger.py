@@ -132,7 +132,8 @@ def test_edge_scorers() -> None:
     predictor = EdgePredictor(3, hidden=4, encoder="mlp", layers=2)
     found = report(GIN(3, 2, hidden=4, layers=1), PACKED, scorer=predictor, repeats=2, clock=Clock())
     assert found.scoring is not None and found.arcs == found.scoring.arcs_before
-    assert found.scoring.macs.transformation == 85 * (3 * 4 + 2 * 4 * 4 + 4 * 2)
+    joined = 2 * 4 * 4 + 2 * 4  # the last map and its bias join the head, once a batch
+    assert found.scoring.macs.transformation == 85 * (3 * 4 + 4 * 4 + 4 * 2) + joined
     assert found.scoring.latency.median == 1.0
     assert "edge scorer" in found.describe()
 
