@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from graphprune.compaction.constants import Info, Norm, Read, nowhere, unknown
 from graphprune.compaction.dims import Dims, Ints, Label
+from graphprune.graphs.kinds import each_node_itself
 from graphprune.measure.modes import as_it_was
 
 
@@ -95,7 +96,7 @@ class Tape(TorchDispatchMode):
         """
         arguments = copy.deepcopy(example if isinstance(example, tuple) else (example,))
         kept = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-        with kept, as_it_was(model), torch.no_grad(), self:
+        with kept, as_it_was(model), torch.no_grad(), each_node_itself(), self:
             output = model(*arguments)
         self._finish(output)
         return output
