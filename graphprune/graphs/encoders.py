@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, mapped, nodes_of, normed, shared
-from graphprune.graphs.known import told, watched
+from graphprune.graphs.known import fact_of, watched
 from graphprune.graphs.norms import RowNorm
 
 # Sizes of OGB's categorical atom and bond features (ogb.utils.features, ogb 1.3.6).
@@ -124,7 +124,7 @@ class FeatureEncoder(nn.Module):
         """As :meth:`forward`; each distinct row once, where it is known that they are few."""
         if x.dim() != 2 or x.size(1) != self.in_dim:
             raise ValueError(f"expected node features x of shape (nodes, {self.in_dim}), got {tuple(x.shape)}")
-        kinds = told(x, Kinds)
+        kinds = fact_of(x, Kinds)
         if kinds is None:
             return self.encode(x)
         rows = NodeRows(kinds.rows.to(self.lin.weight.dtype), kinds)

@@ -7,13 +7,14 @@ gather, multiply and scatter (benchmarks/bench_message.py), and needs no sparse 
 from __future__ import annotations
 
 import warnings
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graphprune.graphs.known import lasting
 from graphprune.graphs.segments import pointers
 
 # Degrees and sums of gates up to this are those of an empty neighbourhood: their inverse would only make infinities.
@@ -167,7 +168,7 @@ class SortedArcs:
         ptr = pointers(torch.bincount(target, minlength=num_nodes))
         return cls(edge_index[0].index_select(0, order), target, ptr, order)
 
-    @cached_property
+    @lasting
     def looped(self) -> SortedArcs:
         """One more arc at every node, to itself, after its others; ``order`` points into arcs, then nodes."""
         arcs, nodes = self.position, torch.arange(self.ptr.numel() - 1, device=self.ptr.device)
@@ -177,7 +178,7 @@ class SortedArcs:
         source, target = (torch.cat([ends, nodes]).index_select(0, order) for ends in (self.source, self.target))
         return SortedArcs(source, target, self.ptr + torch.arange(self.ptr.numel(), device=self.ptr.device), order)
 
-    @cached_property
+    @lasting
     def each(self) -> Tensor:
         """``0, 1, ..., E``: row pointers of one arc a row."""
         return torch.arange(self.source.numel() + 1, device=self.source.device)
@@ -187,7 +188,7 @@ class SortedArcs:
         """``0, 1, ..., E - 1``."""
         return self.each[:-1]
 
-    @cached_property
+    @lasting
     def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same arcs by source: their places among the sorted arcs, their targets, and row pointers."""
         source, order = torch.sort(self.source, stable=True)
