@@ -179,7 +179,7 @@ def nodes_of(x: Vectors) -> Tensor:
     return x.nodes if isinstance(x, NodeRows) else x
 
 
-def mapped(function: Callable[[Tensor], Any], x: Vectors) -> Any:
+def rowwise(function: Callable[[Tensor], Any], x: Vectors) -> Any:
     """A function of each row by itself, such as a linear map: of each kind once."""
     if not isinstance(x, NodeRows) or watched(function):
         return function(nodes_of(x))
@@ -190,7 +190,7 @@ def normed(norm: nn.Module, x: Vectors) -> Any:
     """A norm over all nodes: of each kind as often as it is there."""
     if isinstance(x, NodeRows) and isinstance(norm, RowNorm) and not watched(norm):
         return NodeRows(norm(x.rows, x.kinds.count), x.kinds)
-    return mapped(norm, x) if isinstance(norm, nn.Identity) else norm(nodes_of(x))
+    return rowwise(norm, x) if isinstance(norm, nn.Identity) else norm(nodes_of(x))
 
 
 def given(module: nn.Module, x: Vectors) -> Vectors:

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from graphprune.graphs import EdgePredictor, PackedGraphs
 from graphprune.graphs import kinds as kinds_of
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
-from graphprune.graphs.kinds import Kinds, NodeRows, mapped, normed
+from graphprune.graphs.kinds import Kinds, NodeRows, normed, rowwise
 from graphprune.graphs.known import fact_of
 from graphprune.graphs.norms import RowNorm
 from graphprune.models import GAT, GCN, GIN, SAGE, NodeGCN, PaperGCN
@@ -261,7 +261,7 @@ def test_rows_through_modules() -> None:
     kinds = Kinds(torch.arange(3.0)[:, None], torch.tensor([0, 2, 2, 1]))
     x = NodeRows(kinds.rows, kinds)
     assert x.nodes.squeeze().tolist() == [0, 2, 2, 1]
-    assert mapped(torch.neg, x).rows.squeeze().tolist() == [0, -1, -2]
+    assert rowwise(torch.neg, x).rows.squeeze().tolist() == [0, -1, -2]
     assert isinstance(normed(RowNorm(1), x), NodeRows)
     assert isinstance(normed(nn.Identity(), x), NodeRows)
     assert isinstance(normed(nn.BatchNorm1d(1), x), torch.Tensor)
@@ -319,3 +319,18 @@ def test_gin_sums_mapped_messages_where_few_are_different(bonds) -> None:
     assert seen == [batch.num_nodes]
     for mine, theirs in zip(*wanted, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("bonds", [False, True])
+@pytest.mark.parametrize("place", ["node_encoder", "convs.0.nn", "convs.0.nn.0", "convs.0.nn.1", "convs.1.nn.0"])
+def test_a_forward_put_in_place_of_a_module_s_is_called_with_every_node(bonds, place) -> None:
+    graphs, seen = packed("ogb-mol"), []
+    batch, model = graphs.batch(range(8)), shake(GIN("ogb-mol", 2, hidden=8, bonds=bonds)).double()
+    state = copy.deepcopy(model.state_dict())
+    wanted = model(batch)
+    model.load_state_dict(state)
+    module = model.get_submodule(place)
+    forward = module.forward
+    module.forward = lambda x: seen.append(len(x)) or forward(x)
+    torch.testing.assert_close(model(batch), wanted)
+    assert seen == [batch.num_nodes]
