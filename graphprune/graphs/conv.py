@@ -13,7 +13,7 @@ from graphprune.graphs.adjacency import Adjacency, Degree
 from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, nodes_of, pairs, rowwise
 from graphprune.graphs.known import watched
 from graphprune.graphs.nonzero import nonzero_of
-from graphprune.graphs.sums import GroupedRows, bags
+from graphprune.graphs.sums import bags
 
 
 class GCNLayer(nn.Module):
@@ -38,7 +38,7 @@ class GCNLayer(nn.Module):
         self.loop = nn.Parameter(torch.zeros(1, out_channels)) if edges else None
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: Kinds | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
         z = nodes_of(rowwise(self.lin, x))
@@ -146,7 +146,7 @@ class SAGELayer(nn.Module):
         self.aggr = aggr
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: Kinds | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
         x = nodes_of(x)
@@ -189,7 +189,7 @@ class GATLayer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: Kinds | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, heads * out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
         z = nodes_of(rowwise(self.lin, x)).view(-1, self.heads, self.out_channels)

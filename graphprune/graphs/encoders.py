@@ -77,7 +77,7 @@ class CategoricalEncoder(nn.Module):
     def encode(self, rows: Tensor) -> Tensor:
         """Vectors of distinct rows, ``(K, len(sizes))`` to ``(K, dim)``."""
         empty = self.table.weight.new_zeros(0, self.table.embedding_dim)
-        return self.table(rows + self.offset) if rows.numel() else empty  # type: ignore[no-any-return]
+        return self.table(rows + self.offset) if rows.numel() else empty
 
     def vectors(self, features: Tensor) -> NodeRows:
         """As :meth:`forward`, each distinct row once."""

@@ -11,9 +11,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from graphprune.graphs.adjacency import Adjacency
 from graphprune.graphs.dropout import dropout as drop
-from graphprune.graphs.kinds import Vectors, nodes_of
+from graphprune.graphs.kinds import Kinds, Vectors, nodes_of
 from graphprune.graphs.norms import RowNorm
-from graphprune.graphs.sums import GroupedRows, SortedArcs, bags
+from graphprune.graphs.sums import SortedArcs, bags
 
 _EPS = 1e-6  # beside the sum of a node's weights, as in the authors' and everybody's code
 
@@ -82,7 +82,7 @@ class GatedGCNLayer(nn.Module):
         self.norm, self.dropout, self.residual = norm, dropout, residual
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, edge: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, edge: Tensor | None = None, kinds: Kinds | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Vectors of nodes, ``(N, channels)``, and of the sorted arcs, ``(E, channels)`` (None from the last layer).
 

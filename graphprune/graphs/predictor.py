@@ -122,6 +122,7 @@ class EdgePredictor(nn.Module):
         self.head = None if score == "inner_product" else nn.Linear(2 * hidden, 1)
         self.form = BilinearForm(hidden, RANK) if score == "bilinear" else None
         self.edge_term = EdgeTerm(needed_edges("edges", edge_features), hidden) if edges else None
+        self._scores_nodes = False  # the last layer gives both node scores itself, see folded()
 
     @classmethod
     def for_data(
@@ -163,18 +164,18 @@ class EdgePredictor(nn.Module):
             z = conv(given(conv, z), adjacency) if to_ends is None else conv.mapped_on(to_ends, z, adjacency)  # type: ignore[operator]
             if depth < len(self.convs):
                 z = rowwise(partial(functional.relu, inplace=_unread(conv)), z)
-        logits = self._between(nodes_of(z), edge_index, to_ends is not None)
+        logits = self._between(nodes_of(z), edge_index, self._scores_nodes or to_ends is not None)
         return logits if self.edge_term is None else logits + self.edge_term(data)
 
     def _to_ends(self) -> Tensor | None:
         """The head's map to the two node scores, where it can join the last layer's: only sums lie between them."""
         last, head = self.convs[-1], self.head
-        if head is None or self.form is not None or any(map(watched, (*last.modules(), head))):
+        if self._scores_nodes or head is None or self.form is not None or type(last) not in (GCNLayer, DenseLayer):
+            return None
+        if type(last.lin) is not nn.Linear or any(map(watched, (last, last.lin, head))):
             return None
         # A product of weights in half precision would not be that of the maps.
-        half = torch.is_autocast_enabled(head.weight.device.type)
-        plain = type(last) in (GCNLayer, DenseLayer) and type(last.lin) is nn.Linear
-        return head.weight.view(2, -1) if plain and not half else None
+        return None if torch.is_autocast_enabled(head.weight.device.type) else head.weight.view(2, -1)
 
     def _between(self, z: Tensor, edge_index: Tensor, ends: bool) -> Tensor:
         """Logits of arcs from what the last layer says of their ends: vectors, or (``ends``) both node scores."""
@@ -189,9 +190,10 @@ class EdgePredictor(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> Self:
-        """A copy in evaluation mode that computes the same scores in fewer passes: norms go into the maps beside them.
+        """A copy in evaluation mode that computes the same scores in fewer passes.
 
-        Nothing but sums lies between the last map of GCN and MLP and a ``concat_mlp`` score, which ``forward`` joins.
+        Batch norms go into the linear maps beside them, and the map from vectors to scores of nodes, see ``forward``,
+        into the last layer's once for all batches.
         """
         other = copy.deepcopy(self).eval()
         edge_features = None if other.edge_term is None else other.edge_term.encoder
@@ -207,6 +209,13 @@ class EdgePredictor(nn.Module):
             elif isinstance(conv, GCNLayer | GATLayer | DenseLayer):
                 fold_before(other.norms[depth], conv.lin)
                 other.norms[depth] = nn.Identity()
+        to_ends, last = other._to_ends(), other.convs[-1]
+        if to_ends is not None and isinstance(last, GCNLayer | DenseLayer):
+            last.lin.weight = nn.Parameter(to_ends @ last.lin.weight)
+            last.lin.bias = nn.Parameter(to_ends @ last.lin.bias)
+            if isinstance(last, GCNLayer):
+                last.bias = nn.Parameter(to_ends @ last.bias)
+            other._scores_nodes = True
         return other
 
 
