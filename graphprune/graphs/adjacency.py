@@ -15,11 +15,9 @@ from graphprune.graphs.kinds import Kinds
 from graphprune.graphs.known import once
 from graphprune.graphs.sums import (
     EMPTY,
-    GroupedRows,
     SortedArcs,
     extreme,
     message_sum,
-    scaled_sum,
     segment_sum,
     weighted_sum,
 )
@@ -62,7 +60,7 @@ class Adjacency:
         self.dtype = dtype
         self._edge_weight = None if edge_weight is None else edge_weight.index_select(0, self.arcs.order).to(dtype)
         self._gcn: dict[Degree, Tensor] = {}
-        self._looped_kinds: tuple[GroupedRows, GroupedRows] | None = None
+        self._looped_kinds: tuple[Kinds, Kinds] | None = None
 
     def sum(self, x: Tensor) -> Tensor:
         """Gated sum over each node's in-neighbours of ``x``, shape ``(N, F)``."""
@@ -72,7 +70,7 @@ class Adjacency:
         """Gated sum over each node's arcs of the row of a table ``(P, F)`` that each has, in the order of ``arcs``."""
         return weighted_sum(table, self.gate, self.arcs.reading(which, table.size(0)))
 
-    def sum_messages(self, x: Tensor, table: Tensor, kinds: GroupedRows) -> Tensor:
+    def sum_messages(self, x: Tensor, table: Tensor, kinds: Kinds) -> Tensor:
         """Gated sum of ``relu(x[source] + table[kinds.which])``.
 
         Args:
@@ -88,8 +86,7 @@ class Adjacency:
 
     def mean_rows(self, rows: Tensor) -> Tensor:
         """The same mean of one row a sorted arc, shape ``(E, F)``."""
-        arcs = self.arcs
-        return scaled_sum(rows, self._mean_weight.to(rows.dtype), arcs.target, arcs.position, arcs.ptr)
+        return weighted_sum(rows, self._mean_weight, self.arcs.own)
 
     def extreme(self, rows: Tensor, mean: Tensor, how: Literal["max", "min"]) -> Tensor:
         """Largest or smallest row of a node's arcs, column by column; 0 for a node without any.
@@ -118,7 +115,7 @@ class Adjacency:
             return self.arcs.ptr.diff().to(self.dtype)
         return self.gate.new_zeros(self.arcs.ptr.numel() - 1).index_add(0, self.arcs.target, self.gate)
 
-    def mean_messages(self, x: Tensor, table: Tensor, kinds: GroupedRows) -> Tensor:
+    def mean_messages(self, x: Tensor, table: Tensor, kinds: Kinds) -> Tensor:
         """Gated mean of ``relu(x[source] + table[kinds.which])``, see :meth:`sum_messages`."""
         return message_sum(x, table, self._mean_weight, self.arcs, kinds)
 
@@ -133,7 +130,7 @@ class Adjacency:
             self._gcn[degree] = self._gcn_weight(degree)
         return weighted_sum(x, self._gcn[degree], self._looped)
 
-    def gcn_messages(self, x: Tensor, table: Tensor, loop: Tensor, kinds: GroupedRows) -> Tensor:
+    def gcn_messages(self, x: Tensor, table: Tensor, loop: Tensor, kinds: Kinds) -> Tensor:
         """The same sum of ``relu(x[source] + table[kinds.which])``; at self-loops of ``relu(x + loop)`` (OGB's GCN).
 
         Args:

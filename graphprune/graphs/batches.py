@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 from torch_geometric.data import Batch
 
-from graphprune.graphs.joining import Joining
 from graphprune.graphs.kinds import Kinds
 from graphprune.graphs.known import follow, once, tell
 from graphprune.graphs.nonzero import NonZero
 from graphprune.graphs.segments import ranges
 
+if TYPE_CHECKING:
+    from graphprune.graphs.packed import PackedGraphs
+
 T = TypeVar("T")
 
 
-class Packed(Protocol):
-    """Graphs in flat tensors, as :class:`~graphprune.graphs.PackedGraphs` has them."""
-
-    joining: Joining
-    node: dict[str, Tensor]
-    edge: dict[str, Tensor]
-    node_count: Tensor
-    node_ptr: Tensor
-    edge_count: Tensor
-    edge_ptr: Tensor
-
-
-def told_batch(batch: Batch, graphs: Packed, chosen: Tensor) -> Batch:
+def told_batch(batch: Batch, graphs: PackedGraphs, chosen: Tensor) -> Batch:
     """The batch of the graphs of some numbers; from now on it is known which rows of its features are the same.
 
-    What is known of features is found out once in a set, when a network asks for it. What two networks make of a
-    batch's arcs alone, as sorting them, is made once.
+    What is known of features is found out once in a set, when a network asks for it, and compared with the batch's
+    features, for a set may change behind torch's back. What two networks make of a batch's arcs alone, as sorting them,
+    is made once.
     """
     follow(batch.edge_index)
     for name, store, ptr, count in (
@@ -58,10 +49,15 @@ def _tell(features: Tensor, stored: Tensor, start: Tensor, count: Tensor) -> Non
             return None
         return once(whole, kind, lambda: make(whole))
 
-    def kinds() -> Kinds | None:
-        found = of_set(Kinds, Kinds.counted)
-        return None if found is None else found.at(ranges(start, count))
+    def kinds(features: Tensor) -> Kinds | None:
+        whole = of_set(Kinds, Kinds.counted)
+        found = None if whole is None else whole.at(ranges(start, count))
+        return found if found is not None and found.fits(features) else None
+
+    def nonzero(features: Tensor) -> NonZero | None:
+        found = of_set(NonZero, NonZero.of)
+        return found if found is not None and found.fits(features) else None
 
     tell(features, Kinds, kinds)
     if features.shape == stored.shape and count.numel() == 1:  # a set of one graph: the same features in each step
-        tell(features, NonZero, lambda: of_set(NonZero, NonZero.of))
+        tell(features, NonZero, nonzero)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.graphs.adjacency import Adjacency, Degree
-from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, mapped, nodes_of, pairs
+from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, nodes_of, pairs, rowwise
 from graphprune.graphs.known import watched
 from graphprune.graphs.nonzero import nonzero_of
-from graphprune.graphs.sums import GroupedRows, bags
+from graphprune.graphs.sums import bags
 
 
 class GCNLayer(nn.Module):
@@ -38,10 +38,10 @@ class GCNLayer(nn.Module):
         self.loop = nn.Parameter(torch.zeros(1, out_channels)) if edges else None
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: Kinds | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
-        z = nodes_of(mapped(self.lin, x))
+        z = nodes_of(rowwise(self.lin, x))
         if self.loop is None:
             return adjacency.gcn(z, self.degree).add_(self.bias)
         assert table is not None and kinds is not None
@@ -146,7 +146,7 @@ class SAGELayer(nn.Module):
         self.aggr = aggr
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: Kinds | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
         x = nodes_of(x)
@@ -189,10 +189,10 @@ class GATLayer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: Kinds | None = None
     ) -> Tensor:
         """``(N, in_channels)`` to ``(N, heads * out_channels)``; ``table`` and ``kinds`` as in :class:`GINELayer`."""
-        z = nodes_of(mapped(self.lin, x)).view(-1, self.heads, self.out_channels)
+        z = nodes_of(rowwise(self.lin, x)).view(-1, self.heads, self.out_channels)
         at_source, at_target = (z * self.att_src).sum(-1), (z * self.att_dst).sum(-1)
         given: list[Any] = [adjacency, z, at_source, at_target, 0.2, self.dropout if self.training else 0.0]
         if table is not None and kinds is not None:
@@ -214,7 +214,7 @@ class DenseLayer(nn.Module):
 
     def forward(self, x: Vectors, adjacency: Adjacency) -> Any:
         """``(N, in_channels)`` to ``(N, out_channels)``, of kinds to kinds; ``adjacency`` is not read."""
-        return mapped(self.lin, x)
+        return rowwise(self.lin, x)
 
     def mapped_on(self, matrix: Tensor, x: Vectors, adjacency: Adjacency) -> Tensor:
         """What a matrix ``(M, out_channels)`` makes of the output, ``(N, M)``."""
@@ -224,7 +224,7 @@ class DenseLayer(nn.Module):
 def _mapped_on(matrix: Tensor, lin: nn.Linear, x: Vectors) -> Vectors:
     """``matrix @ lin(x)`` of each row, as one map."""
     bias = None if lin.bias is None else matrix @ lin.bias
-    return mapped(partial(functional.linear, weight=matrix @ lin.weight, bias=bias), x)  # type: ignore[no-any-return]
+    return rowwise(partial(functional.linear, weight=matrix @ lin.weight, bias=bias), x)  # type: ignore[no-any-return]
 
 
 class BagLinear(nn.Linear):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, mapped, nodes_of, normed, shared
-from graphprune.graphs.known import told, watched
+from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, nodes_of, normed, rowwise, shared
+from graphprune.graphs.known import fact_of, watched
 from graphprune.graphs.norms import RowNorm
 
 # Sizes of OGB's categorical atom and bond features (ogb.utils.features, ogb 1.3.6).
@@ -66,7 +66,6 @@ class CategoricalEncoder(nn.Module):
             raise ValueError(f"categories of {len(sizes)} columns have more than 2^63 combinations: leave some out")
         self.sizes = tuple(sizes)
         self.table = nn.EmbeddingBag(sum(sizes), dim, mode="sum")
-        self.then: nn.Module = nn.Identity()  # what else is done with each distinct row, see EdgePredictor.folded
         for part in self.table.weight.detach().split(list(sizes)):
             nn.init.xavier_uniform_(part)
         self.register_buffer("offset", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
@@ -78,7 +77,7 @@ class CategoricalEncoder(nn.Module):
     def encode(self, rows: Tensor) -> Tensor:
         """Vectors of distinct rows, ``(K, len(sizes))`` to ``(K, dim)``."""
         empty = self.table.weight.new_zeros(0, self.table.embedding_dim)
-        return self.then(self.table(rows + self.offset) if rows.numel() else empty)  # type: ignore[no-any-return]
+        return self.table(rows + self.offset) if rows.numel() else empty
 
     def vectors(self, features: Tensor) -> NodeRows:
         """As :meth:`forward`, each distinct row once."""
@@ -124,11 +123,11 @@ class FeatureEncoder(nn.Module):
         """As :meth:`forward`; each distinct row once, where it is known that they are few."""
         if x.dim() != 2 or x.size(1) != self.in_dim:
             raise ValueError(f"expected node features x of shape (nodes, {self.in_dim}), got {tuple(x.shape)}")
-        kinds = told(x, Kinds)
+        kinds = fact_of(x, Kinds)
         if kinds is None:
             return self.encode(x)
         rows = NodeRows(kinds.rows.to(self.lin.weight.dtype), kinds)
-        return mapped(self.lin, normed(self.norm, rows))  # type: ignore[no-any-return]
+        return rowwise(self.lin, normed(self.norm, rows))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_dim)`` to ``(N, dim)``.
@@ -160,8 +159,13 @@ def encoded(encoder: nn.Module, data: Data) -> Vectors:
         ValueError: no ``x`` or ``edge_index``, or what the encoder raises.
     """
     x = node_inputs(data)[0]
-    own = shared() and type(encoder).forward in (CategoricalEncoder.forward, FeatureEncoder.forward)
-    return encoder.vectors(x) if own and not watched(encoder) else encoder(x)  # type: ignore[no-any-return,operator]
+    own = shared() and is_own(encoder) and not watched(encoder)
+    return encoder.vectors(x) if own else encoder(x)  # type: ignore[no-any-return,operator]
+
+
+def is_own(encoder: nn.Module) -> bool:
+    """Whether an encoder of nodes is one of those here, and not what a user has put in its place."""
+    return type(encoder).forward in (CategoricalEncoder.forward, FeatureEncoder.forward)
 
 
 def node_encoder(features: Features, dim: int) -> nn.Module:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _NormBase
 
 from graphprune.graphs.adjacency import Adjacency
 from graphprune.graphs.dropout import dropout as drop
-from graphprune.graphs.kinds import Vectors, nodes_of
+from graphprune.graphs.kinds import Kinds, Vectors, nodes_of
 from graphprune.graphs.norms import RowNorm
-from graphprune.graphs.sums import GroupedRows, SortedArcs, bags
+from graphprune.graphs.sums import SortedArcs, bags
 
 _EPS = 1e-6  # beside the sum of a node's weights, as in the authors' and everybody's code
 
@@ -49,6 +50,11 @@ class _GatedMean(torch.autograd.Function):
         return to_logit if gate is None else to_logit.mul_(gate[:, None]), to_values, to_gate, None
 
 
+def _reads_all(norm: _NormBase) -> bool:
+    """Whether a norm takes its statistics from the rows that it is given."""
+    return norm.training or norm.running_mean is None
+
+
 class GatedGCNLayer(nn.Module):
     """Residual gated graph convolution, Bresson & Laurent (2017), as in Dwivedi et al. (JMLR 2023) and GNN+.
 
@@ -76,7 +82,7 @@ class GatedGCNLayer(nn.Module):
         self.norm, self.dropout, self.residual = norm, dropout, residual
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, edge: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, edge: Tensor | None = None, kinds: Kinds | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Vectors of nodes, ``(N, channels)``, and of the sorted arcs, ``(E, channels)`` (None from the last layer).
 
@@ -85,13 +91,16 @@ class GatedGCNLayer(nn.Module):
             adjacency: the arcs.
             edge: vectors of the sorted arcs, ``(E, channels)``, or of their kinds.
             kinds: which row of ``edge`` each arc has; None: each its own.
+
+        Raises:
+            TypeError: gates, and a norm in training over all arcs alike, as ``convert_sync_batchnorm`` puts in place.
         """
         x, arcs, gate = nodes_of(x), adjacency.arcs, adjacency.gate
         logit = self.D(x).index_select(0, arcs.target) + self.E(x).index_select(0, arcs.source)
         if self.C is not None:
             assert edge is not None
-            mapped = self.C(edge)
-            logit = logit + (mapped if kinds is None else mapped.index_select(0, kinds.which))
+            of_edges = self.C(edge)
+            logit = logit + (of_edges if kinds is None else of_edges.index_select(0, kinds.which))
         values = self.B(x)
         near: Tensor = _GatedMean.apply(  # type: ignore[no-untyped-call]
             logit, values, None if gate is None else gate.to(values.dtype), arcs
@@ -99,7 +108,15 @@ class GatedGCNLayer(nn.Module):
         out = self.A(x) + near
         if self.norm is None:
             return out, None
-        normal = self.norm(logit, gate) if isinstance(self.norm, RowNorm) else self.norm(logit)
+        if isinstance(self.norm, RowNorm):
+            normal = self.norm(logit, gate)
+        elif gate is not None and isinstance(self.norm, _NormBase) and _reads_all(self.norm):
+            raise TypeError(
+                f"the arcs' norm is a {type(self.norm).__name__}, in which arcs with a gate of 0 would have a say: put "
+                "back the RowNorm that GatedGCN makes there"
+            )
+        else:
+            normal = self.norm(logit)
         made = drop(functional.relu(normal), self.dropout, self.training)
         if self.residual and edge is not None:
             made = made + (edge if kinds is None else edge.index_select(0, kinds.which))

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphprune.graphs.known import told, watched
+from graphprune.graphs.known import fact_of, lasting, watched
 from graphprune.graphs.norms import RowNorm
 from graphprune.graphs.segments import pointers
 
@@ -54,7 +53,7 @@ class Kinds:
             raise TypeError(f"categorical features must be integers, got {features.dtype}")
         if features.dim() != 2 or features.size(1) != len(sizes):
             raise ValueError(f"expected {len(sizes)} categorical features a row, got shape {tuple(features.shape)}")
-        known = told(features, Kinds)
+        known = fact_of(features, Kinds)
         features, given = features.long() if known is None else known.rows.long(), features
         if features.numel() == 0:
             return cls(features, features.new_zeros(0))
@@ -76,9 +75,11 @@ class Kinds:
     def counted(cls, features: Tensor) -> Self | None:
         """The kinds of any features of shape ``(R, F)``, in the order of :meth:`of`; None where there are not few.
 
-        In time that is bounded, whatever the features: a sample says whether they are looked at.
+        In time that is bounded, whatever the features: a sample says whether they are looked at. None too for complex
+        features, and for those that are learnt, of which each row has a gradient.
         """
-        if features.dim() != 2 or not 0 < features.numel() <= _MOST:
+        given = features.dim() == 2 and not features.requires_grad and not features.is_complex()
+        if not given or not 0 < features.numel() <= _MOST:
             return None
         sample = _hashes(features[:: max(features.size(0) // _SAMPLE, 1)])
         if FEW * sample.unique().numel() > sample.numel():
@@ -89,11 +90,17 @@ class Kinds:
         place = torch.arange(features.size(0))
         first = torch.empty_like(numbers, dtype=torch.int64).index_copy_(0, which, place)
         # Sums of equal rows may differ by rounding; the last column decides first.
-        rows, same = np.unique(features[first].flip(1).numpy(), axis=0, return_inverse=True)
-        found = cls(torch.from_numpy(rows).flip(1), torch.from_numpy(same).flatten()[which])
-        parts = place.split(max(_AT_ONCE // features.size(1), 1))
-        alike = all(torch.equal(found.rows[found.which[part]], features[part[0] : part[-1] + 1]) for part in parts)
-        return found if alike else None  # different rows with one sum, or NaN
+        some = features[first].flip(1)
+        wide = some.float() if some.is_floating_point() and some.element_size() < 4 else some  # NumPy has no bfloat16
+        rows, same = np.unique(wide.numpy(), axis=0, return_inverse=True)
+        found = cls(torch.from_numpy(rows).flip(1).to(features.dtype), torch.from_numpy(same).flatten()[which])
+        return found if found.fits(features) else None  # different rows with one sum, or NaN
+
+    def fits(self, features: Tensor) -> bool:
+        """Whether these are the kinds of the features as they are."""
+        size = max(_AT_ONCE // features.size(1), 1)
+        parts = zip(self.which.split(size), features.split(size), strict=True)
+        return all(torch.equal(self.rows.index_select(0, which), part) for which, part in parts)
 
     def at(self, places: Tensor | None) -> Self:
         """Those of the rows at some places, one after the other; None: at all of them."""
@@ -102,12 +109,12 @@ class Kinds:
         number = there.cumsum(0) - 1
         return type(self)(self.rows[there], number.index_select(0, which))
 
-    @cached_property
+    @lasting
     def count(self) -> Tensor:
         """How often each kind is there, shape ``(K,)``, float32."""
         return torch.bincount(self.which, minlength=self.rows.size(0)).float()
 
-    @cached_property
+    @lasting
     def grouped(self) -> tuple[Tensor, Tensor]:
         """The places of each kind, one kind after the other, and where each begins, shape ``(K + 1,)``."""
         order = torch.argsort(self.which, stable=True)
@@ -172,7 +179,7 @@ def nodes_of(x: Vectors) -> Tensor:
     return x.nodes if isinstance(x, NodeRows) else x
 
 
-def mapped(function: Callable[[Tensor], Any], x: Vectors) -> Any:
+def rowwise(function: Callable[[Tensor], Any], x: Vectors) -> Any:
     """A function of each row by itself, such as a linear map: of each kind once."""
     if not isinstance(x, NodeRows) or watched(function):
         return function(nodes_of(x))
@@ -183,7 +190,7 @@ def normed(norm: nn.Module, x: Vectors) -> Any:
     """A norm over all nodes: of each kind as often as it is there."""
     if isinstance(x, NodeRows) and isinstance(norm, RowNorm) and not watched(norm):
         return NodeRows(norm(x.rows, x.kinds.count), x.kinds)
-    return mapped(norm, x) if isinstance(norm, nn.Identity) else norm(nodes_of(x))
+    return rowwise(norm, x) if isinstance(norm, nn.Identity) else norm(nodes_of(x))
 
 
 def given(module: nn.Module, x: Vectors) -> Vectors:

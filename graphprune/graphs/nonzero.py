@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from graphprune.graphs.known import once
@@ -22,11 +23,15 @@ class NonZero:
         column: of each entry.
         values: of each entry.
         ptr: where those of each row begin, shape ``(R + 1,)``.
+        place: of each entry in the flat features.
+        total: the sum of all.
     """
 
     column: Tensor
     values: Tensor
     ptr: Tensor
+    place: Tensor
+    total: Tensor
 
     @classmethod
     def of(cls, rows: Tensor) -> Self | None:
@@ -34,7 +39,12 @@ class NonZero:
         row, column = rows.nonzero(as_tuple=True)
         if row.numel() > _SPARSE * rows.numel():
             return None
-        return cls(column, rows[row, column], pointers(row.bincount(minlength=rows.size(0))))
+        ptr = pointers(row.bincount(minlength=rows.size(0)))
+        return cls(column, rows[row, column], ptr, row * rows.size(1) + column, rows.sum())
+
+    def fits(self, rows: Tensor) -> bool:
+        """Whether these are the entries of rows: they are there, and what else there may be adds up to nothing."""
+        return torch.equal(rows.take(self.place), self.values) and torch.equal(rows.sum(), self.total)
 
 
 def nonzero_of(rows: Tensor) -> NonZero | None:

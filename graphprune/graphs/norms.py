@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+T = TypeVar("T")
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -42,19 +46,38 @@ class RowNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
-        """The running statistics after a batch, as torch moves them: with the variance of a sample."""
+        """The running statistics after a batch, as torch moves them: with the variance of a sample.
+
+        It is one of two rows at least: gates that add up to little more than 1 would else make as much as one likes of
+        a small variance.
+        """
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-        self.running_var.lerp_((variance * (total / (total - 1))).to(self.running_var.dtype), share)
+        rows = total.clamp(min=2)
+        self.running_var.lerp_((variance * (rows / (rows - 1))).to(self.running_var.dtype), share)
+
+
+def _in_full(function: Callable[..., T]) -> Callable[..., T]:
+    """Let autocast leave what a norm computes in single precision, as it leaves torch's norms."""
+
+    @wraps(function)
+    def computed(ctx: Any, x: Tensor, *rest: Any) -> T:
+        if not (torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)):
+            return function(ctx, x, *rest)
+        with torch.autocast(x.device.type, enabled=False):
+            return function(ctx, x, *rest)
+
+    return computed
 
 
 class _WeightedNorm(torch.autograd.Function):
     """``(x - mean) / sqrt(variance + eps) * scale + shift``; mean and variance are weighted, weights have gradients."""
 
     @staticmethod
+    @_in_full
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, scale: Tensor | None, shift: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,6 +96,7 @@ class _WeightedNorm(torch.autograd.Function):
         return out.to(x.dtype, copy=scale is None), mean, variance
 
     @staticmethod
+    @_in_full
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         normal, inverse, share, scale, *given = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True
@@ -85,7 +109,7 @@ class _WeightedNorm(torch.autograd.Function):
             grad_x = torch.addcmul(wide, share[:, None], to_shift + normal * to_scale, value=-1)
             grad_x = grad_x.mul_(factor * inverse).to(grad.dtype)
         if ctx.needs_input_grad[1]:  # of the mean, and of half the variance
-            squares = normal.square().sub_(1).mv(factor * to_scale)
+            squares = normal.square().sub_(1 - ctx.eps * inverse.square()).mv(factor * to_scale)
             grad_weight = normal.mv(factor * to_shift).add_(squares, alpha=0.5).div_(-ctx.total)
         return (
             grad_x,

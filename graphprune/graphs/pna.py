@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.graphs.adjacency import Adjacency
-from graphprune.graphs.kinds import Vectors, nodes_of
+from graphprune.graphs.kinds import Kinds, Vectors, nodes_of
 from graphprune.graphs.packed import PackedGraphs
-from graphprune.graphs.sums import EMPTY, GroupedRows
+from graphprune.graphs.sums import EMPTY
 
 _LEAST = 1e-5  # variances up to it are 0, as in torch_geometric
 
@@ -39,7 +39,7 @@ class PNALayer(nn.Module):
         self.log_degree = log_degree
 
     def forward(
-        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: GroupedRows | None = None
+        self, x: Vectors, adjacency: Adjacency, table: Tensor | None = None, kinds: Kinds | None = None
     ) -> Tensor:
         """``(N, channels)``, as the result; ``table`` and ``kinds`` as in GINE's layer."""
         x = nodes_of(x)

@@ -12,20 +12,20 @@ from torch.nn import functional
 from torch_geometric.data import Data
 
 from graphprune.graphs.adjacency import Adjacency, Degree
-from graphprune.graphs.attributes import check_data
+from graphprune.graphs.attributes import check_data, in_dtype
 from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINLayer
 from graphprune.graphs.encoders import (
-    CategoricalEncoder,
     EdgeFeatures,
     FeatureEncoder,
     Features,
     edge_encoder,
     edge_kinds,
+    is_own,
     needed_edges,
     node_encoder,
 )
 from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
-from graphprune.graphs.kinds import given, mapped, nodes_of, normed
+from graphprune.graphs.kinds import given, nodes_of, normed, rowwise
 from graphprune.graphs.known import watched
 from graphprune.graphs.norms import RowNorm, fold_after, fold_before
 from graphprune.graphs.pairs import arcs_of
@@ -115,7 +115,7 @@ class EdgePredictor(nn.Module):
         self.node_encoder = node_encoder(features, hidden)
         self.encoding_encoder = encoding_encoder(encodings, hidden)
         self.walks, self.walk_encoder = walks, FeatureEncoder(walks, hidden) if walks else None
-        self.start: nn.Module = nn.ReLU(inplace=True)
+        self.start: nn.Module = nn.ReLU()
         self.convs = nn.ModuleList(_layer(encoder, hidden, degree) for _ in range(layers))
         # GIN's own network normalises; the others see normalised input.
         self.norms = nn.ModuleList(nn.Identity() if encoder == "gin" else RowNorm(hidden) for _ in range(layers))
@@ -151,30 +151,31 @@ class EdgePredictor(nn.Module):
 
     def forward(self, data: Data) -> Tensor:
         """Logits of all arcs of a graph or batch, shape ``(E,)``; the sigmoid is the paper's score."""
-        z, edge_index = node_vectors(self, data), arcs_of(data)
         dtype = next(self.parameters()).dtype
+        if not is_own(self.node_encoder):  # which may work in place, and has no eye for dtypes
+            data = in_dtype(data, dtype)
+        z, edge_index = node_vectors(self, data), arcs_of(data)
         adjacency = Adjacency(edge_index, z.size(0), None, data.get("edge_weight"), dtype)
         if self.walk_encoder is not None:
             z = nodes_of(z) + self.walk_encoder(walks_of(data, self.walks))
-        z = mapped(self.start, z)
+        z = rowwise(self.start, z)
         for depth, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True), start=1):
             z, to_ends = normed(norm, z), self._to_ends() if depth == len(self.convs) else None
             z = conv(given(conv, z), adjacency) if to_ends is None else conv.mapped_on(to_ends, z, adjacency)  # type: ignore[operator]
             if depth < len(self.convs):
-                # GIN's own network ends in a ReLU, whose output its gradient reads.
-                in_place = not (torch.is_grad_enabled() and isinstance(conv, GINLayer))
-                z = mapped(partial(functional.relu, inplace=in_place), z)
+                z = rowwise(partial(functional.relu, inplace=_unread(conv)), z)
         logits = self._between(nodes_of(z), edge_index, self._scores_nodes or to_ends is not None)
         return logits if self.edge_term is None else logits + self.edge_term(data)
 
     def _to_ends(self) -> Tensor | None:
         """The head's map to the two node scores, where it can join the last layer's: only sums lie between them."""
         last, head = self.convs[-1], self.head
-        if head is None or self.form is not None or self._scores_nodes or any(map(watched, (*last.modules(), head))):
+        if self._scores_nodes or head is None or self.form is not None or type(last) not in (GCNLayer, DenseLayer):
+            return None
+        if type(last.lin) is not nn.Linear or any(map(watched, (last, last.lin, head))):
             return None
         # A product of weights in half precision would not be that of the maps.
-        half = torch.is_autocast_enabled(head.weight.device.type)
-        return head.weight.view(2, -1) if isinstance(last, GCNLayer | DenseLayer) and not half else None
+        return None if torch.is_autocast_enabled(head.weight.device.type) else head.weight.view(2, -1)
 
     def _between(self, z: Tensor, edge_index: Tensor, ends: bool) -> Tensor:
         """Logits of arcs from what the last layer says of their ends: vectors, or (``ends``) both node scores."""
@@ -191,9 +192,8 @@ class EdgePredictor(nn.Module):
     def folded(self) -> Self:
         """A copy in evaluation mode that computes the same scores in fewer passes.
 
-        Batch norms go into the linear maps beside them. The first map joins an encoder of categories, which knows few
-        distinct rows. Nothing but sums lies between the last map of GCN and MLP and a ``concat_mlp`` score, so that
-        this map can give the two node scores instead of a vector.
+        Batch norms go into the linear maps beside them, and the map from vectors to scores of nodes, see ``forward``,
+        into the last layer's once for all batches.
         """
         other = copy.deepcopy(self).eval()
         edge_features = None if other.edge_term is None else other.edge_term.encoder
@@ -209,20 +209,24 @@ class EdgePredictor(nn.Module):
             elif isinstance(conv, GCNLayer | GATLayer | DenseLayer):
                 fold_before(other.norms[depth], conv.lin)
                 other.norms[depth] = nn.Identity()
-        first, last = other.convs[0], other.convs[-1]
-        if other.head is not None and other.form is None and isinstance(last, GCNLayer | DenseLayer):
-            to_ends = other.head.weight.view(2, -1)
+        to_ends, last = other._to_ends(), other.convs[-1]
+        if to_ends is not None and isinstance(last, GCNLayer | DenseLayer):
             last.lin.weight = nn.Parameter(to_ends @ last.lin.weight)
             last.lin.bias = nn.Parameter(to_ends @ last.lin.bias)
             if isinstance(last, GCNLayer):
                 last.bias = nn.Parameter(to_ends @ last.bias)
             other._scores_nodes = True
-        alone = other.walk_encoder is None is other.encoding_encoder
-        categories = alone and isinstance(other.node_encoder, CategoricalEncoder)
-        if categories and isinstance(first, GCNLayer | GATLayer | DenseLayer):
-            other.node_encoder.then = nn.Sequential(other.start, first.lin)
-            other.start = first.lin = nn.Identity()  # type: ignore[assignment]
         return other
+
+
+def _unread(conv: nn.Module) -> bool:
+    """Whether nobody else reads what a convolution gives: no hook, and no gradient of the ReLU that GIN's maps end in.
+
+    Of a user's own layer it is not known.
+    """
+    if any(map(watched, conv.modules())):
+        return False
+    return type(conv) in (GCNLayer, GATLayer, DenseLayer) or (type(conv) is GINLayer and not torch.is_grad_enabled())
 
 
 class BilinearForm(nn.Module):

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.kinds import Kinds
-from graphprune.graphs.known import told
+from graphprune.graphs.known import fact_of
 from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes
 from graphprune.graphs.rule import EdgeRule
 from graphprune.graphs.segments import graph_of_nodes
@@ -110,7 +110,7 @@ def given_to(scorer: nn.Module, data: Data, dtype: torch.dtype | None) -> Data:
         return data
     given = copy.copy(data)
     for name, values in data:
-        if isinstance(values, Tensor) and values.is_floating_point() and told(values, Kinds) is None:
+        if isinstance(values, Tensor) and values.is_floating_point() and fact_of(values, Kinds) is None:
             given[name] = values.clone()
     return given
 

@@ -7,13 +7,15 @@ gather, multiply and scatter (benchmarks/bench_message.py), and needs no sparse 
 from __future__ import annotations
 
 import warnings
-from functools import cache, cached_property
-from typing import Any, Literal, Protocol
+from functools import cache
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graphprune.graphs.kinds import Kinds
+from graphprune.graphs.known import lasting
 from graphprune.graphs.segments import pointers
 
 # Degrees and sums of gates up to this are those of an empty neighbourhood: their inverse would only make infinities.
@@ -74,28 +76,6 @@ class _WeightedSum(torch.autograd.Function):
         return grad_x, grad_weight, None
 
 
-class GroupedRows(Protocol):
-    """Which of a few rows each of many places has."""
-
-    @property
-    def which(self) -> Tensor: ...  # noqa: D102
-    @property
-    def grouped(self) -> tuple[Tensor, Tensor]: ...  # noqa: D102
-
-
-class _SegmentSum(torch.autograd.Function):
-    """Sum over each node's arcs of one row an arc."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, arcs: SortedArcs) -> Tensor:
-        ctx.arcs = arcs
-        return bags(arcs.position, x, arcs.ptr, None)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad.index_select(0, ctx.arcs.target), None
-
-
 class _MessageSum(torch.autograd.Function):
     """Sum of ``weight * relu(x[source] + table[kind])`` over each node's arcs, without a row an arc of the table.
 
@@ -103,9 +83,7 @@ class _MessageSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, table: Tensor, weight: Tensor | None, arcs: SortedArcs, kinds: GroupedRows
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, table: Tensor, weight: Tensor | None, arcs: SortedArcs, kinds: Kinds) -> Tensor:
         # Each arc is a bag of two rows.
         rows = torch.stack([arcs.source, kinds.which + x.size(0)], 1).flatten()
         message = bags(rows, torch.cat([x, table]), 2 * arcs.each, None).relu_()
@@ -160,6 +138,13 @@ class SortedArcs:
         """The same arcs, which read rows of another table than that of the nodes, of so many rows; shape ``(E,)``."""
         return SortedArcs(rows, self.target, self.ptr, self.order, count)
 
+    @lasting
+    def own(self) -> SortedArcs:
+        """The same arcs, which read a row of their own each."""
+        own = self.reading(self.position, self.position.numel())
+        own.transposed = (self.position, self.target, self.each)
+        return own
+
     @classmethod
     def of(cls, edge_index: Tensor, num_nodes: int) -> SortedArcs:
         """Sort the arcs of a graph or batch; equals keep their order."""
@@ -167,7 +152,7 @@ class SortedArcs:
         ptr = pointers(torch.bincount(target, minlength=num_nodes))
         return cls(edge_index[0].index_select(0, order), target, ptr, order)
 
-    @cached_property
+    @lasting
     def looped(self) -> SortedArcs:
         """One more arc at every node, to itself, after its others; ``order`` points into arcs, then nodes."""
         arcs, nodes = self.position, torch.arange(self.ptr.numel() - 1, device=self.ptr.device)
@@ -177,7 +162,7 @@ class SortedArcs:
         source, target = (torch.cat([ends, nodes]).index_select(0, order) for ends in (self.source, self.target))
         return SortedArcs(source, target, self.ptr + torch.arange(self.ptr.numel(), device=self.ptr.device), order)
 
-    @cached_property
+    @lasting
     def each(self) -> Tensor:
         """``0, 1, ..., E``: row pointers of one arc a row."""
         return torch.arange(self.source.numel() + 1, device=self.source.device)
@@ -187,7 +172,7 @@ class SortedArcs:
         """``0, 1, ..., E - 1``."""
         return self.each[:-1]
 
-    @cached_property
+    @lasting
     def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same arcs by source: their places among the sorted arcs, their targets, and row pointers."""
         source, order = torch.sort(self.source, stable=True)
@@ -197,11 +182,10 @@ class SortedArcs:
 
 def segment_sum(x: Tensor, arcs: SortedArcs) -> Tensor:
     """Sum over each target's arcs of ``x``, one row an arc."""
-    summed: Tensor = _SegmentSum.apply(x, arcs)  # type: ignore[no-untyped-call]
-    return summed
+    return weighted_sum(x, None, arcs.own)
 
 
-def message_sum(x: Tensor, table: Tensor, weight: Tensor | None, arcs: SortedArcs, kinds: GroupedRows) -> Tensor:
+def message_sum(x: Tensor, table: Tensor, weight: Tensor | None, arcs: SortedArcs, kinds: Kinds) -> Tensor:
     """Sum over each node's arcs of ``weight * relu(x[source] + table[kind])``, in the dtype of ``x``."""
     weight = None if weight is None else weight.to(x.dtype)
     summed: Tensor = _MessageSum.apply(  # type: ignore[no-untyped-call]

@@ -91,7 +91,8 @@ class VirtualNode(nn.Module):
             x: vectors of the nodes that it has read, virtual ones added, shape ``(N, width)``.
             graph: of each node, shape ``(N,)``.
         """
-        made = self.maps[depth](vectors.index_add(0, graph, x))
+        wide = torch.promote_types(vectors.dtype, x.dtype)  # in mixed precision convolutions give one or the other
+        made = self.maps[depth](vectors.to(wide).index_add(0, graph, x.to(wide)))
         made = drop(made, self.dropout, self.training)
         return vectors + made if self.residual else made
 
@@ -117,7 +118,8 @@ class AttentionReadout(nn.Module):
         share = (score - top.index_select(0, graph)).exp()
         total = share.new_zeros(ptr.numel() - 1, 1).index_add(0, graph, share)
         share = share / total.index_select(0, graph)
-        return x.new_zeros(ptr.numel() - 1, x.size(1)).index_add(0, graph, x * share)
+        weighted = x * share
+        return weighted.new_zeros(ptr.numel() - 1, x.size(1)).index_add(0, graph, weighted)
 
 
 def pool(x: Tensor, data: Data, readout: Readout | nn.Module) -> Tensor:

@@ -12,7 +12,7 @@ from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder
 from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
-from graphprune.graphs.kinds import Vectors, given, mapped, normed
+from graphprune.graphs.kinds import Vectors, given, normed, rowwise
 from graphprune.graphs.norms import RowNorm
 from graphprune.models.base import GraphNetwork, HasTask
 from graphprune.models.blocks import pool
@@ -68,7 +68,7 @@ class PaperGCN(GraphNetwork):
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""
-        x: Vectors = mapped(functional.relu, node_vectors(self, data))
+        x: Vectors = rowwise(functional.relu, node_vectors(self, data))
         adjacency = adjacency_of(data, x.size(0), edge_gate, next(self.parameters()).dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = functional.relu(conv(given(conv, normed(norm, x)), adjacency), inplace=True)

@@ -120,9 +120,29 @@ def test_gradients_of_nodes_tables_and_gates_are_right(name: str, graph: tuple[i
             inner.momentum = 0.0  # the same function however often it is called
     x, index, table, which = drawn(nodes, found, seed)
     gate = torch.rand(len(found), generator=torch.Generator().manual_seed(seed), dtype=torch.double) * 0.8 + 0.1
-    if found and not (name == "gated batch norm" and float(gate.sum()) < 1.2):
+    if found:
         leaves = [value.requires_grad_() for value in (x, table, gate)]
         assert torch.autograd.gradcheck(lambda x, table, gate: run(name, module, x, index, table, which, gate), leaves)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.SyncBatchNorm, nn.LazyBatchNorm1d])
+@pytest.mark.parametrize("tracks", [True, False])
+def test_a_norm_in_which_removed_arcs_have_a_say_is_refused(norm: type[nn.Module], tracks: bool) -> None:
+    """In training, and in evaluation without statistics of its own; not without gates, nor with norms of each arc."""
+    x, index, table, which = drawn(3, [(0, 1), (1, 0), (2, 0)], 0)
+    sizes = [] if norm is nn.LazyBatchNorm1d else [WIDTH]
+    module, gate = gated(norm(*sizes, track_running_stats=tracks)).double(), torch.tensor([1.0, 0.0, 1.0])
+    text = f"norm is a {norm.__name__}, in which arcs with a gate of 0 would have a say"
+    with pytest.raises(TypeError, match=text):
+        run("gated", module, x, index, table, which, gate)
+    if norm is nn.BatchNorm1d:
+        run("gated", module, x, index, table, which)
+        if tracks:
+            run("gated", module.eval(), x, index, table, which, gate)
+        else:
+            with pytest.raises(TypeError, match=text):
+                run("gated", module.eval(), x, index, table, which, gate)
+    run("gated", gated(nn.LayerNorm(WIDTH)).double(), x, index, table, which, gate)
 
 
 def by_arc(nodes: int, index: Tensor) -> list[list[int]]:

@@ -12,10 +12,10 @@ from torch_geometric.data import Data
 from graphprune.graphs import EdgePredictor, PackedGraphs
 from graphprune.graphs import kinds as kinds_of
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES
-from graphprune.graphs.kinds import Kinds, NodeRows, mapped, normed
-from graphprune.graphs.known import told
+from graphprune.graphs.kinds import Kinds, NodeRows, normed, rowwise
+from graphprune.graphs.known import fact_of
 from graphprune.graphs.norms import RowNorm
-from graphprune.models import GAT, GCN, GIN, SAGE, PaperGCN
+from graphprune.models import GAT, GCN, GIN, SAGE, NodeGCN, PaperGCN
 from tests.graphs.samples import random_graph, shake
 
 NETWORKS = {
@@ -60,7 +60,7 @@ def test_networks_that_know_kinds_are_the_same_networks(kind, features, chosen, 
     """Outputs, gradients and running statistics, in training and evaluation; one of the two is hidden what is known."""
     graphs = packed(features)
     batch = graphs.batch(chosen)
-    assert told(batch.x, Kinds) is not None
+    assert fact_of(batch.x, Kinds) is not None
     torch.manual_seed(0)
     model = shake(NETWORKS[kind](features), 1).double().train()
     if gated and isinstance(model, EdgePredictor):
@@ -81,6 +81,93 @@ def test_networks_that_know_kinds_are_the_same_networks(kind, features, chosen, 
             torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_gradients_reach_features(kind, evaluated) -> None:
+    """Also where a network has read the batch before they were asked for."""
+    batch = packed(4).batch(range(6))
+    model = shake(NETWORKS[kind](4), 1).double().eval()
+    found = []
+    for each in (batch, batch.clone()):
+        each.x = each.x.double() if each is not batch else each.x
+        if evaluated:
+            model(each)
+        each.x.requires_grad_(True)
+        model(each).square().sum().backward()
+        found.append(each.x.grad.double())
+    torch.testing.assert_close(*found)
+    assert found[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", [*NETWORKS, "node"])
+@pytest.mark.parametrize("features", [4, "ogb-mol"])
+def test_a_batch_that_was_evaluated_in_inference_mode_trains(kind, features) -> None:
+    """As do later batches of its set."""
+    graphs = packed(features)
+    if kind == "node":
+        if features == "ogb-mol":
+            return
+        graphs = graphs.with_node(x=(torch.rand(graphs.num_nodes, 40) < 0.03).float()).select([0])
+        model = NodeGCN(40, 3)
+    else:
+        model = NETWORKS[kind](features)
+    batch = graphs.batch(range(len(graphs)))
+    with torch.inference_mode():
+        model.eval()(batch)
+    model.train()
+    for each in (batch, graphs.batch(range(len(graphs)))):
+        if kind != "node":
+            each.edge_gate = torch.rand(each.num_edges, requires_grad=True)
+        model(each).square().sum().backward()
+    assert any(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("features", [4, "ogb-mol", "words"])
+@pytest.mark.parametrize("write", [lambda x: x.numpy(), lambda x: x.data], ids=["numpy", "data"])
+@pytest.mark.parametrize("level", ["set", "batch"])
+def test_what_is_written_behind_torchs_back_before_a_network_reads_it_is_read(features, write, level) -> None:
+    """The set after a first batch, or a batch before its first network."""
+    graphs = packed(4 if features == "words" else features)
+    if features == "words":
+        words = (torch.rand(graphs.num_nodes, 40, generator=torch.Generator().manual_seed(0)) < 0.03).float()
+        graphs = graphs.with_node(x=words).select([5])
+    model = NodeGCN(40, 3).eval() if features == "words" else NETWORKS["gin"](features).double().eval()
+    everything = range(len(graphs))
+    before = model(graphs.batch(everything))
+    batch = graphs.batch(everything)
+    x = graphs.node["x"] if level == "set" else batch.x
+    version = x._version
+    write(x)[:] = write(x.flip(0).clone())
+    assert x._version == version
+    batch = graphs.batch(everything) if level == "set" else batch
+    torch.testing.assert_close(model(batch), model(batch.clone()))
+    assert not torch.allclose(model(batch), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.int8, torch.bool])
+def test_features_of_any_dtype(dtype) -> None:
+    graphs = packed(4)
+    graphs = graphs.with_node(x=(4 * graphs.node["x"]).to(dtype))
+    batch, model = graphs.batch(range(6)), shake(PaperGCN(4, 2, hidden=8)).eval()
+    kinds = fact_of(batch.x, Kinds)
+    assert kinds is not None
+    assert kinds.rows.dtype == dtype
+    assert torch.equal(kinds.rows[kinds.which], batch.x)
+    torch.testing.assert_close(model(batch), model(batch.clone()))
+
+
+def test_features_that_are_learnt() -> None:
+    graphs = packed(4)
+    learnt = graphs.node["x"].clone().requires_grad_()
+    graphs, model = graphs.with_node(x=learnt), shake(PaperGCN(4, 2, hidden=8)).eval()
+    with torch.no_grad():
+        model(graphs.batch(range(6)))
+    model(graphs.batch(range(6))).square().sum().backward()
+    assert learnt.grad.abs().sum() > 0
+    assert Kinds.counted(learnt) is None
+    assert Kinds.counted(torch.zeros(40, 2, dtype=torch.complex64)) is None
+
+
 @pytest.mark.parametrize("change", ["replaced", "written", "copied"])
 def test_features_that_a_loop_changes_are_read_as_they_are(change) -> None:
     graphs = packed(4)
@@ -96,7 +183,7 @@ def test_features_that_a_loop_changes_are_read_as_they_are(change) -> None:
     else:
         batch = batch.clone()
         batch.x.add_(noise)
-    assert told(batch.x, Kinds) is None
+    assert fact_of(batch.x, Kinds) is None
     plain = Data(x=batch.x.clone(), edge_index=batch.edge_index.clone(), batch=batch.batch, ptr=batch.ptr)
     torch.testing.assert_close(model(batch), model(plain))
     assert not torch.allclose(model(batch), before)
@@ -174,7 +261,7 @@ def test_rows_through_modules() -> None:
     kinds = Kinds(torch.arange(3.0)[:, None], torch.tensor([0, 2, 2, 1]))
     x = NodeRows(kinds.rows, kinds)
     assert x.nodes.squeeze().tolist() == [0, 2, 2, 1]
-    assert mapped(torch.neg, x).rows.squeeze().tolist() == [0, -1, -2]
+    assert rowwise(torch.neg, x).rows.squeeze().tolist() == [0, -1, -2]
     assert isinstance(normed(RowNorm(1), x), NodeRows)
     assert isinstance(normed(nn.Identity(), x), NodeRows)
     assert isinstance(normed(nn.BatchNorm1d(1), x), torch.Tensor)
@@ -194,21 +281,21 @@ def test_a_set_is_counted_once_and_a_batch_keeps_no_set_alive(monkeypatch) -> No
     monkeypatch.setattr(Kinds, "counted", lambda features: calls.append(1) or real(features))
     batches = [graphs.batch([number]) for number in range(3)]
     assert not calls
-    assert all(told(batch.x, Kinds) is not None for batch in batches)
+    assert all(fact_of(batch.x, Kinds) is not None for batch in batches)
     pruned = graphs.keep_edges(torch.rand(graphs.num_edges) < 0.5)
-    assert told(pruned.batch([1]).x, Kinds) is not None
+    assert fact_of(pruned.batch([1]).x, Kinds) is not None
     assert calls == [1]
     batch = packed(4).batch([0])
-    assert told(batch.x, Kinds) is None
+    assert fact_of(batch.x, Kinds) is None
 
 
 def test_a_set_that_is_written_to_tells_nothing_of_earlier_batches() -> None:
     graphs = packed(4)
     batch = graphs.batch([0, 1])
     graphs.node["x"][0] += 1
-    assert told(batch.x, Kinds) is None
+    assert fact_of(batch.x, Kinds) is None
     again = graphs.batch([0, 1])
-    kinds = told(again.x, Kinds)
+    kinds = fact_of(again.x, Kinds)
     assert kinds is not None
     assert torch.equal(kinds.rows[kinds.which], again.x)
 
@@ -232,3 +319,18 @@ def test_gin_sums_mapped_messages_where_few_are_different(bonds) -> None:
     assert seen == [batch.num_nodes]
     for mine, theirs in zip(*wanted, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("bonds", [False, True])
+@pytest.mark.parametrize("place", ["node_encoder", "convs.0.nn", "convs.0.nn.0", "convs.0.nn.1", "convs.1.nn.0"])
+def test_a_forward_put_in_place_of_a_module_s_is_called_with_every_node(bonds, place) -> None:
+    graphs, seen = packed("ogb-mol"), []
+    batch, model = graphs.batch(range(8)), shake(GIN("ogb-mol", 2, hidden=8, bonds=bonds)).double()
+    state = copy.deepcopy(model.state_dict())
+    wanted = model(batch)
+    model.load_state_dict(state)
+    module = model.get_submodule(place)
+    forward = module.forward
+    module.forward = lambda x: seen.append(len(x)) or forward(x)
+    torch.testing.assert_close(model(batch), wanted)
+    assert seen == [batch.num_nodes]

@@ -104,6 +104,15 @@ def test_half_precision_is_normalised_in_single() -> None:
     torch.testing.assert_close(found.float(), nn.BatchNorm1d(3)(rows), atol=0.05, rtol=0.05)
 
 
+def test_gradients_where_eps_is_much_of_the_variance() -> None:
+    """Also of the weights, on which it depends."""
+    torch.manual_seed(0)
+    norm = made(2, eps=0.5, track_running_stats=False)
+    rows = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor([0.3, 1.7, 0.0, 1.0, 0.6], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda rows, weight: norm(rows, weight), (rows, weight))
+
+
 @pytest.mark.parametrize("affine", [True, False])
 def test_second_derivatives(affine: bool) -> None:
     """As torch's norm has them."""
@@ -112,3 +121,31 @@ def test_second_derivatives(affine: bool) -> None:
     rows = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.tensor([0.3, 1.7, 0.0, 1.0, 0.6], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda rows, weight: norm(rows, weight), (rows, weight))
+
+
+def test_mixed_precision_leaves_the_norm_alone() -> None:
+    """Statistics, outputs and gradients are those without autocast, bit for bit, in the backward pass too."""
+    rows, weight = torch.randn(40, 3) + 5, torch.rand(40)
+    for second in (False, True):
+        results = []
+        for mixed in (False, True):
+            norm = RowNorm(3)
+            leaves = [rows.clone().requires_grad_(), weight.clone().requires_grad_(), *norm.parameters()]
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                out = norm(*leaves[:2])
+                grads = torch.autograd.grad(out.square().sum(), leaves, create_graph=second)
+            assert norm.running_mean is not None and norm.running_var is not None
+            results.append([out, norm.running_mean, norm.running_var, *grads])
+        assert all(map(torch.equal, *results))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(0, 99))
+def test_running_variances_are_bounded_by_the_rows(weights: list[float], seed: int) -> None:
+    """However little more than 1 the weights add up to."""
+    torch.manual_seed(seed)
+    norm, rows = RowNorm(2, momentum=1.0), torch.randn(len(weights), 2)
+    norm.running_var.zero_()  # type: ignore[union-attr]
+    norm(rows, torch.tensor(weights))
+    apart = (rows.amax(0) - rows.amin(0)).square()
+    assert bool((norm.running_var <= apart / 2 * 1.001 + 1e-6).all())  # type: ignore[operator]

@@ -215,3 +215,68 @@ def test_for_data_reads_the_features():
     assert model(Batch.from_data_list([molecule(0), molecule(1)])).isfinite().all()
     assert model.config()["features"] == "ogb-mol"
     assert model.head is None
+
+
+@pytest.mark.parametrize(("encoder", "score"), ALL)
+@pytest.mark.parametrize("features", [4, "ogb-mol"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_what_hooks_see_is_not_changed_afterwards(encoder, score, features, grad):
+    """Of every module: what it was given and what it gave."""
+    graphs = PackedGraphs.of([molecule(i) if features == "ogb-mol" else random_graph(i, nodes=6) for i in range(4)])
+    model, seen = predictor(encoder, score, features), []
+    wanted = model.eval()(graphs.batch(range(4)))
+
+    def see(_module, args, out):
+        tensors = [each for each in (*args, out) if isinstance(each, torch.Tensor)]
+        seen.extend((each, each.detach().clone()) for each in tensors)
+
+    for module in model.modules():
+        module.register_forward_hook(see)
+    for batch in (graphs.batch(range(4)), graphs.batch(range(4)).clone()):
+        with torch.set_grad_enabled(grad):
+            torch.testing.assert_close(model(batch), wanted)
+    assert seen
+    assert all(torch.equal(found, then) for found, then in seen)
+
+
+class InPlace(torch.nn.Module):
+    """An encoder that works in place."""
+
+    def forward(self, x):
+        return x.relu_()
+
+
+@pytest.mark.parametrize(("encoder", "score"), ALL)
+@pytest.mark.parametrize("own", [torch.nn.Identity(), InPlace(), torch.nn.Linear(8, 8)])
+@pytest.mark.parametrize("training", [False, True])
+def test_an_encoder_of_the_users_own_leaves_the_features_alone(encoder, score, own, training):
+    """And is given what it can read, whatever the dtype of scores."""
+    model, data = predictor(encoder, score, 8), random_graph(3, columns=8)
+    model.node_encoder = copy.deepcopy(own)
+    before = data.x.clone()
+    if training:
+        model.train()(data).sum().backward()
+    else:
+        assert score_arcs(model, data).isfinite().all()
+    assert torch.equal(data.x, before)
+
+
+@pytest.mark.parametrize("at", ["convs.0.lin", "convs.2.lin", "convs.2", "node_encoder", "node_encoder.lin", "start"])
+@pytest.mark.parametrize("how", ["patched", "subclass"])
+@pytest.mark.parametrize("encoder", ["gcn", "mlp"])
+def test_what_is_put_in_place_of_a_forward_is_called(at, how, encoder):
+    graphs, model, calls = PackedGraphs.of([random_graph(i) for i in range(4)]), predictor(encoder), []
+    module = model.get_submodule(at)
+    old = module.forward
+
+    def forward(*args):
+        calls.append(1)
+        return old(*args[0 if how == "patched" else 1 :])
+
+    wanted = model(graphs.batch(range(4)))
+    if how == "patched":
+        module.forward = forward
+    else:
+        module.__class__ = type("Own", (type(module),), {"forward": forward})
+    torch.testing.assert_close(model(graphs.batch(range(4))), wanted)
+    assert calls

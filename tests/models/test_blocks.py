@@ -1,6 +1,6 @@
 """Every convolution with every block: removal in training, batches, empty graphs, files, and networks of others."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from graphprune.graphs.dropout import dropout
 from graphprune.graphs.encoders import AtomEncoder
 from graphprune.masks import MaskSet
 from graphprune.models import GAT, GCN, GIN, PNA, SAGE, GatedGCN, GraphClassifier
+from graphprune.train.loop import Precision
 from tests.graphs.samples import molecule, random_graph, shake, to_index
 
 CONVOLUTIONS: dict[str, type[GraphClassifier]] = {
@@ -48,6 +49,25 @@ def network(name: str, block: str, hidden: int = 8) -> GraphClassifier:
 def batch(block: str, count: int = 4) -> Batch:
     made = molecule if block == "categories" else random_graph
     return Batch.from_data_list([made(seed, nodes=4 + seed) for seed in range(count)])
+
+
+@pytest.mark.parametrize(("name", "block"), EVERY)
+@pytest.mark.parametrize("precision", [each for each in get_args(Precision) if each != "16-mixed"])  # not on a CPU
+def test_networks_train_in_each_precision(name: str, block: str, precision: str) -> None:
+    """With gates and without; outputs are those of single precision up to rounding."""
+    given, found = batch(block), []
+    for gated in (False, True):
+        gate = torch.rand(given.num_edges, requires_grad=True) if gated else None
+        for mixed in (False, precision != "32-true"):
+            model = shake(network(name, block)).train()
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                out = model(given, edge_gate=gate)
+                out.float().square().sum().backward()
+            found.append(out.float())
+            assert all(each.grad is None or each.grad.isfinite().all() for each in model.parameters())
+        assert gate is None or (gate.grad is not None and gate.grad.isfinite().all())
+        single, half = found[-2:]
+        assert (half - single).norm() <= 0.3 * single.norm()
 
 
 @pytest.mark.parametrize(("name", "block"), EVERY)
