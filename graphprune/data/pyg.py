@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Subset
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Data, Dataset, HeteroData
 
 from graphprune.data.base import GraphData, Level
 from graphprune.data.degrees import DEGREE_CAPS, DegreeColumns
@@ -102,7 +103,7 @@ def from_pyg(
             training, arc by arc.
 
     Raises:
-        ValueError: no split, splits that overlap (the graphs are named), no task, bare graphs without ``x=``, or what
+        ValueError: no split, splits that overlap (the graphs are named) or are in training as a whole, no task, bare graphs without ``x=``, or what
             does not fit as in :func:`from_graphs`.
         TypeError: graphs with several kinds of nodes, or something that is no data set.
     """
@@ -138,6 +139,8 @@ def from_pyg(
         edge_features=known.edge_features if edge_features is None and _whole(like.get("edge_attr")) else edge_features,
         level=level,
     )
+    if three is not None:
+        _check_apart(three, name)
     if x in DEGREES:
         if not isinstance(data.features, int):
             raise ValueError(
@@ -258,8 +261,34 @@ def _classes(graphs: Sequence[Data]) -> NDArray[np.int64] | None:
     return np.array([int(label) for label in labels])
 
 
+def _places(dataset: Any) -> list[tuple[int, int]]:
+    """What a data set's graphs are stored as: of which object, and where there; the same for those of its parts."""
+    if isinstance(dataset, Subset):
+        inner = _places(dataset.dataset)
+        return [inner[int(number)] for number in dataset.indices]
+    if isinstance(dataset, Dataset):  # its slices are copies of it that share what is stored
+        return [(id(getattr(dataset, "_data", None) or dataset), int(number)) for number in dataset.indices()]
+    return [(id(dataset), number) for number in range(len(dataset))]
+
+
+def _check_apart(three: Mapping[str, Any], name: str) -> None:
+    """Raise ValueError for splits that are parts of one data set, or the very same, and have graphs in common."""
+    places = {part: set(_places(dataset)) for part, dataset in three.items()}
+    for one, other in combinations(places, 2):
+        if both := sorted(number for _, number in places[one] & places[other]):
+            shown = ", ".join(map(str, both[:5])) + ", ..." * (len(both) > 5)
+            raise ValueError(
+                f"{name}: {one} and {other} have {len(both)} graphs of one data set in common: {shown}; hand in three "
+                "that are apart, or the one with split="
+            )
+
+
 def _duplicates(data: GraphData) -> str:
-    """How many graphs of validation and test are among those that train."""
+    """How many graphs of validation and test are among those that train.
+
+    Raises:
+        ValueError: all of a split, with their labels.
+    """
     keys = {part: _keys(graphs) for part, graphs in data.splits.items()}
     seen = set(keys["train"])
     counts = [f"{sum(key in seen for key in keys[part])} of {len(keys[part])} {part} graphs" for part in SPLITS[1:]]
