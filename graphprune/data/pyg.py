@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -14,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Subset
-from torch_geometric.data import Data, Dataset, HeteroData
+from torch_geometric.data import Data, HeteroData
 
 from graphprune.data.base import GraphData, Level
 from graphprune.data.degrees import DEGREE_CAPS, DegreeColumns
 from graphprune.data.labelled import SPLITS
 from graphprune.data.metrics import Task
+from graphprune.data.repeats import check_apart, duplicates
 from graphprune.data.splits import SEED, by_name, given_split, held_out
 from graphprune.data.users import from_graphs
-from graphprune.graphs.packed import PackedGraphs
 
 CONSTANT = "constant"  # one column of ones in place of x
 DEGREES = tuple(name for name, cap in DEGREE_CAPS.items() if cap is not None)
@@ -103,8 +101,8 @@ def from_pyg(
             training, arc by arc.
 
     Raises:
-        ValueError: no split, splits that overlap (the graphs are named) or are in training as a whole, no task, bare graphs without ``x=``, or what
-            does not fit as in :func:`from_graphs`.
+        ValueError: no split, splits that overlap (the graphs are named), of three sets one whose graphs are all in
+            training, labels too, no task, bare graphs without ``x=``, or what does not fit as in :func:`from_graphs`.
         TypeError: graphs with several kinds of nodes, or something that is no data set.
     """
     three = _three(dataset)
@@ -140,7 +138,7 @@ def from_pyg(
         level=level,
     )
     if three is not None:
-        _check_apart(three, name)
+        check_apart(three, data)
     if x in DEGREES:
         if not isinstance(data.features, int):
             raise ValueError(
@@ -154,7 +152,7 @@ def from_pyg(
         "licence": "see the source",
         "split": recipe,
         "x": x if isinstance(x, str) else " and ".join(x or ("x",)),
-        "duplicates": _duplicates(data),
+        "duplicates": duplicates(data),
     }
     return replace(data, held_out=places, provenance=about | dict(provenance or {}))
 
@@ -259,50 +257,3 @@ def _classes(graphs: Sequence[Data]) -> NDArray[np.int64] | None:
     if any(label.numel() != 1 or label.is_floating_point() for label in labels):
         return None
     return np.array([int(label) for label in labels])
-
-
-def _places(dataset: Any) -> list[tuple[int, int]]:
-    """What a data set's graphs are stored as: of which object, and where there; the same for those of its parts."""
-    if isinstance(dataset, Subset):
-        inner = _places(dataset.dataset)
-        return [inner[int(number)] for number in dataset.indices]
-    if isinstance(dataset, Dataset):  # its slices are copies of it that share what is stored
-        return [(id(getattr(dataset, "_data", None) or dataset), int(number)) for number in dataset.indices()]
-    return [(id(dataset), number) for number in range(len(dataset))]
-
-
-def _check_apart(three: Mapping[str, Any], name: str) -> None:
-    """Raise ValueError for splits that are parts of one data set, or the very same, and have graphs in common."""
-    places = {part: set(_places(dataset)) for part, dataset in three.items()}
-    for one, other in combinations(places, 2):
-        if both := sorted(number for _, number in places[one] & places[other]):
-            shown = ", ".join(map(str, both[:5])) + ", ..." * (len(both) > 5)
-            raise ValueError(
-                f"{name}: {one} and {other} have {len(both)} graphs of one data set in common: {shown}; hand in three "
-                "that are apart, or the one with split="
-            )
-
-
-def _duplicates(data: GraphData) -> str:
-    """How many graphs of validation and test are among those that train.
-
-    Raises:
-        ValueError: all of a split, with their labels.
-    """
-    keys = {part: _keys(graphs) for part, graphs in data.splits.items()}
-    seen = set(keys["train"])
-    counts = [f"{sum(key in seen for key in keys[part])} of {len(keys[part])} {part} graphs" for part in SPLITS[1:]]
-    return f"{' and '.join(counts)} are in train too, with the same features and arcs in the same order"
-
-
-def _keys(graphs: PackedGraphs) -> list[bytes]:
-    """What is equal for graphs with the same features and arcs, in this order."""
-    nodes, arcs = graphs.node["x"].numpy(), graphs.edge_index.numpy()
-    attributes = [graphs.edge[key].numpy() for key in ("edge_attr", "edge_weight") if key in graphs.edge]
-    spans = zip(*(pointer.unfold(0, 2, 1).tolist() for pointer in (graphs.node_ptr, graphs.edge_ptr)), strict=True)
-    keys = []
-    for (node, last), (arc, end) in spans:
-        parts = [nodes[node:last], arcs[:, arc:end], *(values[arc:end] for values in attributes)]
-        sizes = f"{last - node} nodes, {end - arc} arcs".encode()
-        keys.append(hashlib.sha256(sizes + b"".join(part.tobytes() for part in parts)).digest())
-    return keys
