@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,9 +18,9 @@ from graphprune.data.base import GraphData, Level
 from graphprune.data.degrees import DEGREE_CAPS, DegreeColumns
 from graphprune.data.labelled import SPLITS
 from graphprune.data.metrics import Task
+from graphprune.data.repeats import check_apart, duplicates
 from graphprune.data.splits import SEED, by_name, given_split, held_out
 from graphprune.data.users import from_graphs
-from graphprune.graphs.packed import PackedGraphs
 
 CONSTANT = "constant"  # one column of ones in place of x
 DEGREES = tuple(name for name, cap in DEGREE_CAPS.items() if cap is not None)
@@ -102,8 +101,8 @@ def from_pyg(
             training, arc by arc.
 
     Raises:
-        ValueError: no split, splits that overlap (the graphs are named), no task, bare graphs without ``x=``, or what
-            does not fit as in :func:`from_graphs`.
+        ValueError: no split, splits that overlap (the graphs are named), of three sets one whose graphs are all in
+            training, labels too, no task, bare graphs without ``x=``, or what does not fit as in :func:`from_graphs`.
         TypeError: graphs with several kinds of nodes, or something that is no data set.
     """
     three = _three(dataset)
@@ -138,6 +137,8 @@ def from_pyg(
         edge_features=known.edge_features if edge_features is None and _whole(like.get("edge_attr")) else edge_features,
         level=level,
     )
+    if three is not None:
+        check_apart(three, data)
     if x in DEGREES:
         if not isinstance(data.features, int):
             raise ValueError(
@@ -151,7 +152,7 @@ def from_pyg(
         "licence": "see the source",
         "split": recipe,
         "x": x if isinstance(x, str) else " and ".join(x or ("x",)),
-        "duplicates": _duplicates(data),
+        "duplicates": duplicates(data),
     }
     return replace(data, held_out=places, provenance=about | dict(provenance or {}))
 
@@ -256,24 +257,3 @@ def _classes(graphs: Sequence[Data]) -> NDArray[np.int64] | None:
     if any(label.numel() != 1 or label.is_floating_point() for label in labels):
         return None
     return np.array([int(label) for label in labels])
-
-
-def _duplicates(data: GraphData) -> str:
-    """How many graphs of validation and test are among those that train."""
-    keys = {part: _keys(graphs) for part, graphs in data.splits.items()}
-    seen = set(keys["train"])
-    counts = [f"{sum(key in seen for key in keys[part])} of {len(keys[part])} {part} graphs" for part in SPLITS[1:]]
-    return f"{' and '.join(counts)} are in train too, with the same features and arcs in the same order"
-
-
-def _keys(graphs: PackedGraphs) -> list[bytes]:
-    """What is equal for graphs with the same features and arcs, in this order."""
-    nodes, arcs = graphs.node["x"].numpy(), graphs.edge_index.numpy()
-    attributes = [graphs.edge[key].numpy() for key in ("edge_attr", "edge_weight") if key in graphs.edge]
-    spans = zip(*(pointer.unfold(0, 2, 1).tolist() for pointer in (graphs.node_ptr, graphs.edge_ptr)), strict=True)
-    keys = []
-    for (node, last), (arc, end) in spans:
-        parts = [nodes[node:last], arcs[:, arc:end], *(values[arc:end] for values in attributes)]
-        sizes = f"{last - node} nodes, {end - arc} arcs".encode()
-        keys.append(hashlib.sha256(sizes + b"".join(part.tobytes() for part in parts)).digest())
-    return keys

@@ -13,6 +13,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from graphprune.graphs.packed import PackedGraphs
+from graphprune.graphs.pairs import arcs_and_nodes
 from graphprune.graphs.prune import check_unseen
 from graphprune.graphs.rule import EdgeRule, in_chunks
 from graphprune.graphs.walks import MOST_STEPS, walk_features
@@ -79,7 +80,7 @@ class Encodings:
         Raises:
             ValueError: no ``edge_index``, or a graph that would take too long.
         """
-        return walk_features(data, self.walks)
+        return walk_features(data, self.walks, instead="take fewer steps, or no encodings")
 
     def counted(self, graphs: PackedGraphs) -> PackedGraphs:
         """These graphs with the attribute, counted on the arcs that they have now; raises as :meth:`count`."""
@@ -99,6 +100,20 @@ class Encodings:
                 f"graphs, graph = gp.AddEncodings({self})(graph), or of a set, data = data.with_encodings({self})"
             )
         return self.checked(found, int(data.num_nodes or 0), f"{reader} reads encodings")
+
+    def believed(self, graphs: Data | PackedGraphs, reader: str) -> None:
+        """Make sure that graphs have encodings as they may be: of their arcs, or of more, if some were pruned.
+
+        Raises:
+            ValueError: none, others, or numbers that no graph can have, nor a single one or a batch with these arcs.
+        """
+        if isinstance(graphs, PackedGraphs):
+            self.in_split(graphs, reader)
+            degrees = degrees_in(graphs.node[ENCODINGS])
+        else:
+            degrees = degrees_in(self.there(graphs, reader))
+        if degrees is None or (isinstance(graphs, Data) and bool((degrees < _degrees(graphs)).any())):
+            raise ValueError(_foreign(reader, f"gp.AddEncodings({self})"))
 
     def in_split(self, graphs: PackedGraphs, where: str) -> None:
         """Raise ValueError, beginning with ``where``, for graphs without the attribute."""
@@ -121,13 +136,47 @@ class Encodings:
 
     def checked(self, found: Any, nodes: int, where: str) -> Tensor:
         """What graphs of so many nodes bring along; raises ValueError, beginning with ``where``, if it is no such."""
-        if not isinstance(found, Tensor) or not found.is_floating_point() or found.shape != (nodes, self.columns):
+        if not _numbers(found) or found.shape != (nodes, self.columns):
             got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(
                 f"{where} ({self}) of shape ({nodes}, {self.columns}), real numbers, and the attribute {ENCODINGS!r} "
                 f"is {got}"
             )
-        return found
+        return found  # type: ignore[no-any-return]
+
+
+def degrees_in(encodings: Tensor) -> Tensor | None:
+    """The degrees that encodings of shape ``(N, columns)`` tell of, int64 ``(N,)``; None: they are of no graph at all.
+
+    Those of graphs begin with log(1 + a whole number), then come probabilities, all 0 for a node without neighbours.
+    """
+    precision = 8 * max(torch.finfo(dtype).eps for dtype in (encodings.dtype, torch.float32))
+    found = encodings.detach().double()
+    degrees = found[:, 0].expm1().round()
+    whole = (found[:, 0] - degrees.log1p()).abs() <= precision * (1 + found[:, 0].abs())
+    chances = (found[:, 1:] >= 0) & (found[:, 1:] <= torch.where(degrees > 0, 1 + precision, 0)[:, None])
+    return degrees.long() if bool(whole.all() & chances.all() & (degrees >= 0).all()) else None
+
+
+def _numbers(found: Any) -> bool:
+    """Whether an attribute has the form of encodings."""
+    return isinstance(found, Tensor) and found.is_floating_point() and found.dim() == 2 and found.size(1) > 1
+
+
+def _degrees(data: Data) -> Tensor:
+    """How many other nodes each node of a graph or batch is joined with, int64 of shape ``(N,)``."""
+    arcs, nodes = arcs_and_nodes(data)
+    arcs = arcs[:, arcs[0] != arcs[1]]
+    joined = torch.unique(torch.cat([arcs, arcs.flip(0)], 1), dim=1)[0]
+    counts: Tensor = joined.bincount(minlength=nodes)
+    return counts
+
+
+def _foreign(where: str, adds: str) -> str:
+    return (
+        f"{where}: the graphs have an attribute {ENCODINGS!r} that is not what {adds} counts, on these arcs or on "
+        "more: rename it if it is another thing, delete it if arcs were added since"
+    )
 
 
 def rounded(splits: Mapping[K, PackedGraphs]) -> dict[K, PackedGraphs]:
@@ -144,15 +193,16 @@ def rounded(splits: Mapping[K, PackedGraphs]) -> dict[K, PackedGraphs]:
 class AddEncodings(BaseTransform):  # type: ignore[misc]
     """A PyG transform that gives a graph its node attribute ``encodings``, as ``data.with_encodings`` does a set.
 
-    Counted on the arcs that the graph has now, in place of any that it brings along: apply it before edges are pruned
-    to have those of the full graph, which is what networks and tickets are trained with unless they say otherwise.
+    Counted on the arcs that the graph has now, in place of others that it brings along: apply it before edges are
+    pruned to have those of the full graph, which is what networks and tickets are trained with unless they say
+    otherwise.
 
     Args:
         options: of :class:`Encodings`, such as ``walks=16``.
 
     Raises:
-        ValueError: as :class:`Encodings`; (when called) a batch, a graph without ``edge_index`` or one that would take
-            too long.
+        ValueError: as :class:`Encodings`; (when called) a batch, a graph without ``edge_index``, one that would take
+            too long or one whose attribute of that name is something else.
         TypeError: (when called) something that is no ``Data``.
     """
 
@@ -164,6 +214,9 @@ class AddEncodings(BaseTransform):  # type: ignore[misc]
         if isinstance(data, Batch):
             raise ValueError("AddEncodings takes one graph: apply it before graphs are collated")
         check_unseen(data, type(self).__name__)
+        own = data.get(ENCODINGS)
+        if own is not None and not (_numbers(own) and len(own) == data.num_nodes and degrees_in(own) is not None):
+            raise ValueError(_foreign(type(self).__name__, "it"))
         data[ENCODINGS] = self.encodings.count(data)
         return data
 

@@ -152,8 +152,9 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
 
     A PyG transform for a ``Data``; :meth:`mask` and :meth:`prune` serve whole data sets.
 
-    Where graphs have encodings, those that a graph brings along are believed, and else they are counted once, before
-    anything is pruned: every round reads the same, and the pruned graph has them for a network to read.
+    Where graphs have encodings, those that a graph brings along are read, unless they can be neither of its arcs nor of
+    more of them, and else they are counted once, before anything is pruned: every round reads the same, and the pruned
+    graph has them for a network to read.
 
     Args:
         rounds: 1, ..., r.
@@ -210,12 +211,12 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             again: count them in any case.
 
         Raises:
-            ValueError: it has others, or would take too long.
+            ValueError: it has others, or such as cannot be, or would take too long.
         """
         if self.encodings is None:
             return data
         if not again and data.get(ENCODINGS) is not None:
-            self.encodings.there(data, type(self).__name__)
+            self.encodings.believed(data, type(self).__name__)
             return data
         out = copy.copy(data)
         out[ENCODINGS] = self.encodings.count(data)
@@ -226,7 +227,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             return graphs
         if ENCODINGS not in graphs.node:
             return self.encodings.counted(graphs)
-        self.encodings.in_split(graphs, type(self).__name__)
+        self.encodings.believed(graphs, type(self).__name__)
         return graphs
 
     def mask(self, graphs: PackedGraphs) -> EdgeMask:

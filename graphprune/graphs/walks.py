@@ -24,25 +24,26 @@ MOST_PRODUCTS = 1 << 36  # of a larger graph: a minute or two of one CPU
 _SMALL = 128  # nodes of a graph that is a matrix at any rate
 _FASTER = 8  # by so much a product of dense matrices is faster than one by the arcs, multiplication by multiplication
 _COLUMNS = 64  # nodes whose walks are followed together along the arcs
+_INSTEAD = "take fewer steps, or none (walks=0)"  # of predictors, whose option it is
 _AT_ONCE = 1 << 22  # entries of the matrices of a few small graphs
 
 
 def counted_walks(data: Data, steps: int) -> dict[str, Tensor]:
     """Walk features and what they were counted on, as attributes that graphs can bring along."""
-    return {RETURN_WALKS: walk_features(data, steps), WALKED: _arcs(data)}
+    return {RETURN_WALKS: walk_features(data, steps, instead=_INSTEAD), WALKED: _arcs(data)}
 
 
 def walks_of(data: Data, steps: int) -> Tensor:
     """Walk features that a graph or batch has brought along, or else counted now; as :func:`walk_features`."""
     found: Tensor | None = data.get(RETURN_WALKS)
     walked: Tensor | None = data.get(WALKED)
-    if found is None or walked is None or found.shape != (data.num_nodes, steps):
-        return walk_features(data, steps)
-    return found if torch.equal(walked, _arcs(data)) else walk_features(data, steps)
+    if found is None or walked is None or found.shape != (data.num_nodes, steps) or not walked.equal(_arcs(data)):
+        return walk_features(data, steps, instead=_INSTEAD)
+    return found
 
 
 @torch.no_grad()
-def walk_features(data: Data, steps: int) -> Tensor:
+def walk_features(data: Data, steps: int, *, instead: str = "take fewer steps") -> Tensor:
     """Degrees and return probabilities of random walks, which tell rings, chains, hubs and their sizes apart.
 
     The random-walk encoding of Dwivedi et al. ("Graph Neural Networks with Learnable Structural and Positional
@@ -59,6 +60,7 @@ def walk_features(data: Data, steps: int) -> Tensor:
     Args:
         data: a graph or a batch; a row depends on its own graph alone.
         steps: of the longest walk, from 2 to 128.
+        instead: what a caller may do where that takes too long, the end of the error's sentence.
 
     Returns:
         Shape ``(N, steps)``, float32 out of double precision: log(1 + degree), then the probabilities to be back after
@@ -80,7 +82,7 @@ def walk_features(data: Data, steps: int) -> Tensor:
     along = (sizes > _SMALL) & ((sizes > LARGEST) | (sizes * sizes > _FASTER * arc_ptr.diff()))
     for number in along.nonzero().flatten().tolist():
         local = torch.stack([source, target])[:, arc_ptr[number] : arc_ptr[number + 1]] - ptr[number]
-        joined, found = _walks_along(local, steps)
+        joined, found = _walks_along(local, steps, instead)
         out[ptr[number] + joined] = found.float()
     for members in _similar_sizes(sizes.masked_fill(along, 0)):
         width, count = int(sizes[members].max()), len(members)
@@ -121,7 +123,7 @@ def _walks(adjacency: Tensor, steps: int) -> Tensor:
     return torch.stack(found, -1)
 
 
-def _walks_along(arcs: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _walks_along(arcs: Tensor, steps: int, instead: str) -> tuple[Tensor, Tensor]:
     """The nodes of a graph that have neighbours, ``(n,)``, and what :func:`_walks` says of them, ``(n, steps)``.
 
     Raises:
@@ -135,7 +137,7 @@ def _walks_along(arcs: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"a graph has {nodes:,} nodes with neighbours and {len(places):,} arcs; return probabilities of "
             f"{steps} steps would take {products:.1e} products, {MOST_PRODUCTS:.1e} are the limit above {LARGEST:,} "
-            "nodes: take fewer steps, or none (walks=0)"
+            f"nodes: {instead}"
         )
     row, column = places // max(nodes, 1), places % max(nodes, 1)
     degree = torch.bincount(row, minlength=nodes)

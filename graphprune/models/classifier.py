@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast, get_args
 
 import torch
@@ -73,22 +76,10 @@ class GraphClassifier(GraphNetwork):
         head_dropout: probability before each of them; 0 unless told.
 
     Raises:
-        ValueError: a size below 1, a dropout outside [0, 1), an unknown readout, norm or jk.
+        ValueError: a size that is no whole number above 0, a dropout outside [0, 1), an unknown readout, norm or jk.
     """
 
     follows: ClassVar[bool] = False  # edge features that are categories are read, unless bonds says otherwise
-    sparing: ClassVar[dict[str, Any]] = {
-        "bonds": False,
-        "edge_features": "ogb-mol",
-        "norm": "batch",
-        "residual": False,
-        "feed_forward": False,
-        "virtual_node": False,
-        "plain_last": False,
-        "head_layers": 1,
-        "head_dropout": 0.0,
-    }
-    """Options that are written down only where they are not what they are here: unless told."""
 
     def __init__(
         self,
@@ -114,8 +105,9 @@ class GraphClassifier(GraphNetwork):
         super().__init__()
         sizes = {"num_outputs": num_outputs, "hidden": hidden, "layers": layers, "head_layers": head_layers}
         shares = {"dropout": dropout, "head_dropout": head_dropout}
-        if min(sizes.values()) < 1 or not all(0 <= share < 1 for share in shares.values()):
-            raise ValueError(f"bad sizes: {', '.join(f'{name}={value}' for name, value in (sizes | shares).items())}")
+        whole = all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in sizes.values())
+        if not whole or not all(isinstance(share, Real) and 0 <= share < 1 for share in shares.values()):
+            raise ValueError(f"bad sizes: {', '.join(f'{name}={value!r}' for name, value in (sizes | shares).items())}")
         for kind, known, value in (
             ("readout", Readout, readout),
             ("jk", JumpingKnowledge, jk),
@@ -127,17 +119,7 @@ class GraphClassifier(GraphNetwork):
         self.residual, self.layers, self.reads_edge_attr = residual, layers, bonds
         self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "layers": layers}
         self._config |= {"dropout": dropout, "readout": readout, "jk": jk, **encodings_config(encodings)}
-        self._keep(
-            bonds=bonds,
-            edge_features=edge_features if bonds else "ogb-mol",
-            norm=norm,
-            residual=residual,
-            feed_forward=feed_forward,
-            virtual_node=virtual_node,
-            plain_last=plain_last,
-            head_layers=head_layers,
-            head_dropout=head_dropout,
-        )
+        self._keep(GraphClassifier, {**locals(), "edge_features": edge_features if bonds else "ogb-mol"})
         # The order of these lines is that in which initial weights are drawn.
         self.node_encoder = node_encoder(features, hidden)
         self.encoding_encoder = encoding_encoder(encodings, hidden)
@@ -152,9 +134,11 @@ class GraphClassifier(GraphNetwork):
         self.virtual_node = VirtualNode(hidden, layers, norm, dropout, residual) if virtual_node else None
         self.attention = AttentionReadout(read) if readout == "attention" else None
 
-    def _keep(self, **options: Any) -> None:
-        """Write down options that are not what they are unless told."""
-        self._config |= {name: value for name, value in options.items() if value != self.sparing[name]}
+    def _keep(self, owner: Callable[..., Any], given: Mapping[str, Any]) -> None:
+        """Write down the options of a class's constructor that are not what they are unless told."""
+        for name, option in inspect.signature(owner).parameters.items():
+            if option.kind is option.KEYWORD_ONLY and given[name] != option.default:
+                self._config.setdefault(name, given[name])
 
     @classmethod
     def for_data(cls, data: HasTask, hidden: int = 128, layers: int = 3, **options: Any) -> Self:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from numbers import Real
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ from graphprune.graphs.pna import PNALayer, mean_log_degree
 from graphprune.models.base import HasTask
 from graphprune.models.blocks import norm_layer
 from graphprune.models.classifier import Edges, GraphClassifier
+
+LARGEST_LOG = 64  # log(1 + degree) of degrees that are counted in 64 bits is less
 
 
 class GCN(GraphClassifier):
@@ -64,7 +67,6 @@ class GIN(GraphClassifier):
     """
 
     follows = True
-    sparing: ClassVar[dict[str, Any]] = GraphClassifier.sparing | {"train_eps": True}
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class GIN(GraphClassifier):
         self._train_eps = train_eps
         super().__init__(features, num_outputs, hidden, layers, **options)
         self._config["bonds"] = self.bonds
-        self._keep(train_eps=train_eps)
+        self._keep(GIN, {"train_eps": train_eps})
 
     def conv(self, hidden: int, depth: int) -> nn.Module:
         """The convolution of layer ``depth``."""
@@ -132,7 +134,7 @@ class PNA(GraphClassifier):
         options: see :class:`GraphClassifier`.
 
     Raises:
-        ValueError: as others raise, or a ``log_degree`` that is not positive.
+        ValueError: as others raise, or a ``log_degree`` that no graph has.
     """
 
     follows = True
@@ -147,9 +149,11 @@ class PNA(GraphClassifier):
         log_degree: float = 1.0,
         **options: Any,
     ) -> None:
-        if not log_degree > 0:
-            raise ValueError(f"log_degree must be positive, got {log_degree}")
-        self._log_degree = log_degree
+        if not isinstance(log_degree, Real) or isinstance(log_degree, bool) or not 0 < log_degree < LARGEST_LOG:
+            raise ValueError(
+                f"log_degree must be the mean of logarithms, above 0 and below {LARGEST_LOG}, got {log_degree!r}"
+            )
+        self._log_degree: float = log_degree
         super().__init__(features, num_outputs, hidden, layers, **options)
         self._config["log_degree"] = log_degree
 

@@ -20,8 +20,8 @@ from graphprune.methods.core.fit import FitJob, FitResult, derive_seed
 from graphprune.models import MODELS
 from graphprune.runs.config import RunConfig
 from graphprune.runs.identity import OBJECT
-from graphprune.runs.objects import LAST_ROUND, made
-from graphprune.runs.options import FROM_DATA, has_predictor, named
+from graphprune.runs.objects import FROM_DATA, LAST_ROUND, made
+from graphprune.runs.options import has_predictor, named
 from graphprune.train import Fit
 from graphprune.train.devices import seeded_by
 from graphprune.train.loop import OnEpoch

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 from graphprune.files import write_text
 from graphprune.runs.identity import OBJECT, plain
 from graphprune.runs.objects import LAST_ROUND, SAID, imported, is_path, name_of, section
-from graphprune.runs.options import SECTIONS, check_names, check_sections, flat, read_yaml, run_parser
+from graphprune.runs.options import LATER, SECTIONS, check_names, check_sections, flat, read_yaml, run_parser
 from graphprune.runs.text import explained
 from graphprune.train import Fit
 
@@ -27,12 +27,6 @@ MOVABLE = "data.root"
 GROWING = "method.rounds"
 LENGTH = f"method.{LAST_ROUND}"  # what a method that is an object says of its rounds
 SAME = (MOVABLE, GROWING, LENGTH)
-
-# Options of a training that older runs do not have: at these, the defaults, runs are described as ever.
-UNSAID = {
-    name: getattr(Fit, name)
-    for name in ("schedule", "warmup", "plateau_factor", "plateau_patience", "accumulate", "ema")
-}
 
 # Making a parser takes longer than parsing, and a grid has many configurations of few methods.
 parser_of = cache(run_parser)
@@ -96,8 +90,8 @@ class RunConfig:
     def parsed(cls, parser: ArgumentParser, values: Namespace) -> Self:
         """A configuration from what its parser returned; a model of the user's own is imported."""
         plain = yaml.safe_load(parser.dump(values))
-        fit = plain.get("fit", {})
-        plain["fit"] = {name: value for name, value in fit.items() if name not in UNSAID or value != UNSAID[name]}
+        fit, unsaid = plain.get("fit", {}), {name: getattr(Fit, name) for name in LATER["fit"]}
+        plain["fit"] = {name: value for name, value in fit.items() if name not in unsaid or value != unsaid[name]}
         plain = {name: plain[name] for name in (*SECTIONS, "seed") if name in plain}
         if is_path(path := plain["model"]["name"]):
             own = imported("model", path)

@@ -18,14 +18,15 @@ from filelock import FileLock, Timeout
 from graphprune.files import finite, read_json, write_json, write_text, writing
 from graphprune.runs.build import last_round
 from graphprune.runs.config import GROWING, SAME, RunConfig
-from graphprune.runs.objects import LAST_ROUND
+from graphprune.runs.objects import LAST_ROUND, RECORDS
 from graphprune.runs.options import flat, read_yaml
 from graphprune.ticket import Ticket, plain
 from graphprune.ticket.folder import DOCUMENT
 
 Row = dict[str, Any]
 
-CONFIG, METRICS, RESULTS, PROVENANCE = "config.yaml", "metrics.jsonl", "results.json", "provenance.json"
+CONFIG = "config.yaml"
+METRICS, RESULTS, PROVENANCE = RECORDS
 LOCK = ".lock"
 
 

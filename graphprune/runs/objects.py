@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from importlib import import_module
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -29,6 +30,17 @@ KINDS = {
     "method": "a Method, or a function of the data that returns one",
     "fit": "a graphprune.train.Fit, a training function of a FitJob, or a function of the seed that returns either",
 }
+# What a model's for_data() takes from the data set, with values to try its other arguments with.
+FROM_DATA: dict[str, Any] = {
+    "features": 1,
+    "edge_features": 1,
+    "shape": (1, 32, 32),
+    "num_outputs": 1,
+    "log_degree": 1.0,
+    "encodings": None,
+}
+# What the folder of a run has beside its configuration: a row a round, those of all rounds, and where they are from.
+RECORDS = ("metrics.jsonl", "results.json", "provenance.json")
 LAST_ROUND = "last_round"
 # What a section says of its object: options of the object go by other names.
 SAID = ("name", OBJECT, "source", "digest", "arguments", LAST_ROUND)
@@ -58,6 +70,30 @@ def imported(kind: str, path: str) -> Any:
     if not _fits(kind, found):
         raise ValueError(f"{kind} {path}: expected {KINDS[kind]}, got {words(found)}")
     return found
+
+
+def check_file(file: str | None, content: Mapping[str, Any], *, typed: str | None) -> None:
+    """Make sure that a file of options brings along no object, and that no folder of results has one imported.
+
+    Args:
+        file: of a run's options, if there is one.
+        content: its sections.
+        typed: the model on the command line, if it is named there.
+
+    Raises:
+        ValueError: it describes a run of objects, or lies in a run's folder and would import a model that is not typed.
+    """
+    for name, options in content.items():
+        if isinstance(options, Mapping) and (path := options.get(OBJECT)):
+            raise ValueError(
+                f"{file} describes a run whose {name} was your own, {path}, which no file brings along: start it as it "
+                f"was started, by a program, a grid or --{name} {path} with its options"
+            )
+    model = (content.get("model") or {}).get("name")
+    if file and not typed and is_path(model) and any(Path(file).with_name(each).exists() for each in RECORDS):
+        raise ValueError(
+            f"{file} lies in a folder of results, for which nothing is imported: type --model {model} if you trust it"
+        )
 
 
 def section(kind: str, value: Any, name: str | None, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
@@ -123,8 +159,8 @@ def option_names(kind: str, value: Any) -> tuple[str, ...]:
         return ()
     own_class, call = _method_class(value), _call(kind, value)
     taken = list(_parameters(call).values())[0 if kind == "data" or own_class else 1 :]
-    if call is not value and any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken):
-        taken += _parameters(value).values()  # for_data(data, **options) hands them to the constructor
+    if call is not value:
+        taken += [each for each in _handed_on(value) if each.name not in FROM_DATA]
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     names = (each.name for each in taken if each.kind in named and not (own_class and each.name == "seed"))
     return tuple(dict.fromkeys(names))
@@ -187,6 +223,19 @@ def _parameters(value: Any) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(value).parameters
     except (TypeError, ValueError):  # written in C
         return {}
+
+
+def _handed_on(value: Any) -> list[inspect.Parameter]:
+    """What for_data(data, **options) hands on: to those of the bases, to the constructor, and to theirs."""
+    found: list[inspect.Parameter] = []
+    handed = True
+    for method in ("for_data", "__init__"):
+        for owner in getattr(value, "__mro__", ()):
+            if handed and method in vars(owner):
+                taken = list(_parameters(getattr(owner, method)).values())[1:]  # without the data, or self
+                handed = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken)
+                found += taken
+    return found
 
 
 def _with_options(method: Any, options: Mapping[str, Any]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_origin
@@ -19,8 +18,8 @@ from graphprune.graphs import EdgePredictor, Encodings
 from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
-from graphprune.models import MODELS
-from graphprune.runs.objects import imported, is_path
+from graphprune.models import MODELS, GraphClassifier
+from graphprune.runs.objects import FROM_DATA, check_file, imported, is_path
 from graphprune.runs.objects import option_names as own_options
 from graphprune.runs.text import without_markup
 from graphprune.train import Fit
@@ -34,14 +33,14 @@ SKIPPED = {"seed", "select", "predictor", "protocol", "unit", "journal", "execut
 
 SECTIONS = ("method", "data", "model", "fit", "predictor")
 
-# What a model's for_data() takes from the data set, with values to try its other arguments with.
-FROM_DATA: dict[str, Any] = {
-    "features": 1,
-    "edge_features": 1,
-    "shape": (1, 32, 32),
-    "num_outputs": 1,
-    "log_degree": 1.0,
-    "encodings": None,
+# Options that came later: where they are left alone, runs are described as ever, as null or (of a training) not at all.
+LATER: Mapping[str, tuple[str, ...]] = {
+    "fit": ("schedule", "warmup", "plateau_factor", "plateau_patience", "accumulate", "ema"),
+    "model": (
+        *("bonds", "norm", "residual", "feed_forward", "virtual_node", "plain_last", "head_layers", "head_dropout"),
+        "train_eps",
+    ),
+    "predictor": ("edges",),
 }
 EPILOG = (
     "The part before the dot may be left out: --rounds is --method.rounds, --data NAME is --data.name NAME, "
@@ -126,15 +125,16 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
         parser.add_argument(f"--fit.{name}", type=words, default=getattr(Fit, name), help=said[name])
     if has_predictor(method_class):
         parser.add_class_arguments(EdgePredictor, "predictor", skip=set(FROM_DATA))
-        parser.set_defaults({"predictor.edges": None})  # so that runs that read none are described as ever
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weights, order of the graphs and random choices"
     )
+    known = {action.dest for action in parser._actions}
+    later = {"predictor": LATER["predictor"]}
     if model_class is not None:
-        # The model follows the data, or its own defaults, unless it is told: runs from before an option was there are
-        # described as ever.
-        sparing = {"bonds"} & inspect.signature(model_class).parameters.keys() | {*getattr(model_class, "sparing", ())}
-        parser.set_defaults({f"model.{name}": None for name in sparing - FROM_DATA.keys()})
+        later["model"] = LATER["model"] if issubclass(model_class, GraphClassifier) else ("bonds",)
+    parser.set_defaults(
+        dict.fromkeys({f"{section}.{name}" for section, names in later.items() for name in names} & known)
+    )
     _tidy(parser, _documented(method_class))
     return parser
 
@@ -230,7 +230,8 @@ def names_in(argv: Sequence[str]) -> Names:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no YAML mapping, or one with unknown sections.
+        ValueError: the file is no YAML mapping, or has unknown sections, or describes a run of objects, or lies in a
+            run's folder and would have something imported that was not typed.
     """
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("--config", "--method.name", "--model.name"):
@@ -241,6 +242,7 @@ def names_in(argv: Sequence[str]) -> Names:
     method, model = (
         given[f"--{section}.name"] or (file.get(section) or {}).get("name") for section in ("method", "model")
     )
+    check_file(given["--config"], file, typed=given["--model.name"])
     return Names(method, model, file)
 
 

@@ -75,7 +75,7 @@ def model_of(ticket: Ticket) -> nn.Module:
     """The model that a ticket names, with the options that it had and fresh weights.
 
     Raises:
-        ValueError: a model that is not the package's.
+        ValueError: a model that is not the package's, or options that it does not take.
     """
     recorded: Any = ticket.provenance.get("model", {})
     kind, config = _classes().get(recorded.get("class")), recorded.get("config")
@@ -84,7 +84,10 @@ def model_of(ticket: Ticket) -> nn.Module:
             f"a ticket of {recorded.get('class')}, which is not one of the package's models: say where it is imported "
             "from, --model my_package.nets:Net, or build it in Python, graphprune.compact(ticket.build(model), example)"
         )
-    model: nn.Module = kind(**config)
+    try:
+        model: nn.Module = kind(**config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"ticket.provenance.model.config: {error}") from error
     return model
 
 

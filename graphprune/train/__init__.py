@@ -2,6 +2,5 @@
 
 from graphprune.data.evaluation import evaluate, predict
 from graphprune.train.loop import Fit
-from graphprune.train.tasks import task_loss
 
-__all__ = ["Fit", "evaluate", "predict", "task_loss"]
+__all__ = ["Fit", "evaluate", "predict"]

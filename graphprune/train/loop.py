@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from numbers import Integral
 from time import perf_counter
@@ -79,9 +79,9 @@ class Fit:
         loss: ``"cross_entropy"`` (multiclass), ``"bce"`` (binary), ``"mse"``, ``"mae"`` or ``"smooth_l1"``
             (regression); None: the first of the task's. In Python also a loss module of torch's, with whatever
             reduction, or a function of outputs and labels that returns one loss for each label, shape ``(B,)`` for
-            multiclass and ``(B, T)`` otherwise. Unknown labels are given to it as 0 and left out of the mean, which is
-            over all known labels of a step, in all batches and processes; for a weighted ``CrossEntropyLoss`` over
-            their weights, as in torch.
+            multiclass and ``(B, T)`` otherwise. Unknown labels are given to it as class 0 or the value 1, and their
+            losses and gradients are left out of the mean, which is over all known labels of a step, in all batches and
+            processes; for a weighted ``CrossEntropyLoss`` or ``NLLLoss`` over their weights, as in torch.
         label_smoothing: share of a class label that the training loss spreads evenly over all classes; multiclass only
             (Szegedy et al., CVPR 2016; FGGP authors: 0.1).
         class_weights: of each class in the cross entropy, or ``"balanced"``: labels / (classes * labels of the class),
@@ -115,6 +115,7 @@ class Fit:
     epochs: int = 100
     lr: float = 1e-3
     batch_size: int = 128
+    _: KW_ONLY
     weight_decay: float = 0.0
     optimizer: OptimizerName = "adam"
     schedule: Schedule = "constant"
@@ -165,7 +166,9 @@ class Fit:
         ):
             if getattr(self, name) not in get_args(words):
                 raise ValueError(f"{name} must be one of {get_args(words)}, got {getattr(self, name)!r}")
-        self._rates, self._losses  # noqa: B018  # which check their own options
+        self._rates  # noqa: B018  # which checks its own options, as the losses do
+        for name in ("class_weights", "pos_weight"):  # of an array as plain numbers, which can be compared
+            object.__setattr__(self, name, getattr(self._losses, name))
 
     def __call__(self, job: FitJob) -> FitResult:
         """Train the job's model in place; it ends in its best state, on the device it came from."""
@@ -200,7 +203,18 @@ class Fit:
             scheduler = self._rates.of(bare, steps, data.higher_is_better)
             average = Average(job.model, self.ema) if self.ema else None
             run = Steps(
-                fabric, job, model, bare, optimizer, held, data, objective, scheduler, sizes, self.clip, average
+                fabric=fabric,
+                job=job,
+                model=model,
+                bare=bare,
+                optimizer=optimizer,
+                held=held,
+                data=data,
+                objective=objective,
+                scheduler=scheduler,
+                sizes=sizes,
+                clip=self.clip,
+                average=average,
             )
             track = job.track()
             for number in range(1, self.epochs + 1):

@@ -53,7 +53,7 @@ def step_sizes(rows: int, batch_size: int, accumulate: int, world: int) -> Sizes
     return [sizes[first : first + accumulate] for first in range(0, len(sizes), accumulate)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Steps:
     """A training that is under way.
 
@@ -61,8 +61,8 @@ class Steps:
         fabric: its devices and processes.
         job: whose bare model has the names of the masks.
         model: the same, as Fabric runs it.
-        optimizer: the bare one.
-        stepping: the same, as Fabric steps it.
+        bare: its optimiser.
+        optimizer: the same, as Fabric steps it.
         held: the masks at work.
         data: on the training's device.
         objective: what is minimised.
@@ -75,8 +75,8 @@ class Steps:
     fabric: Fabric
     job: FitJob
     model: Any
-    optimizer: Optimizer
-    stepping: Any
+    bare: Optimizer
+    optimizer: Any
     held: Handle[MaskSet] | Pruning
     data: LabelledData[Any]
     objective: Objective
@@ -95,7 +95,7 @@ class Steps:
         tallies = []
         for step, group in zip(rows.split([sum(sizes) for sizes in self.sizes]), self.sizes, strict=True):
             batches = [samples.batch(part[rank::world]) for part in step.split(group)]
-            self.stepping.zero_grad()
+            self.optimizer.zero_grad()
             counts = [self.objective.count(batch.y) for batch in batches]
             everywhere = summed(self.fabric, torch.stack(counts).sum(0))
             # The gradients are averaged over the processes; together they are those of the mean over all labels.
@@ -127,7 +127,7 @@ class Steps:
     def _step(self) -> None:
         if self.clip is not None:
             self._clip(self.clip)
-        self.stepping.step()
+        self.optimizer.step()
         self.scheduler.stepped()
         if self.average is not None:
             self.average.update(self.held.masks)
@@ -136,7 +136,7 @@ class Steps:
         """Scale all gradients down where those of what is there have a larger norm: pruned weights have none."""
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:  # not by Fabric, which refuses to for fused optimisers
-            scaler.unscale_(self.optimizer)
+            scaler.unscale_(self.bare)
         if self.held.masks is not self._masks:
             self._masks = self.held.masks
             parameters = masked_parameters(self.job.model, self._masks)

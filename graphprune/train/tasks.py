@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -71,13 +72,13 @@ class Losses:
             )
         if isinstance(self.loss, nn.Module) and (names := [name for name, _ in self.loss.named_parameters()]):
             raise ValueError(f"loss has parameters {names} of its own, which no optimizer trains: make them buffers")
-        given = [name for name in _PART_OF if getattr(self, name) not in (None, 0)]
+        for name in ("class_weights", "pos_weight"):
+            object.__setattr__(self, name, _checked_weights(name, getattr(self, name)))
+        given = self._given()
         if wrong := [name for name in given if self.loss not in (None, _PART_OF[name])]:
             raise ValueError(f"{wrong[0]} is part of loss={_PART_OF[wrong[0]]!r}, it cannot be with {self.loss!r}")
         if len({_PART_OF[name] for name in given}) > 1:
             raise ValueError(f"{' and '.join(given)} belong to different tasks: classes, and labels of yes or no")
-        for name in ("class_weights", "pos_weight"):
-            _check_weights(name, getattr(self, name))
 
     def on(self, data: LabelledData[Any]) -> Objective:
         """The objective on a data set, on the device of its training labels, by which alone labels are balanced.
@@ -86,7 +87,7 @@ class Losses:
             ValueError: a loss or weights of another task, another number of weights than of classes or labels, or a
                 class or label that cannot be balanced, as the training split has none of it.
         """
-        terms, weight = self.terms(data.task), None
+        terms, weight, ignored = self.terms(data.task), None, IGNORE_INDEX
         if self.class_weights is not None:
             y = data.train.graph["y"] if data.task == "sequence" else data.labels(data.train)
             counts = y[y != IGNORE_INDEX].bincount(minlength=data.num_classes).double()
@@ -103,9 +104,9 @@ class Losses:
             if hasattr(made, "reduction"):
                 made.reduction = "none"
             terms = made
-            if isinstance(made, nn.CrossEntropyLoss):
-                weight = made.weight
-        return Objective(data.task, terms, weight)
+            if isinstance(made, nn.CrossEntropyLoss | nn.NLLLoss):  # the means of other losses have no weights below
+                weight, ignored = made.weight, made.ignore_index
+        return Objective(data.task, terms, weight, ignored)
 
     def terms(self, task: Task) -> Terms:
         """One loss a label, without weights; raises ValueError where it is none of this task."""
@@ -115,11 +116,19 @@ class Losses:
         name = next(iter(named)) if self.loss is None else self.loss
         if name not in named:
             raise ValueError(f"loss={name!r} is not for a {task} task: there are {', '.join(named)}")
-        for option, of in _PART_OF.items():
-            if getattr(self, option) not in (None, 0) and of not in named:
-                kind = "classes" if of == "cross_entropy" else "labels of yes or no"
+        for option in self._given():
+            if _PART_OF[option] not in named:
+                kind = "classes" if _PART_OF[option] == "cross_entropy" else "labels of yes or no"
                 raise ValueError(f"{option}={getattr(self, option)} is for {kind}, this is a {task} task")
         return partial(named[name], label_smoothing=self.label_smoothing) if self.label_smoothing else named[name]
+
+    def _given(self) -> list[str]:
+        """The options that belong to one loss, as far as they are set."""
+        return [
+            name
+            for name in _PART_OF
+            if getattr(self, name) is not None and (name != "label_smoothing" or self.label_smoothing)
+        ]
 
 
 @dataclass(frozen=True)
@@ -130,18 +139,21 @@ class Objective:
 
     Attributes:
         task: kind of labels.
-        terms: from outputs and labels to one loss a label; unknown labels stand there as 0, and their loss is left out.
+        terms: from outputs and labels to one loss a label; unknown labels stand there as class 0 or the value 1, and
+            neither their loss nor its gradient counts, whatever they are.
         weight: of each class, shape ``(C,)``: the mean is then divided by the sum of the labels' weights, as torch's
             ``CrossEntropyLoss`` does; None: by their number.
+        ignored: a class that is not known either, as torch's ``ignore_index``.
     """
 
     task: Task
     terms: Terms
     weight: Tensor | None = None
+    ignored: int = IGNORE_INDEX
 
     def known(self, y: Tensor) -> Tensor:
         """Which labels are known: -100 is no class, and NaN no other label."""
-        return ~y.isnan() if y.is_floating_point() else y != IGNORE_INDEX
+        return ~y.isnan() if y.is_floating_point() else (y != IGNORE_INDEX) & (y != self.ignored)
 
     def count(self, y: Tensor) -> Tensor:
         """What a sum is divided by: how many labels are known (int64), or their weights; 0-dimensional."""
@@ -149,7 +161,17 @@ class Objective:
         return known.sum() if self.weight is None else self.weight.double()[y[known]].sum()
 
     def total(self, out: Tensor, y: Tensor) -> Tensor:
-        """The sum of the losses of known labels; see :func:`task_loss`."""
+        """The sum of the losses of known labels, 0-dimensional; 0 where none is known.
+
+        Args:
+            out: logits or values of B graphs, nodes or images, shape ``(B, C)`` for multiclass, ``(B, T * C)`` for
+                sequence, else ``(B, T)``.
+            y: labels, ``(B,)`` int64 for multiclass (-100 at nodes of another split), ``(B, T)`` int64 for sequence,
+                else ``(B, T)`` with NaN where a label is missing.
+
+        Raises:
+            ValueError: shapes that do not fit, or a loss that is not one number a label.
+        """
         if self.task == "sequence":
             out, y = by_position(out, y)
         classes = not y.is_floating_point()
@@ -158,7 +180,9 @@ class Objective:
             shape = "(B, classes)" if classes else f"{expected}, one column a task"
             raise ValueError(f"the model returned shape {tuple(out.shape)} for {len(y)} labels, expected {shape}")
         known = self.known(y)
-        given = y.masked_fill(~known, 0)
+        given = y.masked_fill(~known, 0 if classes else 1)
+        # What a loss is infinite for at a label that is not there has a gradient of NaN, were it multiplied by 0.
+        out = torch.where(known[:, None] if classes else known, out, out.detach())
         terms = self.terms(out, given if classes else given.to(out.dtype))
         if not isinstance(terms, Tensor) or terms.shape != y.shape:
             found = tuple(terms.shape) if isinstance(terms, Tensor) else type(terms).__name__
@@ -169,35 +193,18 @@ class Objective:
         return torch.where(known, terms, 0.0).sum()
 
 
-def task_loss(task: Task, out: Tensor, y: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Cross entropy (multiclass), binary cross entropy or squared error, summed over the labels that are known.
-
-    Sum and number come apart so that the mean over several processes is the mean over all labels.
-
-    Args:
-        task: kind of labels.
-        out: logits or values of B graphs, nodes or images, shape ``(B, C)`` for multiclass, ``(B, T * C)`` for
-            sequence, else ``(B, T)``.
-        y: labels, ``(B,)`` int64 for multiclass (-100 at nodes of another split), ``(B, T)`` int64 for sequence, else
-            ``(B, T)`` with NaN where a label is missing.
-        label_smoothing: share of a class label that is spread evenly over all classes; multiclass only.
-
-    Returns:
-        The sum of the losses and the number of labels (int64), both 0-dimensional; 0 and 0 where none is known.
-
-    Raises:
-        ValueError: shapes that do not fit, or smoothed labels of another task.
-    """
-    objective = Objective(task, Losses(label_smoothing=label_smoothing).terms(task))
-    return objective.total(out, y), objective.count(y)
-
-
-def _check_weights(name: str, weights: Weights | None) -> None:
-    if weights is None or weights == "balanced":
-        return
-    good = not isinstance(weights, str) and len(weights) > 0
-    if not good or not all(0 < value < float("inf") for value in weights if isinstance(value, (int, float))):
+def _checked_weights(name: str, weights: Any) -> Weights | None:
+    """Weights as they are given, those of an array or tensor as a list."""
+    weights = weights.tolist() if hasattr(weights, "tolist") else weights
+    if weights is None or (isinstance(weights, str) and weights == "balanced"):
+        return weights  # type: ignore[return-value]
+    try:
+        good = len(weights) > 0 and all(not isinstance(each, str) and 0 < float(each) < math.inf for each in weights)
+    except (TypeError, ValueError, RuntimeError):
+        good = False
+    if not good:
         raise ValueError(f"{name} must be 'balanced', or numbers above 0, one each, got {weights!r}")
+    return weights  # type: ignore[no-any-return]
 
 
 def _weights(name: str, given: Weights, counts: Tensor, balanced: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def malnet(root):
             name = f"kind{number % 5}/{part}{number}"
             file = raw / "malnet-graphs-tiny" / f"{name}.edgelist"
             file.parent.mkdir(parents=True, exist_ok=True)
-            arcs = ring(5 + number).t().tolist()
+            arcs = ring(5 + number + 20 * PARTS.index(part)).t().tolist()
             file.write_text("# a\n" * 5 + "".join(f"{u} {v}\n" for u, v in arcs))
             lines.append(name + "\n")
         folder = raw / "split_info_tiny" / "type"

@@ -153,16 +153,54 @@ def test_graphs_of_training_that_test_too_are_counted(tmp_path):
     whole = list(pyg_files.tu(tmp_path))
     odd = copy.copy(whole[1])
     odd.edge_attr = odd.edge_attr + 1
-    train, val, test = whole[:6], [whole[7], whole[4], whole[29]], [odd, whole[0], whole[5]]
+    other = copy.copy(whole[29])
+    other.x = other.x.roll(1, 1)
+    train, val, test = whole[:6], [whole[7], whole[4], other], [odd, whole[0], whole[5]]
     data = from_pyg([train, val, test], task="multiclass", name="mine")
 
-    # Features repeat after nine graphs, classes after two: whole[29] has the size and the labels of whole[2].
+    # Features repeat after three graphs, classes after two.
     def same(a, b):
         return all(torch.equal(a[key], b[key]) for key in ("x", "edge_index", "edge_attr"))
 
     counts = [sum(any(same(graph, other) for other in train) for graph in part) for part in (val, test)]
     assert data.provenance["duplicates"].startswith(f"{counts[0]} of 3 val graphs and {counts[1]} of 3 test graphs")
     assert counts[1] == 2
+
+
+TOGETHER = {
+    "the same": lambda three, whole: [whole, whole, whole],
+    "test trains": lambda three, whole: {"train": three[0], "val": three[1], "test": three[0]},
+    "subsets": lambda three, whole: [Subset(whole, range(9)), Subset(whole, [9, 10]), Subset(whole, [11, 8])],
+    "subsets of subsets": lambda three, whole: [
+        Subset(Subset(whole, range(9)), range(5)),
+        Subset(whole, [9]),
+        Subset(whole, [4, 20]),
+    ],
+    "a subset of it": lambda three, whole: [whole[:20], Subset(whole, [22]), Subset(whole, [19, 21])],
+    "slices": lambda three, whole: [whole[:10], whole[10:20], whole[9:]],
+    "shuffled": lambda three, whole: [whole.shuffle()[:20], whole.shuffle()[:20], whole.shuffle()[:20]],
+    "one list": lambda three, whole: [graphs := list(whole), [graphs[0]], graphs],
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_splits_with_graphs_in_common_are_refused(name, tmp_path):
+    three, whole = pyg_files.zinc(tmp_path / "zinc"), pyg_files.tu(tmp_path)
+    with pytest.raises(ValueError, match=r"and (val|test) have \d+ graphs of one data set in common: \d+"):
+        from_pyg(TOGETHER[name](three, whole), task="regression" if name == "test trains" else "multiclass")
+
+
+def test_copies_of_what_trains_are_refused(tmp_path):
+    train, val, test = pyg_files.zinc(tmp_path)
+    with pytest.raises(ValueError, match="ZINC: all graphs of test are in train too, with the same features, arcs and"):
+        from_pyg([train, val, copy.deepcopy(train)[2:5]])
+    with pytest.raises(ValueError, match="all graphs of val are in train too"):
+        from_pyg([train, [copy.copy(train[3])], test], metric="mae")
+    other = copy.copy(train[3])
+    other.y = other.y + 1  # the same graph with another label is counted, no more
+    assert from_pyg([train, [other], test]).provenance["duplicates"].startswith("1 of 1 val graphs")
+    halves = from_pyg([train[:6], train[6:9], Subset(train, [9, 10, 11])])
+    assert [len(part) for part in halves.splits.values()] == [6, 3, 3]
 
 
 def test_numbers_are_made_single_and_columns(tmp_path):
@@ -258,8 +296,8 @@ def test_graphs_handed_in_are_not_changed(tmp_path):
     *three, _ = pyg_files.malnet(tmp_path)
     from_pyg(three, x="deg+odeg10")
     assert three[0][0].x is None
-    mine = [Data(x=torch.ones(3), edge_index=ring(3), y=n % 2) for n in range(4)]
-    from_pyg([mine] * 3, task="multiclass", name="mine")
+    mine = [Data(x=torch.ones(3) * n, edge_index=ring(3), y=n % 2) for n in range(12)]
+    from_pyg([mine[:4], mine[4:8], mine[8:]], task="multiclass", name="mine")
     assert mine[0].x.dim() == 1
     with pytest.raises(ValueError, match=r"x has shape \(3,\)"):
         from_graphs(mine, mine, mine, name="mine", task="multiclass")

@@ -11,7 +11,7 @@ import graphprune as gp
 from graphprune.data import from_graphs, from_pyg, store_graphs
 from graphprune.data.sequences import by_position, encoded, subtoken_f1
 from graphprune.methods.core.loss import mean_loss
-from graphprune.train import task_loss
+from tests.train.tiny import task_loss
 
 WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=7)
 SPLITS = st.fixed_dictionaries({part: st.lists(WORDS, min_size=1, max_size=6) for part in ("train", "val", "test")})

@@ -12,6 +12,7 @@ from torch_geometric.data import Batch, Data
 import graphprune as gp
 from graphprune.graphs import EdgeRound, PackedGraphs, PruneEdges, RandomEdges
 from graphprune.graphs.encodings import Encodings
+from graphprune.graphs.walks import walks_of
 from tests.graphs.samples import Given, arcs, random_graph, to_index
 
 
@@ -55,8 +56,10 @@ def test_they_are_counted_on_the_edges_that_there_are_in_place_of_others() -> No
 def test_a_huge_graph_is_refused_by_its_size() -> None:
     ring = torch.arange(100_000)
     huge = Data(edge_index=torch.stack([ring, ring.roll(1)]), num_nodes=len(ring))
-    with pytest.raises(ValueError, match=r"100,000 nodes .* the limit above 8,192 nodes: take fewer steps"):
+    with pytest.raises(ValueError, match=r"the limit above 8,192 nodes: take fewer steps, or no encodings$"):
         gp.AddEncodings(walks=16)(huge)
+    with pytest.raises(ValueError, match=r"100,000 nodes .*: take fewer steps, or none \(walks=0\)$"):
+        walks_of(huge, 16)
 
 
 @pytest.mark.parametrize("walks", [0, 1, 129, True, 4.0, "4", None])
@@ -136,11 +139,80 @@ def test_an_unseen_graph_is_counted_once_and_all_rounds_read_the_same(counts: li
 
 def test_encodings_that_a_graph_brings_along_are_believed(counts: list[int]) -> None:
     graph = random_graph(0)
-    graph.encodings = torch.rand(7, 5)
+    more = graph.clone()
+    more.edge_index = torch.cat([more.edge_index, torch.tensor([[0, 6], [6, 0]])], 1)
+    graph.encodings = by_powers(more, 5)
     pruned = PruneEdges(rounds(Reads()), encodings=gp.Encodings(walks=5))(graph)
     assert not counts and torch.equal(pruned.encodings, graph.encodings)
     with pytest.raises(ValueError, match=r"reads encodings \(walks=6\) of shape \(7, 6\)"):
         PruneEdges(rounds(Reads()), encodings=gp.Encodings(walks=6))(graph)
+
+
+IMPOSSIBLE = {
+    "noise": lambda found: torch.randn_like(found) * 100,
+    "shares": torch.rand_like,
+    "all ones": torch.ones_like,
+    "zeros": torch.zeros_like,  # of a graph without these edges
+    "a mean degree": lambda found: found.clone().index_fill_(1, torch.tensor([0]), float(np.log1p(2.5))),
+    "chances above one": lambda found: torch.cat([found[:, :1], found[:, 1:] + 1], 1),
+    "chances below none": lambda found: torch.cat([found[:, :1], found[:, 1:] - 0.5], 1),
+    "not finite": lambda found: torch.cat([found[:, :4], found[:, 4:] * torch.nan], 1),
+    "endless": lambda found: torch.cat([found[:, :1] + torch.inf, found[:, 1:]], 1),
+    "degrees below none": lambda found: -found,
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_encodings_that_cannot_be_are_refused(name: str) -> None:
+    prune, graph = PruneEdges(rounds(Reads()), encodings=gp.Encodings(walks=5)), random_graph(0)
+    graph.encodings = IMPOSSIBLE[name](by_powers(graph, 5))
+    with pytest.raises(ValueError, match=r"'encodings' that is not what gp.AddEncodings\(walks=5\) counts"):
+        prune(graph)
+    if name != "zeros":
+        with pytest.raises(ValueError, match=r"'encodings' that is not what gp\.AddEncodings"):
+            prune.prune(PackedGraphs.of([graph]))
+        with pytest.raises(ValueError, match="AddEncodings: the graphs have an attribute 'encodings' that is not"):
+            gp.AddEncodings(walks=5)(graph)
+
+
+@pytest.mark.parametrize("own", ["text", torch.arange(7), torch.rand(7), torch.ones(3, 5), torch.ones(7, 1), [1, 2]])
+def test_an_attribute_of_that_name_that_is_another_thing_is_not_overwritten(own: Any) -> None:
+    graph = random_graph(0)
+    graph.encodings = own
+    with pytest.raises(ValueError, match="rename it if it is another thing"):
+        gp.AddEncodings(walks=5)(graph)
+
+
+def test_as_many_encodings_as_nodes_are_no_second_copy_of_the_arcs() -> None:
+    pairs = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
+    graph = Data(x=torch.ones(4, 1), edge_index=torch.cat([pairs, pairs.flip(0)], 1))
+    graph.encodings = by_powers(graph, 4)
+    whole = Data(x=torch.ones(3, 1), edge_index=torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]))
+    whole.encodings = by_powers(whole, 3)  # zero nowhere beside the diagonal, as there is an arc everywhere
+    for each in (graph, whole):
+        pruned = PruneEdges(rounds(RandomEdges()), encodings=gp.Encodings(walks=len(each.x)))(each)
+        assert torch.equal(pruned.encodings, each.encodings)
+
+
+def test_edges_that_are_added_by_hand_are_told() -> None:
+    graph = Data(x=torch.ones(4, 1), edge_index=torch.tensor([[0, 1], [1, 0]]))
+    graph = gp.AddEncodings(walks=5)(graph)
+    graph.edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    with pytest.raises(ValueError, match="delete it if arcs were added since"):
+        PruneEdges(rounds(Reads()), encodings=gp.Encodings(walks=5))(graph)
+
+
+@settings(max_examples=60)
+@given(graph=arcs(), steps=st.integers(2, 12), dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
+def test_whatever_is_counted_is_believed_also_after_pruning(graph: Any, steps: int, dtype: torch.dtype) -> None:
+    nodes, found = graph
+    data = Data(x=torch.ones(nodes, 1), edge_index=to_index(found))
+    spec = gp.Encodings(walks=steps)
+    data.encodings = by_powers(data, steps).to(dtype)
+    prune = PruneEdges(rounds(RandomEdges()), encodings=spec)
+    again = prune(prune(data))
+    assert torch.equal(again.encodings, data.encodings)
+    assert gp.AddEncodings(walks=steps + 1)(again).encodings.shape == (nodes, steps + 1)
 
 
 @settings(max_examples=20)

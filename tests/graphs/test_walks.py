@@ -75,14 +75,15 @@ def test_what_cannot_be_walked_is_refused(monkeypatch):
     ring = torch.arange(100_000)
     huge = Data(edge_index=torch.stack([ring, ring.roll(1)]), num_nodes=len(ring))
     with pytest.raises(
-        ValueError, match=r"a graph has 100,000 nodes with neighbours and 200,000 arcs; .* 16 steps .*\(walks=0\)"
+        ValueError,
+        match=r"a graph has 100,000 nodes with neighbours and 200,000 arcs; .* 16 steps .*: take fewer steps$",
     ):
         walk_features(huge, 16)
     monkeypatch.setattr(walks, "LARGEST", 9)
     monkeypatch.setattr(walks, "_SMALL", 9)
     monkeypatch.setattr(walks, "MOST_PRODUCTS", 20)
     batch = Batch.from_data_list([random_graph(0, nodes=9), random_graph(1, nodes=12)])
-    with pytest.raises(ValueError, match=r"a graph has 1\d nodes with neighbours.*walks=0"):
+    with pytest.raises(ValueError, match=r"a graph has 1\d nodes with neighbours.*take fewer steps"):
         walk_features(batch, 4)
 
 

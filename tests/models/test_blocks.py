@@ -143,7 +143,7 @@ def test_a_network_is_made_again_from_what_it_says_of_itself(name: str, block: s
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.eval()(given), model(given))
     written = model.config().keys() - {"features", "num_outputs", "hidden", "layers", "dropout", "readout", "jk"}
-    said = {key for key, value in BLOCKS[block].items() if value != GraphClassifier.sparing.get(key, value)}
+    said = BLOCKS[block].keys() - {"readout", "jk"}
     assert written == said | {"gin": {"bonds"}, "pna": {"log_degree"}}.get(name, set())
     for width in (5, 16):
         assert model.resized(width).eval()(given).shape == model(given).shape
@@ -277,3 +277,38 @@ def test_edge_features_that_are_asked_for_have_to_be_there(name: str) -> None:
     model = network(name, "edges")
     with pytest.raises(ValueError, match=r"reads bond features, .* no edge_attr"):
         model(Data(x=torch.ones(2, 4), edge_index=to_index([(0, 1)])))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"layers": "3"}, {"layers": 1.5}, {"hidden": 8.0}, {"head_layers": 1.5}, {"head_layers": True}),
+        *({"layers": None}, {"hidden": 0}, {"dropout": "0.1"}, {"dropout": 1.0}, {"head_dropout": None}),
+        {"dropout": float("nan")},
+    ],
+)
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_sizes_that_are_none_are_named(name: str, wrong: dict[str, Any]) -> None:
+    (option,) = wrong
+    with pytest.raises(ValueError, match=f"bad sizes: .*{option}="):
+        CONVOLUTIONS[name](4, 3, **{"hidden": 8, **wrong})
+
+
+@pytest.mark.parametrize("wrong", ["x", None, [1], True, 0, -1.0, 1e19, float("inf"), float("nan"), torch.ones(2)])
+def test_a_mean_degree_is_a_number_that_graphs_can_have(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="log_degree must be the mean of logarithms"):
+        PNA(4, 3, hidden=8, log_degree=wrong)
+    assert PNA(4, 3, hidden=8, log_degree=2).config()["log_degree"] == 2
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_options_are_written_down_where_they_are_not_what_they_are_unless_told(name: str) -> None:
+    plain = CONVOLUTIONS[name](4, 3, hidden=8)
+    left = {"bonds": False, "norm": "batch", "residual": False, "feed_forward": False, "virtual_node": False}
+    left |= {"plain_last": False, "head_layers": 1, "head_dropout": 0.0, "edge_features": "ogb-mol", "encodings": None}
+    assert list(CONVOLUTIONS[name](4, 3, hidden=8, **left).config().items()) == list(plain.config().items())
+    written = ["features", "num_outputs", "hidden", "layers", "dropout", "readout", "jk"]
+    assert [key for key in plain.config() if key not in ("bonds", "log_degree")] == written
+    told = CONVOLUTIONS[name](4, 3, hidden=8, encodings={"walks": 4}, edge_features=3, residual=True)
+    assert "edge_features" not in told.config()  # of edges that are not read
+    assert (told.config()["encodings"], told.config()["residual"]) == ({"walks": 4}, True)

@@ -9,6 +9,8 @@ import yaml
 
 from graphprune.cli import main
 from graphprune.runs.config import RunConfig
+from graphprune.runs.objects import imported, option_names
+from graphprune.ticket import Ticket
 from tests.runs.samples import NAME, tiny_set
 
 CODE = """
@@ -64,6 +66,90 @@ def test_a_run_has_its_options_goes_on_and_compacts(
     assert "--model my_package.nets:Net" in capsys.readouterr().err
     assert main(["compact", "net", "--model", f"{here}:Net", "--out", "small"]) == 0
     assert Path("small/weights.safetensors").exists()
+    capsys.readouterr()
+    assert main(["run", "--config", "net/config.yaml", "--out", "again"]) == 2
+    error = capsys.readouterr().err
+    assert f"net/config.yaml describes a run whose model was your own, {here}:Net" in error and "--model" in error
+    assert main(["run", "--config", "net/config.yaml", "--model", f"{here}:Net", "--out", "again"]) == 2
+    assert "start it as it was started" in capsys.readouterr().err
+
+
+def test_a_folder_of_results_has_nothing_imported_that_is_not_typed(
+    here: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A configuration beside results may be anybody's; a file of the user's own is another thing."""
+    options = {"method": {"name": "dense"}, "data": {"name": NAME, "root": str(folder)}, "fit": {"epochs": 1}}
+    Path("got").mkdir()
+    file, code = Path("got/config.yaml"), Path(f"{here}.py").read_text(encoding="utf-8")
+    file.write_text(yaml.safe_dump({**options, "model": {"name": f"{here}:Net"}}))
+    Path(f"{here}.py").write_text("raise SystemExit('imported')", encoding="utf-8")
+    for beside in ("results.json", "provenance.json", "metrics.jsonl"):
+        Path("got", beside).write_text("{}")
+        for words in (["--config", str(file)], ["dense", "--config", str(file)]):
+            assert main(["run", *words, "--out", "one"]) == 2
+            assert f"type --model {here}:Net if you trust it" in capsys.readouterr().err
+        Path("got", beside).unlink()
+    Path("got/results.json").write_text("{}")
+    Path(f"{here}.py").write_text(code, encoding="utf-8")
+    assert main(["run", "--config", str(file), "--model", f"{here}:Net", "--out", "one"]) == 0
+
+
+OWN = """
+import graphprune as gp
+
+class Mine(gp.models.GIN):
+    pass
+
+class Deeper(gp.models.PNA):
+    def __init__(self, *args, depth=2, **options):
+        self.depth = depth
+        super().__init__(*args, **options)
+
+class Closed(gp.models.GIN):
+    def __init__(self, features, num_outputs, hidden=8, layers=1):
+        super().__init__(features, num_outputs, hidden, layers)
+
+class Chosen(gp.models.GCN):
+    @classmethod
+    def for_data(cls, data, size=4, **options):
+        return super().for_data(data, size, **options)
+
+class Fixed(gp.models.GCN):
+    @classmethod
+    def for_data(cls, data, size=4):
+        return super().for_data(data, size)
+"""
+BLOCKS = {"dropout", "readout", "jk", "bonds", "norm", "residual", "feed_forward", "virtual_node", "plain_last"}
+BLOCKS |= {"head_layers", "head_dropout"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Mine", {"hidden", "layers", "train_eps"} | BLOCKS),
+        ("Deeper", {"hidden", "layers", "depth"} | BLOCKS),
+        ("Closed", {"hidden", "layers"}),
+        ("Chosen", {"size", "hidden", "layers"} | BLOCKS),
+        ("Fixed", {"size"}),
+    ],
+)
+def test_options_of_a_subclass_are_those_of_its_bases_as_far_as_they_are_handed_on(
+    here: str, name: str, expected: set[str]
+) -> None:
+    """What comes from the data is none."""
+    Path(f"{here}.py").write_text(OWN, encoding="utf-8")
+    assert set(option_names("model", imported("model", f"{here}:{name}"))) == expected
+
+
+def test_a_run_of_a_subclass_takes_its_options(here: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the command line, as the package's own class does."""
+    Path(f"{here}.py").write_text(OWN, encoding="utf-8")
+    argv = ["run", "dense", "--data", NAME, "--data-root", str(folder), "--epochs", "1", "--model", f"{here}:Mine"]
+    words = ["--hidden", "6", "--residual", "true", "--train-eps", "false", "--head-layers", "2"]
+    assert main([*argv, *words, "--out", "one"]) == 0
+    config = Ticket.load("one/round-1").provenance["model"]["config"]
+    assert (config["hidden"], config["residual"], config["train_eps"], config["head_layers"]) == (6, True, False, 2)
+    assert main([*argv, "--edge-features", "3", "--out", "two"]) == 2
 
 
 def test_a_config_file_and_a_grid_name_it_too(here: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,29 @@ def test_a_ticket_in_a_run_has_the_data_of_its_run(run: Path, part: str) -> None
     assert float((y == data.test.graph["y"]).float().mean()) == pytest.approx(trained.ticket.row["test_metric"])
 
 
+WRONG = [
+    {"layers": "3"},
+    {"head_layers": 1.5},
+    {"nonsense": 1},
+    {"dropout": None},
+    {"encodings": 3},
+    {"features": None},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_options_of_a_ticket_that_no_model_takes_are_named(run: Path, wrong: dict) -> None:
+    ticket = Trained.at(run).ticket
+    recorded = ticket.provenance["model"]
+    ticket.provenance["model"] = {**recorded, "config": {**recorded["config"], **wrong}}
+    with pytest.raises(ValueError, match=r"^ticket.provenance.model.config: "):
+        model_of(ticket)
+    for odd in (3, None, [1]):
+        ticket.provenance["model"] = {**recorded, "config": odd}
+        with pytest.raises(ValueError, match=r"model"):
+            model_of(ticket)
+
+
 def test_compact_measures_the_test_samples_of_the_run(run: Path, tmp_path: Path, capsys) -> None:
     assert main(["compact", str(run), "--out", str(tmp_path / "small")]) == 0
     costs = json.loads((tmp_path / "small/costs.json").read_text())

@@ -14,6 +14,7 @@ from graphprune.data import GraphData
 from graphprune.methods import FitJob, FitResult
 from graphprune.methods.core.fit import state_digest
 from graphprune.train import Fit, evaluate
+from graphprune.train.averaging import Average
 from tests.train.tiny import Ends, job_for, pictures, smooth, thinned, tiny
 
 
@@ -68,6 +69,51 @@ def test_the_average_is_that_of_every_step_with_statistics_and_validates() -> No
     )
     for state in (result.best, result.last):
         assert all(not state[name][~keep].any() for name, keep in masks.items())
+
+
+class Copying(Normed):
+    """Whose state is given away as copies, as wrappers do that gather or convert it."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return {name: value.clone() for name, value in super().state_dict(*args, **kwargs).items()}
+
+
+class Scratch(Normed):
+    """With a buffer that is not kept."""
+
+    def __init__(self, data: GraphData) -> None:
+        super().__init__(data)
+        self.register_buffer("scratch", torch.zeros(()), persistent=False)
+
+    def forward(self, batch: Any) -> Tensor:
+        if self.training:
+            self.scratch += 1
+        return super().forward(batch)
+
+
+@pytest.mark.parametrize("kind", [Copying, Scratch])
+def test_the_average_is_of_the_networks_own_tensors(kind: type[Normed]) -> None:
+    data, results = tiny(), []
+    for made in (Normed, kind):
+        model = made(data)
+        fit = Fit(epochs=3, lr=0.05, batch_size=8, ema=0.7)
+        results.append(fit(FitJob(model, data, thinned(model))))
+    for name, value in results[0].last.items():
+        assert torch.equal(value, results[1].last[name]), name
+    assert [row["val_metric"] for row in results[0].history] == [row["val_metric"] for row in results[1].history]
+    assert not hasattr(model, "scratch") or int(model.scratch) == 9
+
+
+def test_an_average_follows_a_tensor_that_comes_in_place_of_another() -> None:
+    model = nn.BatchNorm1d(2)
+    average = Average(model, 0.5)
+    average.update({})
+    model.running_mean, model.weight = torch.full((2,), 4.0), nn.Parameter(torch.full((2,), 3.0))
+    average.update({})
+    average.swap()
+    assert model.running_mean.tolist() == [2.0, 2.0] and model.weight.tolist() == [2.0, 2.0]
+    average.swap()
+    assert model.running_mean.tolist() == [4.0, 4.0] and model.weight.tolist() == [3.0, 3.0]
 
 
 def test_an_average_changes_no_step_and_no_order_of_validations() -> None:

@@ -4,14 +4,18 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.data import GraphData
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob, FitResult
+from graphprune.runs.identity import identity
 from graphprune.train import Fit
 from graphprune.train.tasks import Losses
 from tests.train.tiny import pictures, smooth, tiny
@@ -73,8 +77,8 @@ def test_a_loss_is_its_mean_over_the_known_labels(task: str, loss: Any, referenc
 def test_class_weights_are_torchs(weights: Any) -> None:
     data = tiny()
     counts = torch.bincount(data.train.graph["y"], minlength=2)
-    given = torch.tensor(weights) if weights != "balanced" else len(data.train) / (2 * counts.float())
-    state, seen = by_hand(data, nn.CrossEntropyLoss(weight=given))
+    ours = torch.tensor(weights) if weights != "balanced" else len(data.train) / (2 * counts.float())
+    state, seen = by_hand(data, nn.CrossEntropyLoss(weight=ours))
     result = trained(data, class_weights=weights)
     torch.testing.assert_close(result.last, state, rtol=1e-4, atol=1e-6)
     assert [row["loss"] for row in result.history] == pytest.approx(seen, rel=1e-5)
@@ -84,11 +88,11 @@ def test_class_weights_are_torchs(weights: Any) -> None:
 def test_positive_labels_weigh_more_and_missing_ones_nothing(weights: Any) -> None:
     data = tiny("binary", train=40)
     y = data.train.graph["y"]
-    given = torch.tensor(weights) if weights != "balanced" else (y == 0).sum(0) / (y == 1).sum(0)
+    ours = torch.tensor(weights) if weights != "balanced" else (y == 0).sum(0) / (y == 1).sum(0)
 
     def reference(model: nn.Module) -> Tensor:
         batch = data.train.batch(torch.arange(len(data.train)))
-        each = nn.BCEWithLogitsLoss(pos_weight=given, reduction="none")(model(batch), batch.y.nan_to_num(0))
+        each = nn.BCEWithLogitsLoss(pos_weight=ours, reduction="none")(model(batch), batch.y.nan_to_num(0))
         return each[~batch.y.isnan()].mean()
 
     result = trained(data, pos_weight=weights, epochs=1)
@@ -98,8 +102,81 @@ def test_positive_labels_weigh_more_and_missing_ones_nothing(weights: Any) -> No
     for parameter, grad in zip(model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True):
         parameter.data -= 0.05 * grad
     torch.testing.assert_close(result.last, dict(model.state_dict()), rtol=1e-4, atol=1e-6)
-    module = nn.BCEWithLogitsLoss(pos_weight=torch.as_tensor(given, dtype=torch.float32))
+    module = nn.BCEWithLogitsLoss(pos_weight=torch.as_tensor(ours, dtype=torch.float32))
     torch.testing.assert_close(trained(data, loss=module, epochs=1).last, result.last, rtol=1e-5, atol=1e-7)
+
+
+CLASS_LOSSES = {
+    "cross-entropy": partial(nn.CrossEntropyLoss, label_smoothing=0.1),
+    "nll": nn.NLLLoss,
+    "margin": partial(nn.MultiMarginLoss, margin=2.0),  # whose mean torch divides by the number, weights or not
+}
+
+
+@pytest.mark.parametrize("kind", CLASS_LOSSES)
+@given(st.integers(0, 10_000), st.booleans(), st.sampled_from([None, 0, 1, 3]))
+def test_losses_of_classes_are_divided_as_torch_does(kind: str, seed: int, weighed: bool, ignored: int | None) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(4, (9,), generator=generator)
+    options: dict[str, Any] = {"weight": torch.rand(4, generator=generator) + 0.1} if weighed else {}
+    if kind != "margin" and ignored is not None:
+        options["ignore_index"] = ignored
+    module, data = CLASS_LOSSES[kind](**options), tiny()
+    objective = Losses(loss=module).on(data)
+    out = torch.randn(9, 4, generator=generator, requires_grad=True)
+    other = out.detach().clone().requires_grad_()
+    total, count = objective.total(out, y), objective.count(y)
+    if not count:
+        assert total == 0
+        return
+    expected = module(other, y)
+    torch.testing.assert_close((total / count).float(), expected)
+    (total / count).backward()
+    expected.backward()
+    torch.testing.assert_close(out.grad, other.grad)
+
+
+GAPS = {
+    "relative": lambda out, y: ((out - y) / y).abs(),
+    "logarithms": lambda out, y: (out.exp().log() - y.abs().log()) ** 2,
+    "powers": lambda out, y: (out - y).abs() / y.abs().sqrt(),
+    "root": lambda out, y: (out - y).abs().sqrt(),
+    "infinite at one": lambda out, y: (out - y) ** 2 / (y - 1),
+    "huber": nn.HuberLoss(),
+}
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_labels_that_are_missing_spoil_no_gradient_whatever_the_loss_does_there(name: str) -> None:
+    objective = Losses(loss=GAPS[name]).on(tiny("regression"))
+    y = torch.tensor([[0.5, torch.nan], [torch.nan, -2.0], [torch.nan, torch.nan]])
+    out = torch.tensor([[0.1, 1.0], [1.0, 0.3], [0.0, 7.0]], requires_grad=True)
+    objective.total(out, y).backward()
+    known = ~y.isnan()
+    alone = out.detach()[known].requires_grad_()
+    Losses(loss=GAPS[name]).on(tiny("regression")).total(alone[:, None], y[known][:, None]).backward()
+    assert torch.equal(out.grad[known], alone.grad) and bool(alone.grad.isfinite().all())
+    assert not out.grad[~known].any()
+    data = tiny("regression", train=40)
+    assert data.train.graph["y"].isnan().any()
+    state = trained(data, loss=GAPS[name], epochs=1, lr=1e-6).last
+    assert all(bool(value.isfinite().all()) for value in state.values())
+
+
+@pytest.mark.parametrize("made", [np.array, torch.tensor, tuple, lambda each: [np.float64(value) for value in each]])
+def test_weights_may_be_arrays_and_are_the_same_training(made: Any) -> None:
+    data, weights = tiny(), [0.5, 4.0]
+    fit = Fit(class_weights=made(weights))
+    assert list(fit.class_weights) == weights and identity(fit) == identity(Fit(class_weights=weights))
+    expected = trained(data, class_weights=weights, epochs=1).last
+    found = trained(data, class_weights=made(weights), epochs=1).last
+    assert all(torch.equal(value, expected[key]) for key, value in found.items())
+
+
+def test_options_behind_the_batch_size_have_names() -> None:
+    assert Fit(3, 0.1, 4) == Fit(epochs=3, lr=0.1, batch_size=4)
+    with pytest.raises(TypeError, match="positional"):
+        Fit(3, 0.1, 4, 0.0)  # type: ignore[misc]
 
 
 def test_labels_are_balanced_by_the_training_split_alone() -> None:
@@ -168,6 +245,14 @@ class Learnt(nn.Module):
         ({"class_weights": []}, "class_weights must be 'balanced'"),
         ({"class_weights": [1, 0]}, "class_weights must be 'balanced'"),
         ({"pos_weight": [math.nan]}, "pos_weight must be 'balanced'"),
+        ({"class_weights": [np.float32(-1), 1]}, "class_weights must be 'balanced', or numbers above 0"),
+        ({"class_weights": ["a", "b"]}, "class_weights must be 'balanced'"),
+        ({"class_weights": ["1", "2"]}, "class_weights must be 'balanced'"),
+        ({"class_weights": torch.tensor([1.0, torch.inf])}, "class_weights must be 'balanced'"),
+        ({"class_weights": np.ones((2, 2))}, "class_weights must be 'balanced'"),
+        ({"class_weights": torch.tensor(1.0)}, "class_weights must be 'balanced'"),
+        ({"class_weights": 0}, "class_weights must be 'balanced'"),
+        ({"pos_weight": [None]}, "pos_weight must be 'balanced'"),
     ],
 )
 def test_wrong_losses_are_named(wrong: dict[str, Any], text: str) -> None:

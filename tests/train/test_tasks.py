@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from graphprune.models import MODELS
-from graphprune.train import evaluate, predict, task_loss
-from tests.train.tiny import pictures, smooth, tiny
+from graphprune.train import evaluate, predict
+from tests.train.tiny import pictures, smooth, task_loss, tiny
 
 
 def test_multiclass_is_cross_entropy() -> None:

@@ -13,6 +13,13 @@ from graphprune.data.images import Augment, ImageData, Images
 from graphprune.data.metrics import Task
 from graphprune.masks import MaskSet
 from graphprune.methods import FitJob
+from graphprune.train.tasks import Losses, Objective
+
+
+def task_loss(task: Task, out: Tensor, y: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """The task's own loss: its sum over known labels, and what that is divided by."""
+    objective = Objective(task, Losses(label_smoothing=label_smoothing).terms(task))
+    return objective.total(out, y), objective.count(y)
 
 
 def ring(generator: torch.Generator, task: Task, dtype: torch.dtype = torch.float32) -> Data:
