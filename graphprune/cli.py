@@ -249,6 +249,8 @@ def _parser(command: str, kind: Any = argparse.ArgumentParser) -> Any:
 def _one_line(error: Exception) -> str:
     # An OSError's own text, without "[Errno 28]", where there is no file name to add.
     text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
+    if isinstance(error, LookupError):  # whose text is a key alone: of a network of the user's, for instance
+        text = f"{type(error).__name__}: {text} (--debug shows where)"
     return " ".join(text.split())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
 from graphprune.graphs.attributes import (
@@ -23,13 +24,16 @@ from graphprune.graphs.joining import Joining
 from graphprune.graphs.sums import EMPTY
 
 
-def flatten(items: Sequence[Data]) -> dict[str, Any]:
+def flatten(graphs: Sequence[Data] | Dataset[Data]) -> dict[str, Any]:
     """The arguments of :class:`~graphprune.graphs.PackedGraphs` for these graphs.
 
     Raises:
         ValueError: no graphs, or an attribute that cannot be packed; names the graph and the attribute.
-        TypeError: something that is no ``Data``.
+        TypeError: something that is no ``Data``, or a data set of several splits.
     """
+    if hasattr(graphs, "splits"):
+        raise TypeError(f"a {type(graphs).__name__} has three splits: give one of them, such as data.test")
+    items = [graphs[number] for number in range(len(graphs))]  # type: ignore[arg-type]
     if not items:
         raise ValueError("cannot pack an empty sequence of graphs")
     kind = common_class(items)

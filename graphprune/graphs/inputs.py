@@ -9,8 +9,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune.graphs.encoders import FeatureEncoder, encoded
-from graphprune.graphs.encodings import Encodings
+from graphprune.graphs.encodings import ENCODINGS, Encodings
 from graphprune.graphs.kinds import Vectors, nodes_of
+from graphprune.graphs.norms import RowNorm
+
+# Beside the variance of a column: encodings are shares, of which some are 0 in nearly every graph (three steps lead
+# back in a triangle alone). A deviation far below 0.1 is no unit: the few other graphs would be tens of units off.
+SPREAD = 1e-2
 
 # The argument ``encodings`` of a network: what it reads beside x, as plain data or not; None: nothing.
 Given = Encodings | Mapping[str, Any] | None
@@ -25,7 +30,7 @@ class EncodingEncoder(FeatureEncoder):
     """
 
     def __init__(self, encodings: Encodings, dim: int) -> None:
-        super().__init__(encodings.columns, dim)
+        super().__init__(encodings.columns, dim, RowNorm(encodings.columns, eps=SPREAD))
         self.encodings = encodings
 
 
@@ -42,6 +47,23 @@ def encodings_config(given: Given) -> dict[str, dict[str, int]]:
 def of_data(data: object) -> dict[str, dict[str, int]]:
     """The same as an argument of a network for this data set."""
     return encodings_config(getattr(data, "encodings", None))
+
+
+def reading(data: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a network for this data set: it reads the set's encodings, unless ``encodings`` is among them.
+
+    Raises:
+        ValueError: the graphs have encodings that the set knows nothing of, which would not be read.
+    """
+    graphs = getattr(getattr(data, "train", None), "node", {})
+    if "encodings" not in options and getattr(data, "encodings", None) is None and ENCODINGS in graphs:
+        columns = graphs[ENCODINGS].size(-1)
+        raise ValueError(
+            f"the graphs of {getattr(data, 'name', 'the data set')} have an attribute {ENCODINGS!r} that the set does "
+            f"not know, as gp.AddEncodings in a transform gives it: data = data.with_encodings(walks={columns}) takes "
+            "it, or for_data(data, encodings=None) leaves it aside"
+        )
+    return of_data(data) | dict(options)
 
 
 def node_vectors(network: nn.Module, data: Data) -> Vectors:

@@ -130,7 +130,7 @@ class PackedGraphs(Dataset[Data]):
         """
         if isinstance(graphs, PackedGraphs):
             return graphs
-        return cls(**flatten([graphs[i] for i in range(len(graphs))]))  # type: ignore[arg-type]
+        return cls(**flatten(graphs))
 
     def _fields(self) -> dict[str, Any]:
         """The constructor's arguments."""

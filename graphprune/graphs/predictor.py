@@ -24,7 +24,7 @@ from graphprune.graphs.encoders import (
     needed_edges,
     node_encoder,
 )
-from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
+from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, reading
 from graphprune.graphs.kinds import given, nodes_of, normed, rowwise
 from graphprune.graphs.known import watched
 from graphprune.graphs.norms import RowNorm, fold_after, fold_before
@@ -142,8 +142,10 @@ class EdgePredictor(nn.Module):
             ValueError: as the constructor does; ``edges=True`` for a set without edge features.
         """
         check_data(data)
+        if getattr(data, "level", "graph") == "image":
+            raise ValueError("an edge predictor reads graphs, and images have no edges")
         known: EdgeFeatures | None = getattr(data, "edge_features", None) if edges else None
-        return cls(data.features, hidden, score, encoder, layers, degree, walks, edges, known, **of_data(data))
+        return cls(data.features, hidden, score, encoder, layers, degree, walks, edges, known, **reading(data, {}))
 
     def config(self) -> dict[str, Any]:
         """The arguments the predictor was made from."""

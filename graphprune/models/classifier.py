@@ -24,7 +24,7 @@ from graphprune.graphs.encoders import (
     needed_edges,
     node_encoder,
 )
-from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
+from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, reading
 from graphprune.graphs.kinds import Kinds, Vectors, given, nodes_of
 from graphprune.graphs.segments import graph_of_nodes
 from graphprune.models.base import GraphNetwork, HasTask
@@ -151,7 +151,7 @@ class GraphClassifier(GraphNetwork):
                 without edge features.
         """
         cls.check_graphs(data)
-        options, known = of_data(data) | options, data.edge_features
+        options, known = reading(data, options), data.edge_features
         options = {"bonds": cls.follows and known is not None and not isinstance(known, int)} | options
         if options["bonds"]:
             options = {"edge_features": needed_edges("bonds", known)} | options

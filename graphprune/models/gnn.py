@@ -163,6 +163,7 @@ class PNA(GraphClassifier):
 
         These are the degrees before any pruning; 1 is taken where no graph has an arc.
         """
+        cls.check_graphs(data)
         train = getattr(data, "train", None)
         if train is not None:
             options = {"log_degree": mean_log_degree(train) or 1.0} | options

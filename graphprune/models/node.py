@@ -15,7 +15,7 @@ from graphprune.graphs.conv import BagLinear, GATLayer
 from graphprune.graphs.dropout import dropout
 from graphprune.graphs.encoders import node_inputs
 from graphprune.graphs.encodings import Encodings
-from graphprune.graphs.inputs import Given, encodings_config, of_data
+from graphprune.graphs.inputs import SPREAD, Given, encodings_config, reading
 from graphprune.graphs.norms import RowNorm
 from graphprune.models.base import GraphNetwork, HasTask
 
@@ -49,7 +49,7 @@ class NodeClassifier(GraphNetwork):
         self.encodings = None if encodings is None else Encodings.of(encodings)
         more = 0 if self.encodings is None else self.encodings.columns
         # Without weights of its own, which the first map has: sparse inputs get no gradients.
-        self.encoding_norm = RowNorm(more, affine=False) if more else None
+        self.encoding_norm = RowNorm(more, eps=SPREAD, affine=False) if more else None
         self.inputs = features + more
 
     @classmethod
@@ -65,7 +65,7 @@ class NodeClassifier(GraphNetwork):
                 f"{cls.__name__} classifies nodes with real features; this data has labels of a {data.level} and "
                 f"features {data.features!r}: take GCN, GIN, SAGE or GAT"
             )
-        return cls(data.features, data.num_outputs, hidden, **of_data(data) | options)
+        return cls(data.features, data.num_outputs, hidden, **reading(data, options))
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of each node, ``(N, num_outputs)``; gates as in :class:`~graphprune.models.GraphClassifier`."""

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder
-from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, of_data
+from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, reading
 from graphprune.graphs.kinds import Vectors, given, normed, rowwise
 from graphprune.graphs.norms import RowNorm
 from graphprune.models.base import GraphNetwork, HasTask
@@ -64,7 +64,7 @@ class PaperGCN(GraphNetwork):
         cls.check_graphs(data)
         if data.level != "graph":
             raise ValueError(f"{cls.__name__} reads out whole graphs, the data has labels of a {data.level}")
-        return cls(data.features, data.num_outputs, hidden, layers, **of_data(data) | options)
+        return cls(data.features, data.num_outputs, hidden, layers, **reading(data, options))
 
     def forward(self, data: Data, edge_gate: Tensor | None = None) -> Tensor:
         """Logits of shape ``(B, num_outputs)``; ``edge_gate`` as in :class:`~graphprune.models.GraphClassifier`."""

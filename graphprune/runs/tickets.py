@@ -18,6 +18,7 @@ from graphprune.graphs.pairs import EdgeUnit
 from graphprune.graphs.rule import prunable_arcs
 from graphprune.measure import Costs, break_even, report
 from graphprune.models import MODELS
+from graphprune.runs.identity import OBJECT, identity
 from graphprune.runs.objects import imported, made
 from graphprune.runs.trained import Trained
 from graphprune.ticket import Ticket
@@ -92,9 +93,18 @@ def model_of(ticket: Ticket) -> nn.Module:
 
 
 def _own_model(trained: Trained, data: GraphData | ImageData, path: str) -> nn.Module:
-    """A user's model with the options that the run had."""
-    options = {} if trained.config is None else trained.config.options("model")
-    return made("model", imported("model", path), data, options, 0)  # type: ignore[no-any-return]
+    """A user's model with the options that the run had.
+
+    Raises:
+        ValueError: another class or function than the run's, or one whose code has changed.
+    """
+    own, options = imported("model", path), {}
+    if trained.config is not None:
+        options, now = trained.config.options("model"), identity(own)
+        recorded = {name: trained.config.model.get(name) for name in (OBJECT, "source")}
+        if differ := [f"{name} {was} -> {now.get(name)}" for name, was in recorded.items() if was != now.get(name)]:
+            raise ValueError(f"{path} is not the model of {trained.folder}: {', '.join(differ)}")
+    return made("model", own, data, options, 0)  # type: ignore[no-any-return]
 
 
 def _gain(before: Costs, small: Costs, pruned: Costs | None = None) -> str:

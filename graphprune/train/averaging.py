@@ -10,7 +10,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
-    """The exponential moving average of a network's state: ``decay * average + (1 - decay) * state`` after each step.
+    """The exponential moving average of a network's state: ``d * average + (1 - d) * state`` after each step.
+
+    d is the decay, and less in the first steps, ``(1 + t) / (10 + t)`` after t of them, as TensorFlow's average has it:
+    it looks back over a tenth of the steps so far at most, so that a training that is short beside the decay is no
+    average of its beginning.
 
     All that is real and kept is averaged, parameters and persistent buffers: the running statistics of norms, and what
     a method keeps there. A ``state_dict`` may be of copies, and is not asked. No copy of the network is made, which
@@ -24,7 +28,7 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._model, self._averaged = model, get_ema_multi_avg_fn(decay)
+        self._model, self._decay, self._steps = model, decay, 0
         self._mean: dict[str, Tensor] = {}
         self._masks: Mapping[str, Tensor] = {}
         self._places = _places(model)
@@ -38,7 +42,9 @@ class Average:
         """
         live = self._live()
         if self._mean.keys() == live.keys():
-            self._averaged(list(self._mean.values()), [live[name] for name in self._mean], 0)
+            self._steps += 1
+            decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+            get_ema_multi_avg_fn(decay)(list(self._mean.values()), [live[name] for name in self._mean], 0)
         else:
             self._mean = {name: value.clone() for name, value in live.items()}
         if masks is not self._masks:

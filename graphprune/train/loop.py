@@ -90,7 +90,7 @@ class Fit:
             over labels of 1, counted in the training split.
         ema: decay of an exponential moving average of the weights over the steps, such as 0.999, and of the norms'
             statistics (Polyak & Juditsky, 1992); all that is validated, selected, tested and kept is then the averaged
-            network. It looks back about ``1 / (1 - ema)`` steps. 0: none.
+            network. It looks back about ``1 / (1 - ema)`` steps, or a tenth of those so far. 0: none.
         validate_every: epochs from one validation to the next; the last epoch is always validated. Only epochs that
             are can be selected.
         patience: stop the training this many epochs after the best one; 0: never. Methods that prune while the model

@@ -12,6 +12,7 @@ from graphprune.data import from_graphs, from_nodes, load, open_stored, store
 from graphprune.data.base import GraphData
 from graphprune.data.labelled import SPLITS
 from graphprune.graphs.encodings import Encodings
+from graphprune.graphs.packed import PackedGraphs
 from tests.data.test_user_nodes import graph as node_graph
 
 
@@ -155,3 +156,19 @@ def test_a_graph_that_would_take_too_long_is_named() -> None:
     data = from_graphs([small, huge], [small], [small], name="huge", task="multiclass", num_classes=2)
     with pytest.raises(ValueError, match="100,000 nodes"):
         data.with_encodings(walks=16)
+
+
+def test_what_a_transform_adds_is_not_silently_left_aside(mutag: GraphData) -> None:
+    graphs = [gp.AddEncodings(walks=4)(graph) for graph in list(mutag.val)]
+    mine = from_graphs(graphs, graphs, graphs, name="mine", task="multiclass")
+    for make in (gp.models.GIN.for_data, gp.models.PaperGCN.for_data, gp.EdgePredictor.for_data):
+        with pytest.raises(ValueError, match=r"of mine have .*with_encodings\(walks=4\).*encodings=None"):
+            make(mine)
+        assert make(mine.with_encodings(walks=4)).encoding_encoder is not None  # type: ignore[attr-defined]
+    assert gp.models.GIN.for_data(mine, encodings=None).encoding_encoder is None
+
+
+def test_a_whole_data_set_in_place_of_a_split_is_told(mutag: GraphData) -> None:
+    """The error names what to give."""
+    with pytest.raises(TypeError, match=r"GraphData has three splits: give one of them, such as data\.test"):
+        PackedGraphs.of(mutag)  # type: ignore[arg-type]

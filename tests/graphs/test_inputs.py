@@ -10,6 +10,7 @@ from torch_geometric.data import Batch, Data
 
 import graphprune as gp
 from graphprune.graphs.encoders import FeatureEncoder
+from graphprune.graphs.inputs import encoding_encoder
 from graphprune.models import MODELS
 from tests.graphs.samples import random_graph, shake
 
@@ -110,3 +111,14 @@ def test_bad_encodings_are_refused_when_a_network_is_made() -> None:
             make(kind, {"walks": 1})
         with pytest.raises(ValueError, match="encodings"):
             make(kind, {"rings": 4})
+
+
+def test_an_encoding_that_few_graphs_have_is_no_outlier() -> None:
+    """A column of 0 but for a few nodes, as the shares of walks in triangles: whatever is there stays within units."""
+    encoder = encoding_encoder({"walks": 3}, 4)
+    assert encoder is not None
+    rows = torch.zeros(2000, 3)
+    rows[:5, 2] = 0.3
+    for _ in range(200):
+        encoder.norm(rows)
+    assert float(encoder.norm.eval()(rows).detach().abs().max()) < 4

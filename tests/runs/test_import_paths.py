@@ -66,6 +66,8 @@ def test_a_run_has_its_options_goes_on_and_compacts(
     assert "--model my_package.nets:Net" in capsys.readouterr().err
     assert main(["compact", "net", "--model", f"{here}:Net", "--out", "small"]) == 0
     assert Path("small/weights.safetensors").exists()
+    assert main(["compact", "net", "--model", f"{here}:made", "--out", "other"]) == 2
+    assert f"{here}:made is not the model of net" in capsys.readouterr().err
     capsys.readouterr()
     assert main(["run", "--config", "net/config.yaml", "--out", "again"]) == 2
     error = capsys.readouterr().err

@@ -53,8 +53,9 @@ def test_the_average_is_that_of_every_step_with_statistics_and_validates() -> No
     result = fit(job)
     mean = {name: value.double() for name, value in states[0].items()}
     every = [mean]
-    for state in states[1:]:
-        mean = {name: 0.7 * value + 0.3 * state[name].double() for name, value in mean.items()}
+    for step, state in enumerate(states[1:], start=1):
+        decay = min(0.7, (1 + step) / (10 + step))
+        mean = {name: decay * value + (1 - decay) * state[name].double() for name, value in mean.items()}
         every.append(mean)
     for name, value in result.last.items():
         if name.endswith("num_batches_tracked"):
@@ -111,7 +112,9 @@ def test_an_average_follows_a_tensor_that_comes_in_place_of_another() -> None:
     model.running_mean, model.weight = torch.full((2,), 4.0), nn.Parameter(torch.full((2,), 3.0))
     average.update({})
     average.swap()
-    assert model.running_mean.tolist() == [2.0, 2.0] and model.weight.tolist() == [2.0, 2.0]
+    share = 9 / 11  # of the second state
+    assert model.running_mean.tolist() == pytest.approx([4 * share] * 2)
+    assert model.weight.tolist() == pytest.approx([1 + 2 * share] * 2)
     average.swap()
     assert model.running_mean.tolist() == [4.0, 4.0] and model.weight.tolist() == [3.0, 3.0]
 
