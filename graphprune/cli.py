@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import graphprune
-from graphprune.runs.text import first_line
+from graphprune.runs.text import first_line, without_markup
 
 if TYPE_CHECKING:
     from graphprune.runs.trained import Trained
@@ -158,6 +158,8 @@ def _ticket_and_data(
     parser.add_argument("--out", type=str, required=True, help=into)
     for option, about in more.items():
         parser.add_argument(option, type=str, help=about)
+    for action in parser._actions:
+        action.help = action.help and without_markup(action.help)
     given = parse(parser, argv, defaults=False)
     options: dict[str, Any] = {} if given.get("data") is None else given.data.as_dict()
     trained = Trained.at(given.ticket)
