@@ -296,3 +296,5 @@ def _tidy(parser: ArgumentParser, documented: Mapping[str, str]) -> None:
             action.help = documented[name].replace("%", "%%")
         if action.help:
             action.help = without_markup(action.help)
+    for group in parser._action_groups:
+        group.title = group.title and without_markup(group.title)
