@@ -14,8 +14,8 @@ from graphprune.graphs.kinds import Vectors, nodes_of
 from graphprune.graphs.norms import RowNorm
 
 # Beside the variance of a column: encodings are shares, of which some are 0 in nearly every graph (three steps lead
-# back in a triangle alone). A deviation far below 0.1 is no unit: the few other graphs would be tens of units off.
-SPREAD = 1e-2
+# back in a triangle alone). A deviation far below 0.3 is no unit: the few other graphs would be tens of units off.
+SPREAD = 0.1
 
 # The argument ``encodings`` of a network: what it reads beside x, as plain data or not; None: nothing.
 Given = Encodings | Mapping[str, Any] | None
