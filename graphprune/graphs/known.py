@@ -56,6 +56,8 @@ def lasting(make: Callable[[Any], T]) -> cached_property[T]:
 
     @wraps(make)
     def made(self: Any) -> T:
+        if torch.compiler.is_compiling():  # whose programs would keep the change of mode, and no fact outlives them
+            return make(self)
         with _for_training():
             return make(self)
 

@@ -84,7 +84,8 @@ def test_graphs_of_ones_own_with_words():
     right[0, 0, 3], right[0, 1, 0] = 1, 1  # some other word, then "name": of two words one is said, and one is wrong
     assert mine.evaluate(mine.labels(mine.test), right.view(1, 10)) == pytest.approx(0.5)
     assert train[0].y == ["get", "name"]
-    again = from_pyg([train, train[:1], train[1:]], task="sequence", name="mine")
+    others = [[named("new", "name")], [named("some", "other", "name")]]
+    again = from_pyg([train, *others], task="sequence", name="mine")
     assert again.num_tasks == 5 and "all words" in (gp.data.GraphData.labels.__doc__ or "")
 
 
