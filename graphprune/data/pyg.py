@@ -18,7 +18,7 @@ from graphprune.data.base import GraphData, Level
 from graphprune.data.degrees import DEGREE_CAPS, DegreeColumns
 from graphprune.data.labelled import SPLITS
 from graphprune.data.metrics import Task
-from graphprune.data.repeats import check_apart, duplicates
+from graphprune.data.repeats import check_apart, duplicates, keys_of
 from graphprune.data.splits import SEED, by_name, given_split, held_out
 from graphprune.data.users import from_graphs
 
@@ -137,8 +137,9 @@ def from_pyg(
         edge_features=known.edge_features if edge_features is None and _whole(like.get("edge_attr")) else edge_features,
         level=level,
     )
+    keys = keys_of(data)
     if three is not None:
-        check_apart(three, data)
+        check_apart(three, data, keys)
     if x in DEGREES:
         if not isinstance(data.features, int):
             raise ValueError(
@@ -152,7 +153,7 @@ def from_pyg(
         "licence": "see the source",
         "split": recipe,
         "x": x if isinstance(x, str) else " and ".join(x or ("x",)),
-        "duplicates": duplicates(data),
+        "duplicates": duplicates(keys),
     }
     return replace(data, held_out=places, provenance=about | dict(provenance or {}))
 
@@ -164,13 +165,10 @@ def _three(dataset: Any) -> dict[str, Any] | None:
     """Three data sets by name, None for one."""
     if isinstance(dataset, Mapping):
         return by_name(dataset, "data sets")
-    if isinstance(dataset, list | tuple) and len(dataset) == 3 and all(hasattr(each, "__len__") for each in dataset):
-        return (
-            None
-            if any(isinstance(each, Data | HeteroData) for each in dataset)
-            else dict(zip(SPLITS, dataset, strict=True))
-        )
-    return None
+    sets = isinstance(dataset, list | tuple) and len(dataset) == 3
+    if not sets or any(isinstance(each, Data | HeteroData) or not hasattr(each, "__len__") for each in dataset):
+        return None
+    return dict(zip(SPLITS, dataset, strict=True))
 
 
 def _inner(dataset: Any) -> Any:

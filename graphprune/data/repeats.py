@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -25,7 +25,15 @@ def _places(dataset: Any) -> list[tuple[int, int]]:
     return [(id(dataset), number) for number in range(len(dataset))]
 
 
-def check_apart(three: Mapping[str, Any], data: GraphData) -> None:
+Keys = Mapping[str, Sequence[bytes]]
+
+
+def keys_of(data: GraphData) -> Keys:
+    """Of each graph of each split what is equal for graphs with the same features and arcs, in this order."""
+    return {part: _keys(graphs) for part, graphs in data.splits.items()}
+
+
+def check_apart(three: Mapping[str, Any], data: GraphData, keys: Keys) -> None:
     """Raise ValueError for splits with graphs of one data set in common, and for copies of what trains."""
     places = {part: set(_places(dataset)) for part, dataset in three.items()}
     for one, other in combinations(places, 2):
@@ -35,17 +43,17 @@ def check_apart(three: Mapping[str, Any], data: GraphData) -> None:
                 f"{data.name}: {one} and {other} have {len(both)} graphs of one data set in common: {shown}; hand in "
                 "three that are apart, or the one with split="
             )
-    labelled = {part: set(_keys(graphs, labels=True)) for part, graphs in data.splits.items()}
-    if copies := [part for part in SPLITS[1:] if labelled[part] <= labelled["train"]]:
+    copies = [part for part in SPLITS[1:] if {*keys[part]} <= {*keys["train"]}]
+    labelled = {part: {*_keys(graphs, labels=True)} for part, graphs in data.splits.items() if copies}
+    if copies := [part for part in copies if labelled[part] <= labelled["train"]]:
         raise ValueError(
             f"{data.name}: all graphs of {copies[0]} are in train too, with the same features, arcs and labels: hand "
             "in three that are apart, or one with split="
         )
 
 
-def duplicates(data: GraphData) -> str:
+def duplicates(keys: Keys) -> str:
     """How many graphs of validation and test are among those that train."""
-    keys = {part: _keys(graphs) for part, graphs in data.splits.items()}
     seen = set(keys["train"])
     counts = [f"{sum(key in seen for key in keys[part])} of {len(keys[part])} {part} graphs" for part in SPLITS[1:]]
     return f"{' and '.join(counts)} are in train too, with the same features and arcs in the same order"

@@ -81,19 +81,12 @@ class _WeightedNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, scale: Tensor | None, shift: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        share = weight / weight.sum()
-        wide = x.to(weight.dtype)
-        mean = share @ wide
-        centred = wide - mean
-        variance = share @ centred.square()
-        inverse = (variance + eps).rsqrt()
-        normal = centred * inverse
+        ctx.eps, ctx.total = eps, weight.sum()
+        share = weight / ctx.total
+        normal, inverse, mean, variance = _normal(x, share, eps)
         ctx.save_for_backward(normal, inverse, share, scale, x, weight, shift)
-        ctx.eps = eps
-        ctx.total = weight.sum()
         ctx.mark_non_differentiable(mean, variance)
-        out = normal if scale is None else normal * scale if shift is None else torch.addcmul(shift, normal, scale)
-        return out.to(x.dtype, copy=scale is None), mean, variance
+        return _scaled(normal, scale, shift).to(x.dtype, copy=scale is None), mean, variance
 
     @staticmethod
     @_in_full
@@ -120,14 +113,25 @@ class _WeightedNorm(torch.autograd.Function):
         )
 
 
+def _normal(x: Tensor, share: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows by their mean and variance, ``(R, F)``; the inverse of the deviation, mean and variance, ``(F,)`` each."""
+    wide = x.to(share.dtype)
+    mean = share @ wide
+    centred = wide - mean
+    variance = share @ centred.square()
+    inverse = (variance + eps).rsqrt()
+    return centred * inverse, inverse, mean, variance
+
+
+def _scaled(normal: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    return normal if scale is None else normal * scale if shift is None else torch.addcmul(shift, normal, scale)
+
+
 def _differentiable(
     ctx: Any, grad: Tensor, scale: Tensor | None, x: Tensor, weight: Tensor, shift: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     """The gradients of a weighted norm as torch finds them, which can be differentiated again."""
-    share = weight / weight.sum()
-    centred = x.to(weight.dtype) - share @ x.to(weight.dtype)
-    normal = centred * (share @ centred.square() + ctx.eps).rsqrt()
-    out = normal if scale is None else normal * scale if shift is None else torch.addcmul(shift, normal, scale)
+    out = _scaled(_normal(x, weight / weight.sum(), ctx.eps)[0], scale, shift)
     given = (x, weight, scale, shift)
     needed = [
         tensor for tensor, needs in zip(given, ctx.needs_input_grad, strict=False) if needs and tensor is not None

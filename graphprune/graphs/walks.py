@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -113,14 +113,26 @@ def _walks(adjacency: Tensor, steps: int) -> Tensor:
     once = (
         adjacency * scale[:, :, None] * scale[:, None, :]
     )  # similar to the walk's matrix: the same diagonals of powers
-    found, power = [degree.log1p()], once
-    while len(found) < steps:  # once is symmetric, and so the diagonal of a product of two powers a sum of products
-        found.append((power * power).sum(-1))
-        if len(found) < steps:
-            longer = power @ once
-            found.append((power * longer).sum(-1))
+    return torch.stack([degree.log1p(), *_back(once, lambda power: power @ once, steps, -1)], -1)
+
+
+def _back(power: Tensor, further: Callable[[Tensor], Tensor], steps: int, dim: int) -> Iterator[Tensor]:
+    """How likely walks are back after 2, 3, ..., ``steps`` steps.
+
+    The matrix of one step is symmetric, and so the diagonal of a product of two powers a sum of products.
+
+    Args:
+        power: one step, all or some columns of the matrix.
+        further: one step more.
+        steps: of the longest walk.
+        dim: that is summed over.
+    """
+    for step in range(2, steps + 1, 2):
+        yield (power * power).sum(dim)
+        if step < steps:
+            longer = further(power)
+            yield (power * longer).sum(dim)
             power = longer
-    return torch.stack(found, -1)
 
 
 def _walks_along(arcs: Tensor, steps: int, instead: str) -> tuple[Tensor, Tensor]:
@@ -150,12 +162,8 @@ def _walks_along(arcs: Tensor, steps: int, instead: str) -> tuple[Tensor, Tensor
         power = scale.new_zeros(nodes, len(these))
         power[these, these - first] = 1
         power = bags(column, power, ptr, weight)
-        for step in range(1, steps, 2):
-            found[these, step] = (power * power).sum(0)
-            if step + 1 < steps:
-                longer = bags(column, power, ptr, weight)
-                found[these, step + 1] = (power * longer).sum(0)
-                power = longer
+        back = _back(power, lambda power: bags(column, power, ptr, weight), steps, 0)
+        found[these, 1:] = torch.stack(list(back), -1)
     return joined, found
 
 

@@ -83,8 +83,7 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
         ValueError: unknown names.
     """
     method_class = named("method", method, METHODS)
-    own_model = imported("model", model) if is_path(model) else None
-    model_class = named("model", model, MODELS) if own_model is None else None
+    model_class = None if is_path(model) else named("model", model, MODELS)
     attrs.resolve_types(method_class)
     about = docstring_parser.parse(method_class.__doc__ or "")
     parser = ArgumentParser(
@@ -115,10 +114,11 @@ def run_parser(method: str, model: str, *, prog: str | None = None) -> ArgumentP
     parser.add_function_arguments(data.load, "data")
     about_model = f"one of {', '.join(MODELS)}, or your own: my_package.nets:Net"
     parser.add_argument("--model.name", type=str, default=model, help=about_model)
-    if model_class is not None:
+    if model_class is None:
+        for name in own_options("model", imported("model", model)):
+            parser.add_argument(f"--model.{name}", type=Any, default=argparse.SUPPRESS)
+    else:
         parser.add_class_arguments(model_class, "model", skip=set(FROM_DATA))
-    for name in own_options("model", own_model) if model_class is None else ():
-        parser.add_argument(f"--model.{name}", type=Any, default=argparse.SUPPRESS)
     parser.add_class_arguments(Fit, "fit", skip={"seed", "on_epoch", "schedule", "loss"})
     said = _documented(Fit)
     for name, words in (("schedule", ScheduleName), ("loss", LossName | None)):  # in Python functions, too

@@ -28,7 +28,7 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._model, self._decay, self._steps = model, decay, 0
+        self._decay, self._steps = decay, 0
         self._mean: dict[str, Tensor] = {}
         self._masks: Mapping[str, Tensor] = {}
         self._places = _places(model)
