@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graphprune.checks import whole
 from graphprune.data.labelled import LabelledData, Split
 from graphprune.data.metrics import Task
 from graphprune.graphs.loading import PackedLoader
@@ -50,8 +51,7 @@ class Augment:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if self.pad < 0:
-            raise ValueError(f"pad must be at least 0, got {self.pad}")
+        whole("pad", self.pad, 0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Images ``(B, C, H, W)`` of any dtype, each with draws of its own from the device's default generator."""

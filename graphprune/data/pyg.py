@@ -105,6 +105,8 @@ def from_pyg(
             training, labels too, no task, bare graphs without ``x=``, or what does not fit as in :func:`from_graphs`.
         TypeError: graphs with several kinds of nodes, or something that is no data set.
     """
+    if isinstance(dataset, str):
+        raise TypeError(f"dataset must be a data set, got the text {dataset!r}: gp.data.load takes names")
     three = _three(dataset)
     first = dataset if three is None else three["train"]
     name = name or _name(first)
@@ -232,8 +234,8 @@ def _plain(graph: Data, x: str | Sequence[str] | None, where: str) -> Data:
         missing = [attribute for attribute in x or ("x",) if not isinstance(graph.get(attribute), Tensor)]
         if missing:
             raise ValueError(
-                f"{where} has no {missing[0]}: say what the input of its nodes is, x={CONSTANT!r}, "
-                f"{' or '.join(f'x={each!r}' for each in DEGREES)} (the degree, and it one-hot)"
+                f"{where} has no {missing[0]} (it has {', '.join(graph.keys())}): say what the input of its nodes is, "
+                f"x={CONSTANT!r}, {' or '.join(f'x={each!r}' for each in DEGREES)} (the degree, and it one-hot)"
             )
         if x is not None:
             made.x = torch.cat([_columns(graph[attribute]) for attribute in x], dim=1)

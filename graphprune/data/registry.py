@@ -19,7 +19,7 @@ from graphprune.data.pyg import KNOWN
 from graphprune.data.sets import bundled, ogbg, ogbn, planetoid, ppi, spmotif, superpixels, tu
 from graphprune.data.sets import images as image_sets
 from graphprune.data.sets.shared import Card
-from graphprune.data.splits import SEED
+from graphprune.data.splits import SEED, check_seed
 from graphprune.graphs.encodings import Encodings
 from graphprune.registry import Registry
 
@@ -177,6 +177,8 @@ def load(
     if foreign:
         raise ValueError(_foreign(name, family, foreign))
     options = {option: given[option] for option in family.options}
+    if "split_seed" in options:
+        check_seed(split_seed, name)
     spec = None if encodings is None else Encodings.of(encodings)
     data = family.load(name=name, **options, **({"root": root} if family.files else {}))
     if spec is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graphprune.checks import whole
 from graphprune.graphs.packed import PackedGraphs
 
 FOLDS = 10
@@ -18,6 +20,12 @@ _CALLED = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
 # The seed of the ICPG authors' folds (and of most published 10-fold numbers on TU sets).
 SEED = 12345
+
+
+def check_seed(seed: Any, name: str) -> None:
+    """Raises ValueError, with the data set's name, for what is no seed of NumPy's generators."""
+    if whole(f"{name}: split_seed", seed, 0) >= 2**32:
+        raise ValueError(f"{name}: split_seed must be a whole number below 2**32, got {seed}")
 
 
 def stratified_folds(labels: NDArray[Any], folds: int, seed: int) -> NDArray[np.int64]:
@@ -143,11 +151,11 @@ def given_split(
         split: numbers of graphs, or a bool mask, for each split, in their order or by name; a fold; three shares.
         count: how many graphs there are.
         labels: class of each graph; None: there are none.
-        seed: of folds and shares.
+        seed: of folds and shares, not below 0.
         name: of the data set, in errors.
 
     Raises:
-        ValueError: none of these, numbers that are out of range or overlap, or a split without graphs.
+        ValueError: none of these, a seed below 0, numbers that are out of range or overlap, or a split without graphs.
     """
     if split is None:
         raise ValueError(
@@ -155,12 +163,13 @@ def given_split(
             "('train', 'val', 'test')]), or say split=: numbers of graphs as {'train': [...], 'val': [...], 'test': "
             "[...]}, which of ten folds tests as split=0, or shares as split=(0.8, 0.1, 0.1)"
         )
+    check_seed(seed, name)
     labels = np.zeros(count, dtype=np.int64) if labels is None else labels
     if type(split) is int:
         return fold_split(labels, split, seed), f"fold {split} of 10, seed {seed}, a tenth of the others validates"
-    if isinstance(split, list | tuple) and len(split) == 3 and all(isinstance(share, float) for share in split):
+    if type(split) in (list, tuple) and len(split) == 3 and all(isinstance(share, Real) for share in split):
         if min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
-            raise ValueError(f"{name}: the three shares of a split must be positive and sum to 1, got {split}")
+            raise ValueError(f"{name}: the three shares of a split must all be above 0 and sum to 1, got {split}")
         ends = [0, *(round(count * sum(split[: n + 1])) for n in range(2)), count]
         order = by_class(labels, np.random.default_rng(seed))
         index = {part: np.sort(order[ends[n] : ends[n + 1]]) for n, part in enumerate(PARTS)}

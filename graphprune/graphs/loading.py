@@ -8,6 +8,8 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from graphprune.checks import whole
+
 B = TypeVar("B", covariant=True)
 
 
@@ -24,9 +26,8 @@ class PackedLoader(Generic[B]):
     """Iterates over a packed split, of graphs or of images, in batches; see :meth:`.PackedGraphs.loader`."""
 
     def __init__(self, samples: Batched[B], batch_size: int, shuffle: bool, generator: torch.Generator | None) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.samples, self.batch_size, self.shuffle, self.generator = samples, batch_size, shuffle, generator
+        self.samples, self.batch_size = samples, whole("batch_size", batch_size, 1)
+        self.shuffle, self.generator = shuffle, generator
 
     def __len__(self) -> int:
         return -(-len(self.samples) // self.batch_size)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
+from graphprune.checks import whole
 from graphprune.graphs.adjacency import Adjacency, Degree
 from graphprune.graphs.attributes import check_data, in_dtype
 from graphprune.graphs.conv import DenseLayer, GATLayer, GCNLayer, GINLayer
@@ -93,8 +94,7 @@ class EdgePredictor(nn.Module):
         encodings: Given = None,
     ) -> None:
         super().__init__()
-        if min(hidden, layers) < 1:
-            raise ValueError(f"hidden and layers must be at least 1, got {hidden=} and {layers=}")
+        hidden, layers = whole("hidden", hidden, 1), whole("layers", layers, 1)
         if type(walks) is not int or (walks and not 2 <= walks <= MOST_STEPS):
             raise ValueError(f"walks must be 0, or from 2, when a walk can be back, to {MOST_STEPS}, got {walks!r}")
         if score not in get_args(Score):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from itertools import chain
-from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphprune.checks import whole
 from graphprune.graphs.attributes import in_dtype
 from graphprune.graphs.kinds import Kinds
 from graphprune.graphs.known import fact_of
@@ -66,14 +65,6 @@ class RandomEdges(EdgeScorer):
         if self.unit == "pair":
             arcs = arcs.sort(dim=0).values
         return uniform(arc_bits(arcs, *graph_of_nodes(data, nodes, arcs.device), self.seed))
-
-
-def whole(name: str, value: Any, least: float = -math.inf) -> int:
-    """A whole number, NumPy's too, as Python's; ValueError with the argument's name for anything else or less."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        bound = "" if least == -math.inf else f" from {least} on"
-        raise ValueError(f"{name} must be a whole number{bound}, got {value!r}")
-    return int(value)
 
 
 def own_dtype(scorer: nn.Module) -> torch.dtype | None:

@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.data import BaseData
 from torch_geometric.transforms import BaseTransform
 
+from graphprune.checks import whole
 from graphprune.graphs.attributes import check_graph
 from graphprune.graphs.counts import EdgeCounts
 from graphprune.graphs.edges import EdgeMask, drop_arcs
@@ -24,7 +25,6 @@ from graphprune.graphs.pairs import EDGE_PROTECTED, EdgeUnit, arcs_and_nodes, ar
 from graphprune.graphs.prune import EdgeRound, Kept, check_nodes, check_unseen, keep_arcs
 from graphprune.graphs.rounds import PruneEdges, told
 from graphprune.graphs.rule import EdgeRule, in_chunks, unit_counts, unit_sizes
-from graphprune.graphs.scorers import whole
 from graphprune.graphs.sparsifiers import EdgeScore, scorer_of
 
 BUDGETS = ("keep", "edges", "mean_degree", "threshold")

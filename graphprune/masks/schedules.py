@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from graphprune.checks import whole
+
 
 @dataclass(frozen=True)
 class Cubic:
@@ -30,8 +32,7 @@ class Cubic:
             raise ValueError(f"final must not be above initial, got {self.final} > {self.initial}")
         if not 0 <= self.start < self.stop:
             raise ValueError(f"start and stop must satisfy 0 <= start < stop, got {self.start} and {self.stop}")
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1 step, got {self.every}")
+        whole("every", self.every, 1)
 
     def density(self, step: int) -> float:
         """``initial`` up to ``start``, ``final`` from ``stop``, the cubic in between."""

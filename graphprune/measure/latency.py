@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from graphprune.checks import whole
+
 Clock = Callable[[], float]
 
 
@@ -56,8 +58,8 @@ def time_calls(
     Raises:
         ValueError: no repeats, or a negative number of warm-up calls.
     """
-    if repeats < 1 or warmup < 0:
-        raise ValueError(f"repeats must be at least 1 and warmup at least 0, got {repeats=} and {warmup=}")
+    whole("repeats", repeats, 1)
+    whole("warmup", warmup, 0)
     for _ in range(warmup):
         before()
         call()

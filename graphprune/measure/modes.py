@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphprune.checks import whole
 from graphprune.masks.copies import uncached_
 
 
@@ -74,8 +75,8 @@ def using_threads(number: int | None) -> Iterator[int]:
         ValueError: less than 1.
     """
     before = torch.get_num_threads()
-    if number is not None and number < 1:
-        raise ValueError(f"threads must be at least 1, got {number}")
+    if number is not None:
+        whole("threads", number, 1)
     torch.set_num_threads(number or before)
     try:
         yield torch.get_num_threads()

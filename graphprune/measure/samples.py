@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Batch, Data
 from torch_geometric.data.data import BaseData
 
+from graphprune.checks import whole
 from graphprune.data.images import ImageBatch
 from graphprune.graphs import PackedGraphs
 
@@ -64,8 +65,7 @@ def batches_of(samples: Any, batch_size: int, device: torch.device, *, graphs: b
         TypeError: other samples, or ``graphs`` of what are no graphs.
         ValueError: no samples, a batch size below 1, or graphs that cannot be packed.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    whole("batch_size", batch_size, 1)
     if graphs:
         samples = _packed(samples)
     if isinstance(samples, BaseData | Tensor):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast, get_args
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
+from graphprune.checks import share, whole
 from graphprune.graphs.adjacency import Adjacency, adjacency_of
 from graphprune.graphs.dropout import dropout as drop
 from graphprune.graphs.encoders import (
@@ -104,10 +104,10 @@ class GraphClassifier(GraphNetwork):
     ) -> None:
         super().__init__()
         sizes = {"num_outputs": num_outputs, "hidden": hidden, "layers": layers, "head_layers": head_layers}
-        shares = {"dropout": dropout, "head_dropout": head_dropout}
-        whole = all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in sizes.values())
-        if not whole or not all(isinstance(share, Real) and 0 <= share < 1 for share in shares.values()):
-            raise ValueError(f"bad sizes: {', '.join(f'{name}={value!r}' for name, value in (sizes | shares).items())}")
+        for name, size in sizes.items():
+            whole(name, size, 1)
+        for name, part in (("dropout", dropout), ("head_dropout", head_dropout)):
+            share(name, part)
         for kind, known, value in (
             ("readout", Readout, readout),
             ("jk", JumpingKnowledge, jk),

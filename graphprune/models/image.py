@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from graphprune.checks import whole
 from graphprune.graphs.attributes import check_data
 from graphprune.models.base import HasImages, Network, Shape
 
@@ -27,8 +28,10 @@ class ImageClassifier(Network):
 
     def __init__(self, shape: Shape, num_outputs: int, hidden: int) -> None:
         super().__init__()
-        if len(shape) != 3 or min(*shape, num_outputs, hidden) < 1:
-            raise ValueError(f"bad sizes: {shape=}, {num_outputs=}, {hidden=}")
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"shape must be channels, height and width, of at least 1 each, got {shape!r}")
+        whole("num_outputs", num_outputs, 1)
+        whole("hidden", hidden, 1)
         if min(shape[1:]) < self.smallest:
             raise ValueError(
                 f"{type(self).__name__} needs images of at least {self.smallest} x {self.smallest} pixels, "

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
+from graphprune.checks import share, whole
 from graphprune.graphs.adjacency import Adjacency, Degree, adjacency_of
 from graphprune.graphs.conv import BagLinear, GATLayer
 from graphprune.graphs.dropout import dropout
@@ -41,8 +42,9 @@ class NodeClassifier(GraphNetwork):
         self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5, encodings: Given = None
     ) -> None:
         super().__init__()
-        if not isinstance(features, int) or min(features, num_outputs, hidden) < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"bad sizes: {features=}, {num_outputs=}, {hidden=}, {dropout=}")
+        for name, size in (("features", features), ("num_outputs", num_outputs), ("hidden", hidden)):
+            whole(name, size, 1)
+        share("dropout", dropout)
         self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "dropout": dropout}
         self._config |= encodings_config(encodings)
         self.dropout = dropout

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 
+from graphprune.checks import whole
 from graphprune.graphs.adjacency import adjacency_of
 from graphprune.graphs.conv import GCNLayer
 from graphprune.graphs.encoders import Features, node_encoder
@@ -39,8 +40,8 @@ class PaperGCN(GraphNetwork):
         self, features: Features, num_outputs: int, hidden: int = 128, layers: int = 3, *, encodings: Given = None
     ) -> None:
         super().__init__()
-        if min(num_outputs, hidden, layers) < 1:
-            raise ValueError(f"bad sizes: {num_outputs=}, {hidden=}, {layers=}")
+        for name, size in (("num_outputs", num_outputs), ("hidden", hidden), ("layers", layers)):
+            whole(name, size, 1)
         self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "layers": layers}
         self._config |= encodings_config(encodings)
         self.node_encoder = node_encoder(features, hidden)

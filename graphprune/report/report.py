@@ -262,7 +262,8 @@ def origins(groups: Sequence[Group]) -> Iterator[tuple[str, list[str]]]:
     yield "Machine", _every(map(_machine, parts(entries, "machine")))
     yield "Threads", _every(str(entry.get("threads")) for entry in entries)
     yield "Versions", _every(", ".join(f"{k} {v}" for k, v in part.items()) for part in parts(entries, "versions"))
-    yield "Data", _every(f"{part['name']}: SHA-256 {part['digest']}" for part in parts(entries, "data"))
+    data = [(part, f" with {part['encodings']}" if "encodings" in part else "") for part in parts(entries, "data")]
+    yield "Data", _every(f"{part['name']}{beside}: SHA-256 {part['digest']}" for part, beside in data)
     yield "Started", _every([min(str(e.get("started")) for e in entries), max(str(e.get("started")) for e in entries)])
     yield "Commands", _every(" ".join(map(str, entry.get("command", []))) for entry in entries)
     # As seen from here: a report is passed on, and where this machine keeps its files is nobody's business.

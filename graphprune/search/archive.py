@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from graphprune.checks import whole
 from graphprune.search.space import BoolArray, Evaluate, FloatArray, IntArray, Space, needed
 
 
@@ -21,11 +22,9 @@ class Archive:
     """
 
     def __init__(self, evaluate: Evaluate, space: Space, budget: int) -> None:
-        if budget < 1:
-            raise ValueError(f"budget must be at least one evaluation, got {budget}")
         self.space = space
         self._evaluate = evaluate
-        self._budget = min(budget, space.size)
+        self._budget = min(whole("budget", budget, 1), space.size)
         self._places: dict[bytes, int] = {}
         self._x = np.empty((0, len(space)), dtype=np.int64)
         self._f = np.empty((0, 0), dtype=np.float64)

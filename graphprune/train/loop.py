@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from numbers import Integral
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from graphprune.checks import real, whole
 from graphprune.data.evaluation import evaluate
 from graphprune.methods.core.fit import FitJob, FitResult, TrainingDiverged, derive_seed
 from graphprune.train.averaging import Average
@@ -38,6 +38,16 @@ OPTIMIZERS: dict[OptimizerName, Callable[..., Optimizer]] = {
     "sgd": partial(SGD, momentum=0.9, fused=True),
     "nesterov": partial(SGD, momentum=0.9, nesterov=True, fused=True),
 }
+
+# Options that are whole numbers, with the least that each may be, and those that are real ones.
+_WHOLE = {
+    **dict.fromkeys(
+        ("epochs", "batch_size", "accumulate", "validate_every", "eval_batch_size", "devices", "num_nodes"), 1
+    ),
+    **dict.fromkeys(("patience", "plateau_patience"), 0),
+    "seed": -math.inf,
+}
+_REAL = ("lr", "weight_decay", "warmup", "plateau_factor", "clip", "label_smoothing", "ema")
 
 
 @dataclass(frozen=True)
@@ -142,11 +152,14 @@ class Fit:
     on_epoch: OnEpoch | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "validate_every", "eval_batch_size", "devices", "num_nodes"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
-        if self.patience < 0 or 0 < self.patience < self.validate_every:
+        for name, least in _WHOLE.items():
+            whole(name, getattr(self, name), least)
+        for name in _REAL:
+            if name != "clip" or self.clip is not None:
+                real(name, getattr(self, name))
+        if self.on_epoch is not None and not callable(self.on_epoch):
+            raise ValueError(f"on_epoch must be a function of a job and its row, got {self.on_epoch!r}")
+        if 0 < self.patience < self.validate_every:
             raise ValueError(
                 f"patience must be 0, or at least validate_every={self.validate_every} epochs, got {self.patience}"
             )

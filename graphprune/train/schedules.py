@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -49,7 +50,9 @@ class Rates:
                 f"warmup must be a share of the training of at least 0 and below 1, got {self.warmup}: "
                 f"of {self.epochs} epochs, one is {1 / self.epochs:.2g}"
             )
-        if not all(0 < share < 1 for share in self.milestones):
+        if isinstance(self.milestones, str | Real) or not all(
+            isinstance(share, Real) and 0 < share < 1 for share in self.milestones
+        ):
             raise ValueError(f"milestones must be shares of the epochs between 0 and 1, got {self.milestones}")
         reached = [0, *self.drops, self.epochs]
         if not all(earlier < later for earlier, later in pairwise(reached)):
@@ -63,11 +66,8 @@ class Rates:
             raise ValueError(f"milestones={self.milestones} begin before warmup={self.warmup} has ended")
         if callable(self.schedule) and self.warmup:
             raise ValueError(f"warmup={self.warmup} cannot be added to a schedule of your own: make it part of it")
-        if not 0 < self.plateau_factor < 1 or self.plateau_patience < 0:
-            raise ValueError(
-                "bad plateau: plateau_factor must lie between 0 and 1 and plateau_patience not below 0, got "
-                f"{self.plateau_factor} and {self.plateau_patience}"
-            )
+        if not 0 < self.plateau_factor < 1:
+            raise ValueError(f"plateau_factor must lie between 0 and 1, got {self.plateau_factor}")
 
     @property
     def drops(self) -> list[int]:
@@ -86,7 +86,12 @@ class Rates:
             TypeError: a callable returned no scheduler of torch's.
         """
         if callable(self.schedule):
-            made = self.schedule(optimizer, steps)
+            try:
+                made = self.schedule(optimizer, steps)
+            except TypeError as error:
+                raise TypeError(
+                    f"schedule is called with the optimizer and the number of its steps, {steps}, here: {error}"
+                ) from error
             if not isinstance(made, LRScheduler):
                 raise TypeError(f"schedule must return a torch.optim.lr_scheduler.LRScheduler, got {made!r}")
             return Scheduler(None, made) if isinstance(made, ReduceLROnPlateau) else Scheduler(made, None)

@@ -53,8 +53,8 @@ class Losses:
         pos_weight: of the binary task's cross entropy.
 
     Raises:
-        ValueError: an unknown name, a number out of range, options of different losses, or a module that would have to
-            be trained.
+        ValueError: an unknown name, a number out of range, options of different losses, a class in place of a module,
+            or a module that would have to be trained.
     """
 
     loss: LossName | nn.Module | Terms | None = None
@@ -70,6 +70,8 @@ class Losses:
                 f"loss must be one of {', '.join(get_args(LossName))}, a module, or a function of outputs and labels, "
                 f"got {self.loss!r}"
             )
+        if isinstance(self.loss, type):
+            raise ValueError(f"loss is the class {self.loss.__name__}: give an instance, {self.loss.__name__}()")
         if isinstance(self.loss, nn.Module) and (names := [name for name, _ in self.loss.named_parameters()]):
             raise ValueError(f"loss has parameters {names} of its own, which no optimizer trains: make them buffers")
         for name in ("class_weights", "pos_weight"):
@@ -170,7 +172,7 @@ class Objective:
                 else ``(B, T)`` with NaN where a label is missing.
 
         Raises:
-            ValueError: shapes that do not fit, or a loss that is not one number a label.
+            ValueError: shapes that do not fit, a loss that fails on them, or one that is not one number a label.
         """
         if self.task == "sequence":
             out, y = by_position(out, y)
@@ -183,7 +185,14 @@ class Objective:
         given = y.masked_fill(~known, 0 if classes else 1)
         # What a loss is infinite for at a label that is not there has a gradient of NaN, were it multiplied by 0.
         out = torch.where(known[:, None] if classes else known, out, out.detach())
-        terms = self.terms(out, given if classes else given.to(out.dtype))
+        given = given if classes else given.to(out.dtype)
+        try:
+            terms = self.terms(out, given)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"the loss fails on the outputs and labels of this {self.task} task, of shapes {tuple(out.shape)} "
+                f"({out.dtype}) and {tuple(given.shape)} ({given.dtype}): {error}"
+            ) from error
         if not isinstance(terms, Tensor) or terms.shape != y.shape:
             found = tuple(terms.shape) if isinstance(terms, Tensor) else type(terms).__name__
             raise ValueError(

@@ -79,7 +79,7 @@ def test_bad_numbers(index, error, text):
 
 
 def test_bad_batch_size():
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got 0"):
         images().loader(0)
 
 

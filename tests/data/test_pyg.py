@@ -56,7 +56,9 @@ def test_known_sets_come_with_task_metric_and_features(name, tmp_path):
 
 def test_bare_graphs_get_what_is_asked_for(tmp_path):
     *three, whole = pyg_files.malnet(tmp_path)
-    with pytest.raises(ValueError, match=r"MalNetTiny, train graph 0 has no x: say .* x='constant', x='deg\+odeg100'"):
+    with pytest.raises(
+        ValueError, match=r"train graph 0 has no x \(it has .*\): say .* x='constant', x='deg\+odeg100'"
+    ):
         from_pyg(three)
     constant, degrees = from_pyg(three, x="constant"), from_pyg(three, x="deg+odeg10")
     assert (constant.num_classes, constant.features, constant.degrees) == (5, 1, None)
@@ -135,7 +137,8 @@ SPLITS = {
     "two vals": ({"train": [0], "val": [2], "valid": [3], "test": [1]}, "got train, val, valid, test"),
     "short mask": ([[True, False], [3], [4]], "expected numbers of graphs, or a bool mask of 30, got bool"),
     "real": ([[0.5, 1.5], [3], [4]], "expected numbers of graphs.*got float64"),
-    "shares": ((0.5, 0.5, 0.5), "three shares of a split must be positive and sum to 1"),
+    "shares": ((0.5, 0.5, 0.5), "three shares of a split must all be above 0 and sum to 1"),
+    "no share": ((0.8, 0.2, 0), r"three shares .* above 0 and sum to 1, got \(0.8, 0.2, 0\)"),
     "two": (([0], [1]), "split must be numbers of train, val and test graphs, a fold or shares"),
     "word": ("public", "split must be numbers .* got 'public'"),
     "none": (None, r"SMALL is one data set without splits: hand in three.*split=0, or shares as split=\(0.8"),
@@ -257,6 +260,14 @@ def test_what_is_no_data_set_of_graphs_is_refused(tmp_path):
         from_pyg([whole[0]], shares, task="multiclass")
     with pytest.raises(TypeError, match="expected a data set of graphs, or three, got a Data"):
         from_pyg(whole[0], shares, task="multiclass")
+    with pytest.raises(TypeError, match=r"dataset must be a data set, got the text 'MUTAG': gp.data.load takes names"):
+        from_pyg("MUTAG")
+    with pytest.raises(ValueError, match=r"whole graph 0 has no pos \(it has .*x.*\): say what the input"):
+        from_pyg(whole, shares, x=("x", "pos"))
+    for seed in (-1, 0.5, "a", 2**32):
+        for split in (3, shares):
+            with pytest.raises(ValueError, match="SMALL: split_seed must be a whole number "):
+                from_pyg(whole, split, split_seed=seed)
     with pytest.raises(ValueError, match=r"metric of a multiclass task must be .*, got 'aucc'"):
         from_pyg(whole, shares, metric="aucc")
     with pytest.raises(

@@ -118,5 +118,5 @@ def test_a_seed_makes_a_spanner():
 
 @pytest.mark.parametrize("stretch", [0, -1])
 def test_a_stretch_below_one_is_refused(stretch):
-    with pytest.raises(ValueError, match=f"stretch must be a whole number from 1 on, got {stretch}"):
+    with pytest.raises(ValueError, match=f"stretch must be a whole number of at least 1, got {stretch}"):
         GreedySpanner(stretch=stretch)

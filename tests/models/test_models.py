@@ -233,13 +233,13 @@ def test_bonds_are_edge_features_of_any_kind(edges, unless_told):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GCN(4, 2, hidden=0), "hidden=0"),
-        (lambda: GCN(4, 0), "num_outputs=0"),
-        (lambda: GCN(4, 2, dropout=1.0), "dropout=1.0"),
+        (lambda: GCN(4, 2, hidden=0), "hidden must be .* got 0"),
+        (lambda: GCN(4, 0), "num_outputs must be .* got 0"),
+        (lambda: GCN(4, 2, dropout=1.0), "dropout must be .* got 1.0"),
         (lambda: GCN(4, 2, readout="median"), "readout must be"),
         (lambda: GCN(4, 2, jk="lstm"), "jk must be .*last.*, 'cat'"),
         (lambda: GAT(4, 2, hidden=6), "multiple of the 4"),
-        (lambda: PaperGCN(4, 2, layers=0), "layers=0"),
+        (lambda: PaperGCN(4, 2, layers=0), "layers must be .* got 0"),
         (lambda: PaperGCN(4, 2)(Data(edge_index=to_index([]), num_nodes=1)), "needs node features"),
         (lambda: SAGE(4, 2)(Data(x=torch.ones(2, 4))), "needs node features x and edge_index"),
         (lambda: GIN("ogb-mol", 2, bonds=True)(Data(x=molecule(0).x, edge_index=to_index([]))), "bonds=False"),

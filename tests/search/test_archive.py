@@ -72,7 +72,7 @@ def test_the_budget_is_the_end() -> None:
         archive.ask([[0, 0], [0, 1], [0, 2]])
     assert len(archive) == 1
     assert Archive(opposed, SPACE, 10**9).left == 25
-    with pytest.raises(ValueError, match="at least one evaluation, got 0"):
+    with pytest.raises(ValueError, match="budget must be a whole number of at least 1, got 0"):
         Archive(opposed, SPACE, 0)
 
 

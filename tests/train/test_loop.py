@@ -2,7 +2,9 @@ import copy
 import math
 import random
 from collections.abc import Callable
+from dataclasses import fields
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -301,6 +303,31 @@ def test_a_search_trains_model_and_predictor_under_their_names() -> None:
 def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Fit(**wrong)
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Fit) if each.type in ("int", "float", "float | None")])
+@pytest.mark.parametrize("value", ["a", "1", [1], True])
+def test_numbers_of_another_kind_are_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a (whole )?number"):
+        Fit(**{name: value})
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Fit) if each.type == "int"])
+def test_whole_numbers_may_be_numpys_and_are_no_fractions(name: str) -> None:
+    assert getattr(Fit(**{name: np.int64(2)}), name) == 2
+    with pytest.raises(ValueError, match=f"{name} must be a whole number"):
+        Fit(**{name: 1.5})
+
+
+@pytest.mark.parametrize("milestones", [0.5, "0.5", ("half",), [None]])
+def test_milestones_are_shares(milestones: Any) -> None:
+    with pytest.raises(ValueError, match="milestones must be shares of the epochs"):
+        Fit(milestones=milestones)
+
+
+def test_what_is_called_after_an_epoch_is_a_function() -> None:
+    with pytest.raises(ValueError, match="on_epoch must be a function of a job and its row, got 3"):
+        Fit(on_epoch=3)  # type: ignore[arg-type]
 
 
 def test_several_processes_need_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

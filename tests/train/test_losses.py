@@ -200,6 +200,12 @@ def image_job() -> FitJob:
         ("regression", {"loss": lambda out, y: (out - y).abs().mean(1)}, r"returned \(24,\) for labels of shape \(24"),
         ("multiclass", {"loss": lambda out, y: out}, r"returned \(24, 2\) for labels of shape \(24,\)"),
         ("multiclass", {"loss": lambda out, y: 0.5}, "returned float for labels"),
+        ("multiclass", {"loss": nn.BCEWithLogitsLoss()}, r"loss fails on .* multiclass task, of shapes \(24, 2\)"),
+        (
+            "multiclass",
+            {"loss": lambda out: out},
+            "loss fails on the outputs and labels .* takes 1 positional argument",
+        ),
         ("regression", {"loss": "bce"}, "loss='bce' is not for a regression task: there are mse, mae, smooth_l1"),
         ("multiclass", {"loss": "mae"}, "loss='mae' is not for a multiclass task: there are cross_entropy"),
         ("multiclass", {"class_weights": [1, 2, 3]}, "class_weights has 3 numbers, there are 2"),
@@ -237,6 +243,7 @@ class Learnt(nn.Module):
     [
         ({"loss": "l1"}, "loss must be one of .* got 'l1'"),
         ({"loss": 3}, "loss must be one of .* got 3"),
+        ({"loss": nn.L1Loss}, r"loss is the class L1Loss: give an instance, L1Loss\(\)"),
         ({"loss": Learnt()}, r"loss has parameters \['scale'\] of its own"),
         ({"loss": "mae", "label_smoothing": 0.1}, "label_smoothing is part of loss='cross_entropy', it cannot be with"),
         ({"loss": nn.CrossEntropyLoss(), "class_weights": [1, 2]}, "class_weights is part of loss='cross_entropy'"),

@@ -90,6 +90,8 @@ def test_any_scheduler_of_torchs_by_a_function() -> None:
     assert followed[0] == 0.1 and all(len(set(followed[i : i + 3])) == 1 for i in range(0, 24, 3))
     with pytest.raises(TypeError, match=r"schedule must return a torch\.optim\.lr_scheduler\.LRScheduler, got 0\.1"):
         trained(schedule=lambda optimizer, steps: 0.1)
+    with pytest.raises(TypeError, match=r"schedule is called with the optimizer and the number of its steps, .* 1 pos"):
+        trained(schedule=lambda optimizer: optimizer)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_any_scheduler_of_torchs_by_a_function() -> None:
         ({"schedule": "cosin"}, "schedule must be one of .* got 'cosin'"),
         ({"schedule": lambda optimizer, steps: None, "warmup": 0.1}, "warmup=0.1 cannot be added to a schedule"),
         ({"plateau_factor": 1.0}, "plateau_factor must lie between 0 and 1"),
-        ({"plateau_patience": -1}, "plateau_patience not below 0"),
+        ({"plateau_patience": -1}, "plateau_patience must be a whole number of at least 0"),
     ],
 )
 def test_schedules_that_cannot_be_are_named(wrong: dict[str, object], text: str) -> None:

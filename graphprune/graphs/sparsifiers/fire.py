@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from graphprune.graphs.scorers import mix, uniform, whole
+from graphprune.checks import whole
+from graphprune.graphs.scorers import mix, uniform
 from graphprune.graphs.segments import pointers, ranges
 from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphprune.checks import whole
 from graphprune.graphs.pairs import EdgeUnit, arcs_and_nodes, graph_units
 from graphprune.graphs.required import required_units
 from graphprune.graphs.rule import EdgeRule
-from graphprune.graphs.scorers import EdgeScorer, RandomEdges, whole
+from graphprune.graphs.scorers import EdgeScorer, RandomEdges
 from graphprune.graphs.sparsifiers.simple import positive_weights
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphprune.graphs.scorers import uniform, whole
+from graphprune.checks import whole
+from graphprune.graphs.scorers import uniform
 from graphprune.graphs.sparsifiers.simple import (
     SimpleGraph,
     StructureScorer,

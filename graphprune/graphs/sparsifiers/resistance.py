@@ -11,7 +11,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
-from graphprune.graphs.scorers import mix, whole
+from graphprune.checks import whole
+from graphprune.graphs.scorers import mix
 from graphprune.graphs.segments import pointers
 from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
 

@@ -8,7 +8,8 @@ from heapq import heappop, heappush
 import torch
 from torch import Tensor
 
-from graphprune.graphs.scorers import uniform, whole
+from graphprune.checks import whole
+from graphprune.graphs.scorers import uniform
 from graphprune.graphs.sparsifiers.simple import SimpleGraph, StructureScorer
 
 _ROUNDING = 1e-9  # by which sums of equal lengths may differ from their multiples

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphprune.checks import whole
+
 
 @dataclass(frozen=True)
 class Temperature:
@@ -27,8 +29,7 @@ class Temperature:
         for name, value in (("start", self.start), ("stop", self.stop)):
             if not 0.0 < value < float("inf"):
                 raise ValueError(f"the temperature's {name} must be above 0 and finite, got {value}")
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        whole("steps", self.steps, 1)
 
     @classmethod
     def of(cls, value: float | Temperature) -> Temperature:

@@ -1,0 +1,38 @@
+"""Numbers that users give: whole ones and shares, Python's or NumPy's, or an error with the argument's name."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+
+def whole(name: str, value: Any, least: float = -math.inf) -> int:
+    """A whole number as Python's.
+
+    Args:
+        name: of the argument.
+        value: what was given for it.
+        least: that it may be.
+
+    Raises:
+        ValueError: anything else (a bool, too), or less.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        bound = "" if least == -math.inf else f" of at least {least}"
+        raise ValueError(f"{name} must be a whole number{bound}, got {value!r}")
+    return int(value)
+
+
+def real(name: str, value: Any) -> float:
+    """A number as Python's; ValueError for anything else, a bool, too."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def share(name: str, value: Any) -> float:
+    """A number from 0 on and below 1, as Python's; ValueError for anything else."""
+    if not 0 <= real(name, value) < 1:
+        raise ValueError(f"{name} must be a number of at least 0 and below 1, got {value!r}")
+    return float(value)
