@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -246,5 +247,7 @@ def _apply(scorer: nn.Module, data: Data, rule: EdgeRule) -> Tensor:
     if not whole and getattr(data, "_slice_dict", None) is not None and data.num_graphs > 1:
         return torch.cat([_apply(scorer, graph, rule) for graph in data.to_data_list()])
     given = given_to(scorer, data, dtype)
-    scores = checked_scores(scorer, scorer.to(edge_index.device)(given), edge_index.size(1))
+    if any(value.device != edge_index.device for value in chain(scorer.parameters(), scorer.buffers())):
+        scorer.to(edge_index.device)
+    scores = checked_scores(scorer, scorer(given), edge_index.size(1))
     return scores.double()

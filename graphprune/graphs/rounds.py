@@ -27,10 +27,17 @@ from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_UNIT, arcs_and_nodes, at_arcs, graph_units
 from graphprune.graphs.prune import EdgeRound, check_unseen, keep_arcs
 from graphprune.graphs.rule import EdgeRule, in_chunks, number_units, original_units, structure_digest, unit_counts
+from graphprune.graphs.scorers import Preparing
 
 
 def keep_in_round(
-    batches: Iterable[Data], numbers: Tensor | None, arcs: int, edge_round: EdgeRound, rule: EdgeRule, original: Tensor
+    batches: Iterable[Data],
+    numbers: Tensor | None,
+    arcs: int,
+    edge_round: EdgeRound,
+    rule: EdgeRule,
+    original: Tensor,
+    preparing: Preparing,
 ) -> tuple[Tensor, float | None]:
     """Which arcs stay after a round: by its mask on graphs that it knows, else by its scores.
 
@@ -41,6 +48,7 @@ def keep_in_round(
         edge_round: that prunes.
         rule: how units are made and counted.
         original: units of each graph before any pruning, shape ``(G,)``.
+        preparing: has the round's scorer as it scores.
 
     Returns:
         Bool of shape ``(E,)`` over all batches' arcs, and the round's threshold (global budget only).
@@ -55,11 +63,11 @@ def keep_in_round(
             )
         threshold = edge_round.threshold
         if rule.budget == "global" and threshold is None and edge_round.scorer is not None:  # for graphs yet unseen
-            threshold = keep_arcs(batches, edge_round, rule, original).threshold
+            threshold = keep_arcs(batches, edge_round, rule, original, preparing(edge_round.scorer, rule)).threshold
         return at_arcs(edge_round.known.to(numbers.device), numbers, True), threshold
     if edge_round.scorer is None:
         return torch.ones(arcs, dtype=torch.bool, device=original.device), None
-    found = keep_arcs(batches, edge_round, rule, original)
+    found = keep_arcs(batches, edge_round, rule, original, preparing(edge_round.scorer, rule))
     return found.arcs, found.threshold
 
 
@@ -170,6 +178,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
     rule: EdgeRule = field(default_factory=EdgeRule)
     encodings: Encodings | None = None
     recounted: bool = False
+    _preparing: Preparing = field(default_factory=Preparing, init=False)  # that each call needs
 
     def __post_init__(self) -> None:
         for number, edge_round in enumerate(self.rounds, start=1):
@@ -193,7 +202,9 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         if self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
             numbers = graph_units(data, self.rule.unit).unit
         for edge_round in self.rounds:
-            keep, _ = keep_in_round([data], numbers, data.edge_index.size(1), edge_round, self.rule, original)
+            keep, _ = keep_in_round(
+                [data], numbers, data.edge_index.size(1), edge_round, self.rule, original, self._preparing
+            )
             data, numbers = drop_arcs(data, keep), None if numbers is None else numbers[keep]
         return self.encoded(data, again=self.recounted)
 
@@ -240,7 +251,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             numbers = number_units(graphs, self.rule.unit).edge[EDGE_UNIT]
         for edge_round in self.rounds:
             keep, _ = keep_in_round(
-                in_chunks(left, self.rule), numbers, left.num_edges, edge_round, self.rule, original
+                in_chunks(left, self.rule), numbers, left.num_edges, edge_round, self.rule, original, self._preparing
             )
             left, numbers = left.keep_edges(keep), None if numbers is None else numbers[keep.to(numbers.device)]
             mask.keep.masked_scatter_(mask.keep.clone(), keep.to(mask.keep.device))

@@ -123,6 +123,30 @@ def prepared(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
     return scorer
 
 
+class Preparing:
+    """:func:`prepared` scorers: one that can be folded is copied once for as long as its weights stay the same.
+
+    Of others nobody knows what a call changes in them, so each call has a copy of its own. A copy of this object holds
+    none.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[nn.Module, list[tuple[int, int]], nn.Module]] = {}
+
+    def __call__(self, scorer: nn.Module, rule: EdgeRule) -> nn.Module:
+        """The scorer, as it scores by the rule, which is the same at each call."""
+        if "folded" not in vars(type(scorer)):  # a subclass may do more than what it inherits from
+            return prepared(scorer, rule)
+        at = [(value.data_ptr(), value._version) for value in chain(scorer.parameters(), scorer.buffers())]
+        held = self._held.get(id(scorer))
+        if held is None or held[0] is not scorer or held[1] != at:
+            held = self._held[id(scorer)] = scorer, at, prepared(scorer, rule)
+        return held[2]
+
+    def __reduce__(self) -> tuple[type[Preparing], tuple[()]]:
+        return type(self), ()
+
+
 def arc_bits(arcs: Tensor, of_node: Tensor, ptr: Tensor, seed: int) -> Tensor:
     """64 random bits an arc, the same for the same graph in any batch and in any order of its arcs.
 

@@ -391,3 +391,71 @@ def test_another_pruning_has_another_repr():
     made = [PruneEdges(rounds) for rounds in all_rounds] + [PruneEdges((half,), EdgeRule(unit="arc"))]
     assert len({repr(prune) for prune in made}) == len(made)
     assert repr(PruneEdges((EdgeRound(copy.deepcopy(first).eval(), 0.5, 0.5),))) == repr(made[1])
+
+
+class Counting(EdgePredictor):
+    """How often it was folded."""
+
+    times = 0
+
+    def folded(self):
+        Counting.times += 1
+        return super().folded()
+
+
+def test_a_predictor_is_folded_once_for_all_graphs_until_its_weights_change():
+    torch.manual_seed(0)
+    scorer, graphs = Counting(4, hidden=8), [random_graph(seed) for seed in range(6)]
+    prune_edges, Counting.times = PruneEdges(stages(scorer, (0.3, 0.3))), 0
+
+    def once():
+        """The same as by a pruner that is new for each graph."""
+        left = [prune_edges(graph).edge_index for graph in graphs]
+        packed = prune_edges.prune(PackedGraphs.of(graphs))
+        assert all(torch.equal(index, packed[number].edge_index) for number, index in enumerate(left))
+        found, Counting.times = Counting.times, 0
+        assert [index.tolist() for index in left] == [
+            PruneEdges(stages(scorer, (0.3, 0.3)))(graph).edge_index.tolist() for graph in graphs
+        ]
+        Counting.times = 0
+        return left, found
+
+    first, folded = once()
+    assert folded == 1
+    assert once()[1] == 0
+    with torch.no_grad():
+        for value in scorer.parameters():
+            value.neg_()
+    second, folded = once()
+    assert folded == 1
+    assert any(not torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    scorer.load_state_dict({name: value + 0.1 for name, value in scorer.state_dict().items()})
+    assert once()[1] == 1
+    scorer.head = nn.Linear(16, 1)
+    assert once()[1] == 1
+
+
+def test_copies_of_a_pruner_hold_no_folded_predictor():
+    scorer, graph = EdgePredictor(4, hidden=8), random_graph(3)
+    prune_edges = PruneEdges(stages(scorer, (0.5,)))
+    before = len(pickle.dumps(prune_edges))
+    left = prune_edges(graph).edge_index
+    assert len(pickle.dumps(prune_edges)) == before
+    assert repr(pickle.loads(pickle.dumps(prune_edges))) == repr(prune_edges)
+    assert torch.equal(copy.deepcopy(prune_edges)(graph).edge_index, left)
+
+
+class Drawing(nn.Module):
+    """Random scores from a generator of its own, which each call moves on."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, data):
+        return torch.rand(data.edge_index.size(1), generator=self.generator)
+
+
+def test_what_a_call_changes_in_a_scorer_has_no_say_in_the_next_call():
+    prune_edges, graph = PruneEdges(stages(Drawing(), (0.5,))), random_graph(3)
+    assert torch.equal(prune_edges(graph).edge_index, prune_edges(graph).edge_index)

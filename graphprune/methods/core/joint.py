@@ -16,7 +16,7 @@ from graphprune.graphs.pairs import arcs_and_nodes, graph_units
 from graphprune.graphs.prune import keep_arcs, units_to_keep
 from graphprune.graphs.required import required_units
 from graphprune.graphs.rule import in_chunks, unit_sizes
-from graphprune.graphs.scorers import checked_scores, given_to, own_dtype, prepared
+from graphprune.graphs.scorers import Preparing, checked_scores, given_to, own_dtype
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
 from graphprune.methods.core.edge_gates import RemovingGates, UnitGates, soft_gates
@@ -102,7 +102,7 @@ class JointNetwork(nn.Module):
         self._rule = replace(rule, scoring="eval")
         self._train_graphs, self._predictor_lr, self._unit_gates = train_graphs, predictor_lr, unit_gates
         self._threshold: float | None = None
-        self._scorer: tuple[list[tuple[int, int]], nn.Module] | None = None  # in a tuple: no part of this network
+        self._prepared = Preparing()
 
     def follow(self, optimizer: Optimizer) -> None:
         """Make sure that an optimiser trains the predictor, too.
@@ -134,7 +134,7 @@ class JointNetwork(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """As ever; a threshold over the training graphs is forgotten, and a prepared predictor."""
-        self._threshold = self._scorer = None
+        self._threshold, self._prepared = None, Preparing()
         super().train(mode)
         if self._frozen:
             self.model.eval()
@@ -198,12 +198,4 @@ class JointNetwork(nn.Module):
                 found = keep_arcs(in_chunks(graphs, self._rule), edge_round, self._rule, total)
                 self._threshold = found.threshold
             edge_round = replace(edge_round, threshold=self._threshold)
-        return keep_arcs([batch], edge_round, self._rule, original, self._prepared()).arcs
-
-    def _prepared(self) -> nn.Module:
-        """The predictor as it scores, copied and folded once for all batches that meet it with the same weights."""
-        state = (*self.predictor.parameters(), *self.predictor.buffers())
-        at = [(value.data_ptr(), value._version) for value in state]
-        if self._scorer is None or self._scorer[0] != at:
-            self._scorer = at, prepared(self.predictor, self._rule)
-        return self._scorer[1]
+        return keep_arcs([batch], edge_round, self._rule, original, self._prepared(self.predictor, self._rule)).arcs

@@ -15,6 +15,7 @@ from graphprune.graphs import EdgeRound, PackedGraphs, PruneEdges
 from graphprune.graphs.pairs import EDGE_UNIT, EdgeUnit, at_arcs
 from graphprune.graphs.rounds import keep_in_round
 from graphprune.graphs.rule import in_chunks, prunable_arcs
+from graphprune.graphs.scorers import Preparing
 from graphprune.masks import MaskSet, rewind_
 
 # Graph attribute that travels with the batches: units of the graph before any pruning.
@@ -115,7 +116,7 @@ def weights(state: Mapping[str, Tensor], masks: MaskSet, prefix: str = "") -> di
 
 def pruned(state: RunState, edge_round: EdgeRound) -> RunState:
     """Prune all splits by one more round; the training graphs come first, a global budget is counted there."""
-    rule, splits = state.edges.rule, dict[str, PackedGraphs]()
+    rule, splits, preparing = state.edges.rule, dict[str, PackedGraphs](), Preparing()
     edge_round = replace(
         edge_round, threshold=None
     )  # of a finished round: ties are to be counted out again, as they were
@@ -124,7 +125,9 @@ def pruned(state: RunState, edge_round: EdgeRound) -> RunState:
         # The splits of a transductive set are one graph, of which a threshold alone would keep other ties.
         if not (splits and state.graph_data.transductive):
             numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
-            keep, lowest = keep_in_round(in_chunks(graphs, rule), numbers, graphs.num_edges, edge_round, rule, original)
+            keep, lowest = keep_in_round(
+                in_chunks(graphs, rule), numbers, graphs.num_edges, edge_round, rule, original, preparing
+            )
             edge_round = replace(edge_round, threshold=lowest)
         splits[split] = graphs.keep_edges(keep)
     edges = replace(state.edges, rounds=(*state.edges.rounds, edge_round))
