@@ -55,12 +55,18 @@ class Adjacency:
             if values is not None and values.shape != edge_index.shape[1:]:
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, but there are {edge_index.size(1)} arcs")
         dtype = torch.promote_types(dtype, torch.float32)
-        self.arcs = once(edge_index, (SortedArcs, num_nodes), lambda: SortedArcs.of(edge_index, num_nodes))
+        self._edge_index, self._num_nodes = edge_index, num_nodes
         self.gate = None if gate is None else gate.index_select(0, self.arcs.order).to(dtype)
         self.dtype = dtype
         self._edge_weight = None if edge_weight is None else edge_weight.index_select(0, self.arcs.order).to(dtype)
         self._gcn: dict[Degree, Tensor] = {}
         self._looped_kinds: tuple[Kinds, Kinds] | None = None
+
+    @cached_property
+    def arcs(self) -> SortedArcs:
+        """The arcs by target; of layers that read none they are not sorted."""
+        edge_index, num_nodes = self._edge_index, self._num_nodes
+        return once(edge_index, (SortedArcs, num_nodes), lambda: SortedArcs.of(edge_index, num_nodes))
 
     def sum(self, x: Tensor) -> Tensor:
         """Gated sum over each node's in-neighbours of ``x``, shape ``(N, F)``."""

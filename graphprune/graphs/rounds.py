@@ -33,10 +33,10 @@ from graphprune.graphs.scorers import Preparing
 def keep_in_round(
     batches: Iterable[Data],
     numbers: Tensor | None,
-    arcs: int,
+    edge_index: Tensor,
     edge_round: EdgeRound,
     rule: EdgeRule,
-    original: Tensor,
+    original: Tensor | None,
     preparing: Preparing,
 ) -> tuple[Tensor, float | None]:
     """Which arcs stay after a round: by its mask on graphs that it knows, else by its scores.
@@ -44,10 +44,10 @@ def keep_in_round(
     Args:
         batches: the graphs, in batches, in order.
         numbers: their edge attribute ``edge_unit``; None: unseen graphs.
-        arcs: how many there are.
+        edge_index: their arcs, shape ``(2, E)``.
         edge_round: that prunes.
         rule: how units are made and counted.
-        original: units of each graph before any pruning, shape ``(G,)``.
+        original: units of each graph before any pruning, shape ``(G,)``; None: nothing was pruned before.
         preparing: has the round's scorer as it scores.
 
     Returns:
@@ -66,7 +66,7 @@ def keep_in_round(
             threshold = keep_arcs(batches, edge_round, rule, original, preparing(edge_round.scorer, rule)).threshold
         return at_arcs(edge_round.known.to(numbers.device), numbers, True), threshold
     if edge_round.scorer is None:
-        return torch.ones(arcs, dtype=torch.bool, device=original.device), None
+        return torch.ones_like(edge_index[0], dtype=torch.bool), None
     found = keep_arcs(batches, edge_round, rule, original, preparing(edge_round.scorer, rule))
     return found.arcs, found.threshold
 
@@ -198,13 +198,12 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         check_unseen(data, "PruneEdges")
         data = self.encoded(data)
         edge_index, num_nodes = arcs_and_nodes(data)
-        original, numbers = unit_counts(data, self.rule.unit), data.get(EDGE_UNIT) if self._takes_numbers else None
+        original = unit_counts(data, self.rule.unit) if len(self.rounds) > 1 else None
+        numbers = data.get(EDGE_UNIT) if self._takes_numbers else None
         if self._knows(torch.tensor([num_nodes]), torch.tensor([edge_index.size(1)]), edge_index):
             numbers = graph_units(data, self.rule.unit).unit
         for edge_round in self.rounds:
-            keep, _ = keep_in_round(
-                [data], numbers, data.edge_index.size(1), edge_round, self.rule, original, self._preparing
-            )
+            keep, _ = keep_in_round([data], numbers, data.edge_index, edge_round, self.rule, original, self._preparing)
             data, numbers = drop_arcs(data, keep), None if numbers is None else numbers[keep]
         return self.encoded(data, again=self.recounted)
 
@@ -243,7 +242,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
 
     def mask(self, graphs: PackedGraphs) -> EdgeMask:
         """Which arcs of a data set stay."""
-        original = original_units(graphs, self.rule)
+        original = original_units(graphs, self.rule) if len(self.rounds) > 1 else None
         mask = EdgeMask.full(graphs.edge_ptr)
         left = self._encoded_all(graphs)
         numbers = graphs.edge.get(EDGE_UNIT) if self._takes_numbers else None
@@ -251,7 +250,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             numbers = number_units(graphs, self.rule.unit).edge[EDGE_UNIT]
         for edge_round in self.rounds:
             keep, _ = keep_in_round(
-                in_chunks(left, self.rule), numbers, left.num_edges, edge_round, self.rule, original, self._preparing
+                in_chunks(left, self.rule), numbers, left.edge_index, edge_round, self.rule, original, self._preparing
             )
             left, numbers = left.keep_edges(keep), None if numbers is None else numbers[keep.to(numbers.device)]
             mask.keep.masked_scatter_(mask.keep.clone(), keep.to(mask.keep.device))

@@ -126,7 +126,7 @@ def pruned(state: RunState, edge_round: EdgeRound) -> RunState:
         if not (splits and state.graph_data.transductive):
             numbers, original = graphs.edge.get(EDGE_UNIT), graphs.graph[ORIGINAL_UNITS]
             keep, lowest = keep_in_round(
-                in_chunks(graphs, rule), numbers, graphs.num_edges, edge_round, rule, original, preparing
+                in_chunks(graphs, rule), numbers, graphs.edge_index, edge_round, rule, original, preparing
             )
             edge_round = replace(edge_round, threshold=lowest)
         splits[split] = graphs.keep_edges(keep)
