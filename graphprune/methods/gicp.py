@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 from torch import nn
-from torch.optim import Optimizer
 
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import EdgeRound, check_removal
 from graphprune.graphs.rule import original_units
-from graphprune.masks import Cubic, MaskSet, Pruning, Targets
+from graphprune.masks import Cubic, MaskSet, Targets
 from graphprune.methods.core import validators
 from graphprune.methods.core.edge_gates import GradualGates, Removal
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, Stopwatch, TrainingDiverged, snapshot
@@ -25,7 +24,7 @@ from graphprune.methods.core.method import Epochs, Method, seeded
 from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
 from graphprune.methods.core.stable_repr import predictor_settings
 from graphprune.methods.core.state import RunState, count_prunable_arcs, pruned
-from graphprune.methods.gradual import FGGP
+from graphprune.methods.gradual import FGGPBesideEdges
 from graphprune.ticket import Ticket
 
 Training = Literal["range", "lowest"]
@@ -149,17 +148,20 @@ class GICP(Method):
             state, epochs = self._trained(state, fit)
         return self._thinned(state, self.densities[state.round]), epochs
 
-    def at(self, density: float, ticket: Ticket, model: nn.Module, data: AnyData) -> Ticket:
-        """A ticket of another density, out of one that this method handed out: nothing is trained.
+    def at(self, density: float, ticket: Ticket, model: nn.Module, data: AnyData, fit: Fit | None = None) -> Ticket:
+        """A ticket of another density, out of one that this method handed out.
 
         Args:
             density: of the edges, between the lowest that was trained and 1.
-            ticket: any of the run, loaded ones too.
+            ticket: any of the run, loaded ones too; of a tuned one what it was tuned from.
             model: that was pruned, with any weights.
             data: that it was pruned on: norms are counted on its training graphs, val and test are measured.
+            fit: trains the network further on the pruned graphs, for this density alone; edges and masks stay as they
+                are, and validation selects among its epochs. None: nothing is trained, and norms are counted again.
 
         Raises:
             ValueError: a density outside the range, or a ticket of another method, other settings or other data.
+            TrainingDiverged: the network's outputs, or a loss, are not finite.
         """
         if not isinstance(ticket, Ticket):
             raise TypeError(f"ticket must be a Ticket, from rounds() or Ticket.load(path), got {ticket!r}")
@@ -167,8 +169,8 @@ class GICP(Method):
         if not isinstance(density, int | float) or not lowest <= density <= 1:
             raise ValueError(f"density must lie between {lowest}, the lowest trained, and 1, got {density!r}")
         started = Stopwatch()
-        state = self._thinned(self._resume(model, data, ticket), density)
-        return self._measured(replace(state, round=ticket.round - 1), (), started)
+        state = replace(self._thinned(self._resume(model, data, ticket), density), round=ticket.round - 1)
+        return self._measured(state, (), started) if fit is None else seeded(self._tuned(state, fit, started), fit)
 
     def _round(self, state: RunState, fit: Fit) -> tuple[Ticket, RunState]:
         started = Stopwatch()
@@ -197,6 +199,19 @@ class GICP(Method):
                 left = state.edges.rounds[-1].density
                 raise TrainingDiverged(f"with {left:.1%} of the edges the network's outputs on {split} are not finite")
         result = FitResult(snapshot(model), state.best, state.epoch, metrics["val"], metrics["test"])
+        return self._of_density(state, result, history, started)
+
+    def _tuned(self, state: RunState, fit: Fit, started: Stopwatch) -> Ticket:
+        """The network trained further on graphs of this density; what it was trained from stays the last state."""
+        assert isinstance(state, Trained) and state.best is not None
+        model = copy.deepcopy(state.model)
+        model.load_state_dict(state.best)
+        result = replace(self.job(state, model, state.masks, "ticket").run(fit), last=state.best)
+        state.masks.verify(model)
+        ticket = self._of_density(state, result, (), started)
+        return replace(ticket, row=ticket.row | {"epoch": state.epoch, "tuned_epoch": result.epoch})
+
+    def _of_density(self, state: RunState, result: FitResult, history: Epochs, started: Stopwatch) -> Ticket:
         ticket = self._ticket(state, result, history, started)
         return replace(ticket, row=ticket.row | {"edge_density": state.edges.rounds[-1].density})
 
@@ -227,8 +242,8 @@ class GICP(Method):
         masks = MaskSet.of({name.removeprefix(_PREFIX): mask for name, mask in result.masks.items()})
         return replace(state, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
 
-    def _weights(self, gates: GradualGates) -> Weights:
-        return Weights(
+    def _weights(self, gates: GradualGates) -> FGGPBesideEdges:
+        return FGGPBesideEdges(
             gates=gates,
             density=self.weight_density,
             stop=self.stop,
@@ -265,29 +280,3 @@ class Trained(RunState):
     scorer: nn.Module | None = None
     best: State | None = field(default=None, repr=False)
     epoch: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class Weights(FGGP):
-    """Gradual pruning whose epochs count from ``stop`` on, also where no weight goes: edges have a schedule too."""
-
-    gates: GradualGates
-
-    def begin(
-        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
-    ) -> Pruning:
-        """Start a run, which the gates follow."""
-        self.gates.run = _UpToStop(self, self.first(masks), model, optimizer)
-        return self.gates.run
-
-
-class _UpToStop(Pruning):
-    @property
-    def finished(self) -> bool:
-        return self.step >= self._rule.stop and super().finished
-
-    def _unfinished(self) -> str:
-        return (
-            f"the training ended after optimiser step {self.step:,}, but densities fall until "
-            f"stop={self._rule.stop:,}: lower stop or train longer"
-        )

@@ -129,6 +129,36 @@ def test_any_density_of_the_range_is_had_from_any_ticket(
         method(data, weight_density=0.5).at(0.6, loaded, model(data), data)
 
 
+def test_a_ticket_tuned_further_keeps_its_edges_and_masks(
+    data: gp.data.GraphData, tickets: list[gp.Ticket], tmp_path: Any
+) -> None:
+    plain, jobs = method(data).at(0.45, tickets[0], model(data), data), []
+
+    def tuning(job: Any) -> Any:
+        jobs.append((job.phase, job.data.train.num_edges, {k: v.clone() for k, v in job.model.state_dict().items()}))
+        return fit(3)(job)
+
+    tuned = method(data).at(0.45, tickets[0], model(data), data, tuning)
+    ((phase, edges, start),) = jobs
+    assert (phase, edges) == ("ticket", plain.prune(data.train).num_edges)
+    assert all(torch.equal(start[name], tickets[0].last[name]) for name in start)
+    assert tuned.masks == plain.masks
+    assert torch.equal(tuned.edge_mask(data.test).keep, plain.edge_mask(data.test).keep)
+    assert not torch.equal(tuned.trained["head.weight"], plain.trained["head.weight"])
+    assert (tuned.row["epochs_trained"], len(tuned.history)) == (3, 3)
+    assert tuned.row["tuned_epoch"] in (1, 2, 3)
+    network, pruned = tuned.build(model(data)).eval(), tuned.prune(data.test)
+    with torch.no_grad():
+        metric = data.evaluate(data.labels(data.test), network(pruned.batch(range(len(pruned)))), split="test")
+    assert metric == pytest.approx(tuned.row["test_metric"], abs=1e-9)
+    tuned.save(tmp_path / "tuned")
+    # What another density is made of is the one training, not the tuning.
+    again = method(data).at(0.6, gp.Ticket.load(tmp_path / "tuned"), model(data), data)
+    assert all(torch.equal(value, again.trained[name]) for name, value in tickets[1].trained.items())
+    with pytest.raises(TypeError, match="fit must return a FitResult"):
+        method(data).at(0.45, tickets[0], model(data), data, lambda job: None)  # type: ignore[arg-type,return-value]
+
+
 @pytest.mark.parametrize("behind", [1, 2])
 def test_a_run_goes_on_behind_a_ticket(
     data: gp.data.GraphData, tickets: list[gp.Ticket], behind: int, tmp_path: Any
