@@ -59,11 +59,17 @@ class Unit(Protocol):
 
 @dataclass(frozen=True)
 class Weight:
-    """Every entry is a unit of its own (unstructured pruning)."""
+    """Every entry is a unit of its own (unstructured pruning).
+
+    Attributes:
+        spared: parameters whose entries are no units: they have masks to go with their channels.
+    """
+
+    spared: frozenset[str] = frozenset()
 
     def groups(self, names: Iterable[str]) -> list[Group]:
         """Each parameter by itself."""
-        return [Group({name: self}, {}) for name in names]
+        return [Group({name: self}, {}) for name in names if name not in self.spared]
 
     def size(self, shape: Sequence[int]) -> int:
         """One an entry."""
@@ -178,6 +184,19 @@ class Coupled:
     def together(self) -> tuple[tuple[str, ...], ...]:
         """The weights that are pruned together, group by group."""
         return tuple(tuple(name for name, _ in group.weights) for group in self.shared if len(group.weights) > 1)
+
+    @property
+    def followers(self) -> frozenset[str]:
+        """All that goes with channels and makes none."""
+        return frozenset(name for group in self.shared for name, _ in group.followers)
+
+    def prefixed(self, prefix: str) -> Coupled:
+        """The same under names with ``prefix`` before them."""
+        return Coupled(
+            tuple(
+                Shared(*(tuple((prefix + name, how) for name, how in part) for part in group)) for group in self.shared
+            )
+        )
 
     def apart(self) -> Coupled:
         """Each weight by itself, with the followers that it alone has."""

@@ -15,7 +15,8 @@ from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import EdgeRound, check_removal
 from graphprune.graphs.rule import original_units
-from graphprune.masks import Cubic, MaskSet, Targets
+from graphprune.masks import Coupled, Cubic, MaskSet, Targets, Unit, UnitName
+from graphprune.methods.beside_edges import FGGPBesideEdges
 from graphprune.methods.core import validators
 from graphprune.methods.core.edge_gates import GradualGates, Removal
 from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, Stopwatch, TrainingDiverged, snapshot
@@ -24,7 +25,6 @@ from graphprune.methods.core.method import Epochs, Method, seeded
 from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
 from graphprune.methods.core.stable_repr import predictor_settings
 from graphprune.methods.core.state import RunState, count_prunable_arcs, pruned
-from graphprune.methods.gradual import FGGPBesideEdges
 from graphprune.ticket import Ticket
 
 Training = Literal["range", "lowest"]
@@ -66,7 +66,11 @@ class GICP(Method):
         predictor: the edge predictor with its initial weights; one that knows structure and pairs
             (``EdgePredictor.for_data(data, score="bilinear", walks=16)``) finds much better edges (docs/gicp.md).
         densities: of edges, one ticket each, the highest first; the last is the lowest that is trained.
-        weight_density: share of the prunable weights that is left in all tickets; 1: weights stay.
+        weight_density: share of the prunable weights that is left in all tickets, or of what ``unit`` says; 1: all.
+        unit: what falls together: single weights (``"weight"``), or channels, of each layer by itself (``"channel"``)
+            or in all layers that add them up (``"coupled"``), with their biases and norms' weights.
+        channel_density: share of the channels that is left in all tickets; single weights go from those, down to
+            ``weight_density``. None: ``weight_density`` is that of the units.
         stop: optimiser step at which the final densities are reached.
         every: optimiser steps between two prunings of weights; the last one is at ``stop``.
         candidate_ratio: of :class:`FGGP`; 1: by magnitude alone.
@@ -89,6 +93,8 @@ class GICP(Method):
     predictor: nn.Module | None = None
     densities: tuple[float, ...] = attrs.field(default=_DENSITIES, converter=_tuple, validator=_falling)
     weight_density: float = attrs.field(default=1.0, validator=validators.density)
+    unit: UnitName | Coupled = attrs.field(default="weight", validator=validators.unit)
+    channel_density: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.density))
     stop: int = attrs.field(validator=validators.step)
     every: int = attrs.field(default=10, validator=validators.step)
     candidate_ratio: float = attrs.field(default=1.0, validator=validators.density)
@@ -105,6 +111,8 @@ class GICP(Method):
     def __attrs_post_init__(self) -> None:
         if self.predictor is None:
             raise ValueError("GICP needs a predictor: predictor=EdgePredictor.for_data(data)")
+        if self.unit == "weight" and self.channel_density is not None:
+            raise ValueError(f"channel_density={self.channel_density} needs unit='coupled', or 'channel'")
 
     @property
     def last_round(self) -> int:
@@ -114,7 +122,14 @@ class GICP(Method):
     @property
     def prunes_weights(self) -> bool:
         """Unless all of them stay."""
-        return self.weight_density < 1
+        return min(self._shares) < 1
+
+    @property
+    def _shares(self) -> tuple[float, float]:
+        """Of single weights and of channels."""
+        if self.channel_density is not None:
+            return self.weight_density, self.channel_density
+        return (self.weight_density, 1.0) if self.unit == "weight" else (1.0, self.weight_density)
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
         """Raise where a gate of 0 is no removal in the model, or there is nothing to prune."""
@@ -233,19 +248,22 @@ class GICP(Method):
         edge_round = EdgeRound(scorer, 1 - middle, middle)
         seen = replace(state, round=0, data=with_walks(state.graph_data, scorer))
         joint = JointNetwork(state.rewound(), scorer, edge_round, rule, seen.graph_data.train, self.predictor_lr, gates)
-        dense = MaskSet.dense(state.model, self.selector)
+        unit = self.unit_in(state.model, state.data)
+        dense = MaskSet.dense(state.model, self.selector, unit=unit)
         job = self.job(seen, joint, dense.prefixed(_PREFIX), "search")
-        result = replace(job, pruner=self._weights(gates)).run(fit)
+        result = replace(job, pruner=self._weights(gates, unit)).run(fit)
         joint.trained_predictor(result.best)
         best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
         assert result.masks is not None
         masks = MaskSet.of({name.removeprefix(_PREFIX): mask for name, mask in result.masks.items()})
         return replace(state, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
 
-    def _weights(self, gates: GradualGates) -> FGGPBesideEdges:
+    def _weights(self, gates: GradualGates, unit: Unit) -> FGGPBesideEdges:
         return FGGPBesideEdges(
             gates=gates,
-            density=self.weight_density,
+            density=self._shares[0],
+            channels=self._shares[1],
+            channel_unit=unit.prefixed(_PREFIX) if isinstance(unit, Coupled) else None,
             stop=self.stop,
             every=min(self.every, self.stop),
             candidate_ratio=self.candidate_ratio,
@@ -267,9 +285,8 @@ class GICP(Method):
         """All hyper-parameters as plain data, the predictor by what it is made from."""
         densities = ", ".join(map(str, self.densities))
         settings = super().settings() | {"predictor": predictor_settings(self.predictor), "densities": densities}
-        if not self.layer_floor and self.layer_floor is not None:  # as tickets from before there was a choice
-            del settings["layer_floor"]
-        return settings
+        unsaid = {"unit": "weight", "channel_density": None, "layer_floor": 0.0}  # as before there was a choice
+        return {name: value for name, value in settings.items() if unsaid.get(name, ...) != value}
 
 
 @dataclass(frozen=True, kw_only=True)

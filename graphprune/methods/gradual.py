@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import attrs
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from graphprune.masks import Counts, Cubic, MaskSet, Pruning, gradient, magnitude, random
+from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude, random
 from graphprune.methods.core import validators
-from graphprune.methods.core.edge_gates import GradualGates
 from graphprune.methods.core.in_training import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
 
 # Cosine annealing ends here (GraNet's and FGGP's authors).
@@ -234,29 +232,3 @@ class GraNet(Annealed):
         kept = kept_in_layers(masks, self.pruned_unit)
         sure = {name: count - rounded_up(ratio * count) for name, count in kept.items()}
         return masks.refill(size, sure, gradient({}, grads, masks), kept, regrow=True)
-
-
-@attrs.frozen(kw_only=True)
-class FGGPBesideEdges(FGGP):
-    """Gradual pruning whose epochs count from ``stop`` on, also where no weight goes: edges have a schedule too."""
-
-    gates: GradualGates
-
-    def begin(
-        self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
-    ) -> Pruning:
-        """Start a run, which the gates follow."""
-        self.gates.run = _UpToStop(self, self.first(masks), model, optimizer)
-        return self.gates.run
-
-
-class _UpToStop(Pruning):
-    @property
-    def finished(self) -> bool:
-        return self.step >= self._rule.stop and super().finished
-
-    def _unfinished(self) -> str:
-        return (
-            f"the training ended after optimiser step {self.step:,}, but densities fall until "
-            f"stop={self._rule.stop:,}: lower stop or train longer"
-        )
