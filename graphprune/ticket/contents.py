@@ -16,16 +16,15 @@ STATES = ("rewind", "trained", "last")
 NOTHING = "nothing"  # the kind of a round without a scorer: unseen graphs stay as they are
 
 _NAMES = {"mask": list[str]} | {state: list[str] for state in STATES}
+EDGES = {"rule": dict[str, str | bool | int], "stages": list, "encodings": dict[str, int | bool] | None}
 _FIELDS = {
     "method": str,
     "round": int,
     "row": dict,
-    "rule": dict[str, str | bool | int],
-    "stages": list,
     "names": dict,
     "provenance": dict,
     "history": list[dict[str, Any]],
-    "encodings": dict[str, int | bool] | None,
+    **EDGES,
 }
 _EDGE_ROUND = {"kind": str, "config": dict, "rate": float, "density": float, "threshold": float | None, "graphs": str}
 _ROW = {
@@ -61,8 +60,20 @@ def pack(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     sections = {"mask": fields["masks"]} | {state: fields[state] for state in STATES}
     tensors = {f"{section}/{name}": t for section, named in sections.items() for name, t in named.items()}
-    rounds = []
-    for number, edge_round in enumerate(fields["edges"].rounds, start=1):
+    edges, scorers_ = pack_edges(fields["edges"])
+    document = {
+        **{name: fields[name] for name in ("method", "round", "row")},
+        # In their own order, which breaks ties between equal weights; safetensors has an order of its own.
+        "names": {section: list(named) for section, named in sections.items()},
+        **{name: fields[name] for name in ("provenance", "history")},
+    }
+    return plain.encode(document, "ticket") | edges, tensors | scorers_
+
+
+def pack_edges(edges: PruneEdges) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """How graphs are pruned as a document, ready for JSON, and tensors; raises as :func:`pack`."""
+    tensors, rounds = dict[str, Tensor](), []
+    for number, edge_round in enumerate(edges.rounds, start=1):
         kind, config = (NOTHING, {}) if edge_round.scorer is None else scorers.describe(edge_round.scorer)
         numbers = {
             "rate": edge_round.rate,
@@ -75,16 +86,9 @@ def pack(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors |= {f"edges/{number}/{name}": t for name, t in edge_round.scorer.state_dict().items()}
         if edge_round.known is not None:
             tensors[f"known/{number}"] = edge_round.known
-    document = {
-        **{name: fields[name] for name in ("method", "round", "row")},
-        "rule": fields["edges"].rule.config(),
-        "stages": rounds,
-        # In their own order, which breaks ties between equal weights; safetensors has an order of its own.
-        "names": {section: list(named) for section, named in sections.items()},
-        **{name: fields[name] for name in ("provenance", "history")},
-    }
-    if (found := fields["edges"].encodings) is not None:
-        document["encodings"] = found.config() | {"recounted": fields["edges"].recounted}
+    document: dict[str, Any] = {"rule": edges.rule.config(), "stages": rounds}
+    if (found := edges.encodings) is not None:
+        document["encodings"] = found.config() | {"recounted": edges.recounted}
     return plain.encode(document, "ticket"), tensors
 
 
@@ -103,18 +107,8 @@ def unpack(document: object, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     names = plain.require_fields(fields.pop("names"), _NAMES, "ticket.names")
     masks, *states = ({name: _take(left, section, name) for name in names[section]} for section in _NAMES)
     _check_masks(masks, dict(zip(STATES, states, strict=True)))
-    rule, rounds = fields.pop("rule"), fields.pop("stages")
-    scored = _by_round(left)
-    known = {number: left.pop(f"known/{number}", None) for number in range(1, len(rounds) + 1)}
-    made = tuple(
-        _edge_round(n, edge_round, scored.pop(str(n), {}), known[n]) for n, edge_round in enumerate(rounds, start=1)
-    )
-    if len({edge_round.known.numel() for edge_round in made if edge_round.known is not None}) > 1:
-        raise ValueError("ticket.stages: their edge masks are of different lengths")
-    left |= {f"edges/{number}/{name}": t for number, named in scored.items() for name, t in named.items()}
-    if left:
-        raise ValueError(f"tensors that belong to nothing: {scorers.first(repr(name[:80]) for name in left)}")
-    edges = PruneEdges(made, _rule(rule), *_encodings(fields.pop("encodings")))
+    edges = unpack_edges({name: fields.pop(name) for name in EDGES}, left)
+    check_left(left)
     return fields | {
         "row": plain.require_fields(fields["row"], _ROW, "ticket.row", more=True),
         "history": tuple(fields["history"]),
@@ -122,6 +116,29 @@ def unpack(document: object, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "edges": edges,
         **dict(zip(STATES, states, strict=True)),
     }
+
+
+def unpack_edges(fields: Mapping[str, Any], left: dict[str, Tensor]) -> PruneEdges:
+    """How graphs are pruned, from the fields of :data:`EDGES`; its tensors are taken out of ``left``.
+
+    Raises:
+        ValueError: `pack_edges` cannot have made them; the text names the field or tensor.
+    """
+    rounds, scored = fields["stages"], _by_round(left)
+    known = {number: left.pop(f"known/{number}", None) for number in range(1, len(rounds) + 1)}
+    made = tuple(
+        _edge_round(n, edge_round, scored.pop(str(n), {}), known[n]) for n, edge_round in enumerate(rounds, start=1)
+    )
+    if len({edge_round.known.numel() for edge_round in made if edge_round.known is not None}) > 1:
+        raise ValueError("ticket.stages: their edge masks are of different lengths")
+    left |= {f"edges/{number}/{name}": t for number, named in scored.items() for name, t in named.items()}
+    return PruneEdges(made, _rule(fields["rule"]), *_encodings(fields["encodings"]))
+
+
+def check_left(left: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for tensors that nothing has taken."""
+    if left:
+        raise ValueError(f"tensors that belong to nothing: {scorers.first(repr(name[:80]) for name in left)}")
 
 
 def _take(left: dict[str, Tensor], section: str, name: str) -> Tensor:

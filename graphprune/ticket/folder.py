@@ -20,7 +20,7 @@ from graphprune.files import write_synced, writing
 from graphprune.ticket import plain
 
 FORMAT = 1
-DOCUMENT, TENSORS = "ticket.json", "ticket.safetensors"
+DOCUMENT = "ticket.json"
 LIMIT = 64 << 20  # bytes of JSON: hundreds of thousands of epochs
 
 # What safetensors and torch make of headers that lie.
@@ -34,10 +34,10 @@ _BROKEN = (
     ValueError,
 )
 
-_HEAD = {"format": int, "written_by": dict[str, str], "sha256": str, "bytes": int, "ticket": dict}
+_HEAD = {"format": int, "written_by": dict[str, str], "sha256": str, "bytes": int}
 
 
-def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor], kind: str = "ticket") -> None:
     """Write a new folder.
 
     The files are complete and on the disk before the folder gets its name, so a process that is killed leaves
@@ -47,6 +47,7 @@ def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor])
         folder: must not exist; its parents are made.
         document: plain data, as `plain.encode` returns it.
         tensors: any dense tensors.
+        kind: what it is, after which both files are called.
 
     Raises:
         FileExistsError: the folder exists.
@@ -64,20 +65,20 @@ def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor])
         },
         "sha256": hashlib.sha256(blob).hexdigest(),
         "bytes": len(blob),
-        "ticket": document,
+        kind: document,
     }
     text = plain.dumps(head)
     if len(text) > LIMIT:
         raise ValueError(f"{folder}: history and provenance take {len(text):,} bytes, more than {LIMIT:,}")
     if os.path.lexists(folder):
-        raise FileExistsError(f"{folder} exists already; tickets are not overwritten: choose another folder")
+        raise FileExistsError(f"{folder} exists already; a {kind} is not overwritten: choose another folder")
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
-    what = f"the ticket in {folder}, which takes {len(blob) + len(text):,} bytes"
+    what = f"the {kind} in {folder}, which takes {len(blob) + len(text):,} bytes"
     try:
         with writing(what, "rounds saved earlier are untouched"):
             temporary.mkdir(parents=True)
-            for name, content in ((TENSORS, blob), (DOCUMENT, text)):
-                write_synced(temporary / name, content)
+            for ending, content in (("safetensors", blob), ("json", text)):
+                write_synced(temporary / f"{kind}.{ending}", content)
             _sync(temporary)
             temporary.rename(folder)
             _sync(folder.parent)
@@ -85,8 +86,8 @@ def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor])
         shutil.rmtree(temporary, ignore_errors=True)  # nothing is there if all went well
 
 
-def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
-    """What `write` wrote. Nothing in the files is executed or imported.
+def read(folder: Path, kind: str = "ticket") -> tuple[Any, dict[str, Tensor]]:
+    """What `write` wrote of this kind. Nothing in the files is executed or imported.
 
     Returns:
         The document and the tensors, on the CPU.
@@ -95,26 +96,27 @@ def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
         FileNotFoundError: the folder or a file of it is missing.
         ValueError: a file is truncated, altered, oversized, no ticket at all, or of another format version.
     """
-    for name in (DOCUMENT, TENSORS):
-        if not (folder / name).is_file():
+    document, blob = folder / f"{kind}.json", folder / f"{kind}.safetensors"
+    for file in (document, blob):
+        if not file.is_file():
             raise FileNotFoundError(
-                f"{folder / name} is missing; a ticket is a folder that holds {DOCUMENT} and {TENSORS}"
+                f"{file} is missing; a {kind} is a folder that holds {document.name} and {blob.name}"
             )
     try:
-        head = _head(folder / DOCUMENT)
+        head = _head(document, kind)
     except ValueError as error:
-        raise ValueError(f"{folder / DOCUMENT}: {error}") from error
+        raise ValueError(f"{document}: {error}") from error
     try:
-        return head["ticket"], _tensors(folder / TENSORS, head["bytes"], head["sha256"])
+        return head[kind], _tensors(blob, head["bytes"], head["sha256"])
     except ValueError as error:
-        raise ValueError(f"{folder / TENSORS}: {error}") from error
+        raise ValueError(f"{blob}: {error}") from error
 
 
-def _head(file: Path) -> dict[str, Any]:
+def _head(file: Path, kind: str) -> dict[str, Any]:
     with open(file, "rb") as stream:
         text = stream.read(LIMIT + 1)
     if len(text) > LIMIT:
-        raise ValueError(f"more than {LIMIT:,} bytes are no ticket")
+        raise ValueError(f"more than {LIMIT:,} bytes are no {kind}")
     head = plain.require(plain.loads(text), dict, "the document")
     # First of all, as other versions may have other fields.
     version = plain.require(head.get("format"), int, "format")
@@ -125,7 +127,7 @@ def _head(file: Path) -> dict[str, Any]:
             f"format {version} was written by graphprune {str(name)[:40]!r}; graphprune {__version__} reads "
             f"format {FORMAT}: install the version that wrote it"
         )
-    return plain.require_fields(head, _HEAD, "document")
+    return plain.require_fields(head, {**_HEAD, kind: dict}, "document")
 
 
 def _tensors(file: Path, size: int, sha256: str) -> dict[str, Tensor]:
@@ -134,7 +136,7 @@ def _tensors(file: Path, size: int, sha256: str) -> dict[str, Tensor]:
         raise ValueError(f"truncated or altered: {found:,} bytes instead of {size:,}")
     blob = file.read_bytes()
     if hashlib.sha256(blob).hexdigest() != sha256:
-        raise ValueError(f"altered since it was written: its SHA-256 is not the one in {DOCUMENT}")
+        raise ValueError(f"altered since it was written: its SHA-256 is not the one in {file.stem}.json")
     try:
         return safetensors.torch.load(blob)
     except _BROKEN as error:
