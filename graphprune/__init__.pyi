@@ -15,6 +15,10 @@ from . import (
     train as train,
 )
 from .compaction import compact as compact
+from .deployed import (
+    Deployed as Deployed,
+    deploy as deploy,
+)
 from .graphs import (
     AddEncodings as AddEncodings,
     EdgeMask as EdgeMask,

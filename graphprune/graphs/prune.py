@@ -190,8 +190,13 @@ def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scor
     return _Scored(units, score, size, required)
 
 
-def check_unseen(data: object, caller: str) -> None:
+def check_unseen(data: object, caller: str, *, batches: bool = False) -> None:
     """Make sure that a graph that no data set has checked can be pruned.
+
+    Args:
+        data: anything.
+        caller: named in errors.
+        batches: it may be a batch of graphs.
 
     Raises:
         TypeError: something that is no ``Data``, or edge weights that are not float.
@@ -200,7 +205,7 @@ def check_unseen(data: object, caller: str) -> None:
     """
     check_graph(data)
     assert isinstance(data, Data)
-    if isinstance(data, Batch):
+    if isinstance(data, Batch) and not batches:
         raise ValueError(f"prune graphs before they are collated: {caller} takes one Data, or use prune(dataset)")
     check_edge_index(arcs_of(data))
     check_nodes(data)

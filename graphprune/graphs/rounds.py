@@ -196,6 +196,10 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
             TypeError: something that is no ``Data``.
         """
         check_unseen(data, "PruneEdges")
+        return self.left(data)
+
+    def left(self, data: Data) -> Data:
+        """The same of a graph or a batch of unseen graphs that is known to be sound, each graph of it by itself."""
         data = self.encoded(data)
         edge_index, num_nodes = arcs_and_nodes(data)
         original = unit_counts(data, self.rule.unit) if len(self.rounds) > 1 else None

@@ -17,11 +17,11 @@ from graphprune.graphs import PackedGraphs
 from graphprune.graphs.pairs import EdgeUnit
 from graphprune.graphs.rule import prunable_arcs
 from graphprune.measure import Costs, break_even, report
-from graphprune.models import MODELS
 from graphprune.runs.identity import OBJECT, identity
 from graphprune.runs.objects import imported, made
 from graphprune.runs.trained import Trained
 from graphprune.ticket import Ticket
+from graphprune.ticket.models import model_of
 
 _EXAMPLE = 64  # training samples that show what is constant
 
@@ -50,7 +50,8 @@ def compact_ticket(
         raise FileExistsError(f"{out} exists; choose another --out")
     ticket = trained.ticket
     data = trained.data(options or {})
-    masked = ticket.build(model_of(ticket) if path is None else _own_model(trained, data, path))
+    recorded = ticket.provenance.get("model", {})
+    masked = ticket.build(model_of(recorded) if path is None else _own_model(trained, data, path))
     batch = data.train.batch(range(min(_EXAMPLE, len(data.train))))
     example = batch.x if isinstance(data, ImageData) else batch
     small = compact(masked, example)
@@ -70,26 +71,6 @@ def compact_ticket(
     write_json(out / "costs.json", {name: each.as_row() for name, each in costs.items()})
     print(f"written: {', '.join(str(file) for file in sorted(out.iterdir()))}")
     return small
-
-
-def model_of(ticket: Ticket) -> nn.Module:
-    """The model that a ticket names, with the options that it had and fresh weights.
-
-    Raises:
-        ValueError: a model that is not the package's, or options that it does not take.
-    """
-    recorded: Any = ticket.provenance.get("model", {})
-    kind, config = _classes().get(recorded.get("class")), recorded.get("config")
-    if kind is None or config is None:
-        raise ValueError(
-            f"a ticket of {recorded.get('class')}, which is not one of the package's models: say where it is imported "
-            "from, --model my_package.nets:Net, or build it in Python, graphprune.compact(ticket.build(model), example)"
-        )
-    try:
-        model: nn.Module = kind(**config)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"ticket.provenance.model.config: {error}") from error
-    return model
 
 
 def _own_model(trained: Trained, data: GraphData | ImageData, path: str) -> nn.Module:
@@ -120,11 +101,6 @@ def _gain(before: Costs, small: Costs, pruned: Costs | None = None) -> str:
     if math.isinf(passes):
         return f"{text}; scoring edges never pays: the pruned graphs are not faster"
     return f"{text}; scoring a graph's edges has paid after {passes:,.1f} passes over it"
-
-
-def _classes() -> dict[str, type[nn.Module]]:
-    """The models of the registry, by the name that tickets have of them."""
-    return {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.working().values()}
 
 
 # ---------------------------------------------------------------------- pruned graphs

@@ -71,7 +71,7 @@ def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor],
     if len(text) > LIMIT:
         raise ValueError(f"{folder}: history and provenance take {len(text):,} bytes, more than {LIMIT:,}")
     if os.path.lexists(folder):
-        raise FileExistsError(f"{folder} exists already; a {kind} is not overwritten: choose another folder")
+        raise FileExistsError(f"{folder} exists already and is not overwritten: choose another folder")
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
     what = f"the {kind} in {folder}, which takes {len(blob) + len(text):,} bytes"
     try:
@@ -99,9 +99,7 @@ def read(folder: Path, kind: str = "ticket") -> tuple[Any, dict[str, Tensor]]:
     document, blob = folder / f"{kind}.json", folder / f"{kind}.safetensors"
     for file in (document, blob):
         if not file.is_file():
-            raise FileNotFoundError(
-                f"{file} is missing; a {kind} is a folder that holds {document.name} and {blob.name}"
-            )
+            raise FileNotFoundError(f"{file} is missing: the folder has to hold {document.name} and {blob.name}")
     try:
         head = _head(document, kind)
     except ValueError as error:

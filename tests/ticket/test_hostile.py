@@ -197,7 +197,7 @@ def test_a_file_that_is_no_document_is_refused(folder: Path, text: bytes, named:
 )
 def test_a_missing_file_is_named(folder: Path, name: str, replacement: Callable[[Path], Any]) -> None:
     replacement(folder / name)
-    with pytest.raises(FileNotFoundError, match=f"round-2/{name} is missing; a ticket is a folder"):
+    with pytest.raises(FileNotFoundError, match=f"round-2/{name} is missing: the folder has to hold ticket.json and"):
         Ticket.load(folder)
 
 
