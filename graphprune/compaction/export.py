@@ -13,10 +13,11 @@ from torch_geometric.data import Data
 from graphprune.compaction.check import difference, run, uncached
 from graphprune.compaction.layers import NORMS, like, put, replace, takes_bias, write_sizes
 from graphprune.compaction.tape import named_tensors
+from graphprune.graphs.encodings import ENCODINGS
 
 # How far the outputs of the program may be from the model's, as a share of the largest.
 ATOL = 1e-5
-_OF_GRAPHS = ("x", "edge_index", "batch", "edge_attr", "edge_weight")
+_OF_GRAPHS = ("x", "edge_index", "batch", "edge_attr", "edge_weight", ENCODINGS)
 
 
 class _OverTensors(nn.Module):
@@ -51,6 +52,9 @@ def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
     """
     names: tuple[str, ...] = ()
     model = uncached(model)
+    for _, tensor in named_tensors(model):
+        if tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size():  # files hold whole storages
+            tensor.data = tensor.data.clone()
     if isinstance(example, Data):
         names = tuple(name for name in _OF_GRAPHS if isinstance(example.get(name), Tensor))
         model, example = _OverTensors(model, names), tuple(example[name] for name in names)

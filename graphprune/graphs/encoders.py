@@ -68,7 +68,7 @@ class CategoricalEncoder(nn.Module):
         self.table = nn.EmbeddingBag(sum(sizes), dim, mode="sum")
         for part in self.table.weight.detach().split(list(sizes)):
             nn.init.xavier_uniform_(part)
-        self.register_buffer("offset", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
+        self.register_buffer("offset", torch.tensor([0, *self.sizes[:-1]]).cumsum(0), persistent=False)
 
     def kinds(self, features: Tensor, where: Callable[[int], str] = "row {}".format) -> Kinds:
         """The distinct rows of integer features; raises as :meth:`Kinds.of` does."""

@@ -99,7 +99,7 @@ class Encodings:
                 f"{reader} reads encodings, and the graphs have no attribute {ENCODINGS!r}: count them on the full "
                 f"graphs, graph = gp.AddEncodings({self})(graph), or of a set, data = data.with_encodings({self})"
             )
-        return self.checked(found, int(data.num_nodes or 0), f"{reader} reads encodings")
+        return self.checked(found, data.num_nodes or 0, f"{reader} reads encodings")
 
     def believed(self, graphs: Data | PackedGraphs, reader: str) -> None:
         """Make sure that graphs have encodings as they may be: of their arcs, or of more, if some were pruned.

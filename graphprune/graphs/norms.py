@@ -30,7 +30,7 @@ class RowNorm(nn.BatchNorm1d):
             input: shape ``(R, F)``.
             weight: 0 or more, shape ``(R,)``; None: every row counts once.
         """
-        few = input.size(0) < 2 if weight is None else self.training and float(weight.detach().sum()) <= 1
+        few = self.training and (input.size(0) < 2 if weight is None else float(weight.detach().sum()) <= 1)
         if few and self.running_mean is not None and self.running_var is not None:
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps

@@ -40,4 +40,9 @@ def graph_of_nodes(data: Data, num_nodes: int, device: torch.device) -> tuple[Te
     graph, ptr = data.get("batch"), data.get("ptr")
     if graph is None:
         return torch.zeros(num_nodes, dtype=torch.int64, device=device), torch.tensor([0, num_nodes], device=device)
-    return graph, pointers(torch.bincount(graph)) if ptr is None else ptr
+    if ptr is not None:
+        return graph, ptr
+    nodes = torch.bincount(graph)
+    if torch.compiler.is_compiling():
+        torch._check(nodes.numel() > 0)  # of which a program cannot know otherwise
+    return graph, pointers(nodes)

@@ -236,12 +236,8 @@ class _Extreme(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, owner: Tensor, ptr: Tensor, how: str) -> Tensor:
-        there = ptr.diff() > 0
-        starts = torch.cat([ptr[:-1][there], ptr[-1:]])
-        out = torch.segment_reduce(rows, how, offsets=starts, axis=0, unsafe=True)
-        if starts.numel() < ptr.numel():
-            places = there.nonzero().squeeze(1)
-            out = out.new_zeros(ptr.numel() - 1, rows.size(1)).index_copy(0, places, out)
+        out = torch.segment_reduce(rows, how, offsets=ptr, axis=0, unsafe=True)
+        out.masked_fill_((ptr.diff() == 0)[:, None], 0)  # where there is none it is infinite
         ctx.save_for_backward(rows, out, owner, ptr)
         return out
 

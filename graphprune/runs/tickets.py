@@ -34,8 +34,8 @@ def compact_ticket(
     Args:
         trained: the ticket. Its own data set's samples are measured.
         out: new folder. It gets ``weights.safetensors`` (``graphprune.compaction.restored`` makes a model of them),
-            ``costs.json``, and for networks over images ``program.pt2``, which ``torch.export.load`` runs without this
-            package. Networks over graphs read sizes off their data, which torch.export cannot follow.
+            ``costs.json``, and, if torch.export can follow the network, ``program.pt2``, which ``torch.export.load``
+            runs without this package; of graphs it takes what :func:`graphprune.compaction.save` says, pruned.
         options: of the data set, where its run does not tell them; see :class:`graphprune.runs.trained.Trained`.
         path: where the run's model is imported from, ``module:name``, if it is not the package's.
 
@@ -66,8 +66,10 @@ def compact_ticket(
         out.mkdir(parents=True)
         state = {name: value.contiguous() for name, value in small.state_dict().items()}
         safetensors.torch.save_file(state, out / "weights.safetensors")
-        if isinstance(data, ImageData):
+        try:
             save(small, example, out / "program.pt2")
+        except RuntimeError as error:
+            print(f"no program.pt2: {error}")
     write_json(out / "costs.json", {name: each.as_row() for name, each in costs.items()})
     print(f"written: {', '.join(str(file) for file in sorted(out.iterdir()))}")
     return small

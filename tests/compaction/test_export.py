@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from torch_geometric import nn as pyg
 from torch_geometric.data import Data
 
+import graphprune as gp
 from graphprune.compaction import compact, restored, save
 from graphprune.models import GCN, GIN, SAGE, ResNet20
 from tests.compaction.nets import used, without
 from tests.compaction.test_graphs import FRESH, GRAPHS, HIDDEN, Net, coupled, gin
+from tests.models.test_blocks import CONVOLUTIONS
 
 
 def same(loaded: nn.Module, model: nn.Module, inputs: tuple[Tensor, ...], *arguments: Any) -> None:
@@ -33,6 +35,36 @@ def test_programs_of_tensors_take_any_batch(model: nn.Module, shape: tuple[int, 
     for count in (1, 3, 8):
         x = torch.randn(count, *shape)
         same(loaded, small, (x,), x)
+
+
+BLOCKS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "virtual node": {"virtual_node": True, "residual": True, "layers": 3},
+    "attention": {"readout": "attention", "jk": "cat", "feed_forward": True},
+    "largest": {"readout": "max", "norm": "layer", "head_layers": 2},
+    "bonds": {"bonds": True},
+}
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("kind", sorted(CONVOLUTIONS))
+def test_programs_of_molecules_take_any_others(kind: str, blocks: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    data = gp.data.load("ogbg-molfreesolv")
+    if blocks == "bonds":
+        data = data.with_encodings(walks=3)
+    network = used(CONVOLUTIONS[kind].for_data(data, **{"hidden": 8, "layers": 2, **BLOCKS[blocks]})).eval()
+    path = tmp_path / "molecules.pt2"
+    names = save(network, data.val.batch(range(7)), path)
+    assert names == ("x", "edge_index", "batch", "edge_attr", *["encodings"] * (blocks == "bonds"))
+    program = torch.export.load(path).module()
+    for numbers in ([3], range(10, 30)):
+        batch = data.test.batch(numbers)
+        same(program, network, tuple(batch[name] for name in names), batch)
+    batch = data.test.batch([3])
+    batch.x = batch.x.index_fill(1, torch.tensor([0]), 500)  # no such atom
+    with pytest.raises(RuntimeError, match="categorical features must lie below"):
+        program(*(batch[name] for name in names))
 
 
 @pytest.mark.parametrize("kind", [GCN, GIN, SAGE])

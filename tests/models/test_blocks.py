@@ -263,8 +263,8 @@ def test_gated_gcn_by_hand() -> None:
     ("options", "message"),
     [
         ({"norm": "group"}, "norm must be one of .*got 'group'"),
-        ({"head_layers": 0}, "head_layers=0"),
-        ({"head_dropout": 1.0}, "head_dropout=1.0"),
+        ({"head_layers": 0}, "head_layers must be .* got 0"),
+        ({"head_dropout": 1.0}, "head_dropout must be .* got 1.0"),
     ],
 )
 def test_unknown_blocks_are_refused(options: dict[str, Any], message: str) -> None:
