@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from graphprune.compaction.check import check_model, difference, run, uncached, varied
+from graphprune.compaction.dims import Rows
 from graphprune.compaction.kernels import choose_kernels_
-from graphprune.compaction.shrink import fold_norms_, plan_of, shrink_
+from graphprune.compaction.shrink import fold_norms_, keep_factors_, plan_of, shrink_
 from graphprune.compaction.tape import Tape, recorded
 
 Kernels = Literal["dense", "measured"]
@@ -50,9 +51,10 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
     arguments = example if isinstance(example, tuple) else (example,)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         # First as if the model's code read all sizes off its tensors; if it has some written down, these are kept.
-        for caution in range(3):
+        tries: list[tuple[int, Rows]] = [(0, "cross"), (0, "stay"), (1, "stay"), (2, "stay")]
+        for caution, rows in tries:
             try:
-                return _compacted(model, arguments, atol, kernels, caution)
+                return _compacted(model, arguments, atol, kernels, caution, rows)
             except _Changed as error:
                 failure = error
     raise failure
@@ -62,7 +64,9 @@ class _Changed(RuntimeError):
     """The small model does not compute the same."""
 
 
-def _compacted(model: nn.Module, arguments: tuple[Any, ...], atol: float, kernels: Kernels, caution: int) -> nn.Module:
+def _compacted(
+    model: nn.Module, arguments: tuple[Any, ...], atol: float, kernels: Kernels, caution: int, rows: Rows
+) -> nn.Module:
     whole, small = uncached(model), uncached(model)
     tape, output = recorded(whole, arguments, caution)
     expected = run(whole, arguments)
@@ -70,8 +74,13 @@ def _compacted(model: nn.Module, arguments: tuple[Any, ...], atol: float, kernel
         raise TypeError(f"the model returns no tensors but {type(output).__name__}")
     if not all(bool(tensor.isfinite().all()) for tensor in expected):
         raise ValueError("the model's outputs on the example are not finite")
-    plan = plan_of(tape, small)
+    plan = plan_of(tape, small, rows)
     shrink_(small, plan)
+    if tape.sizes.numbers:
+        try:
+            keep_factors_(small, tape, recorded(small, arguments)[0])
+        except Exception as error:
+            raise _Changed(f"the compacted model does not run: {error}") from error
     fold_norms_(small, tape)
     chosen = choose_kernels_(small, arguments) if kernels == "measured" else []
     if not (plan.removed or chosen):
