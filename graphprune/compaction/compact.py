@@ -84,6 +84,8 @@ def _compacted(
     fold_norms_(small, tape)
     chosen = choose_kernels_(small, arguments) if kernels == "measured" else []
     if not (plan.removed or chosen):
+        if rows == "cross" and tape.dims.crossings:
+            raise _Changed("nothing has changed")
         raise ValueError(_reason(model, tape))
     for parameter in small.parameters():
         parameter.grad = None

@@ -73,13 +73,12 @@ def live_units(
     """
     readers = [_Reader.of(read, group, takes) for read in reversed(reads)]
     dims = [group[label] for info in own.values() for label in info.labels if label is not None and len(label)]
-    sides = dims + [group[label] for tie in ties for _, label in tie.terms]
     pairs = [Crossing(*(group[label] for label in each)) for each in crossings]
     kept = np.zeros(group.max() + 1, np.bool_)
     kept[0] = True
     while True:
         _propagate(kept, readers, pairs)
-        more = [groups[0] for groups in sides if not kept[groups].any()] + _short(kept, group, ties)
+        more = [groups[0] for groups in dims if not kept[groups].any()] + _short(kept, group, ties)
         if not more:
             break
         kept[more] = True

@@ -84,7 +84,7 @@ class Size(int):
 
     def _number(self) -> int:
         """What becomes a number of the function that is computed, and so may not change."""
-        self.noted.numbers = True
+        self.noted.numbers.append(self)
         return int(self)
 
     def __float__(self) -> float:
@@ -139,14 +139,14 @@ class Sizes(Calls):
 
     Attributes:
         ties: what the run has shown.
-        numbers: whether sizes have become numbers that tensors may be multiplied with.
+        numbers: sizes that have become numbers, which tensors may be multiplied with.
     """
 
     def __init__(self, labels: Callable[[Tensor], list[Label] | None]) -> None:
         super().__init__()
         self._labels = labels
         self.ties: list[Tie] = []
-        self.numbers = False
+        self.numbers: list[Size] = []
 
     @contextmanager
     def written(self, model: nn.Module) -> Iterator[None]:
@@ -174,6 +174,14 @@ class Sizes(Calls):
             dims = [(-sign * times, term) for times, term in terms if not isinstance(term, Written)]
             rest = abs(factor) * source.value - sum(times * len(label) for times, label in dims)
             self.ties.append(Tie(source, abs(factor), tuple(dims), rest))
+
+    def dims(self) -> Iterator[tuple[str, Ints]]:
+        """All dimensions of which sizes are written down or become numbers, with what holds the size."""
+        for tie in self.ties:
+            if isinstance(tie.source, Written):
+                yield from ((f"{tie.source.module}.{tie.source.name}".strip("."), label) for _, label in tie.terms)
+        for size in self.numbers:
+            yield from (("size", term) for _, term in size.terms if not isinstance(term, Written))
 
     def parts(self, dims: Ints) -> None:
         """These parts of a dimension, one a row, have to stay of one size."""

@@ -51,7 +51,7 @@ class Op:
 # What is linear in its first argument, or only arranges it.
 LINEAR = """
     view _unsafe_view unsqueeze squeeze t permute transpose expand select slice index_select index clone detach alias
-    neg mul div sum mean
+    neg mul div sum mean mm bmm
 """
 
 OpHandler = Callable[["Tape", Op], Info | list[Info]]
@@ -74,7 +74,8 @@ class Tape(TorchDispatchMode):
     Args:
         model: each index of each dimension of its parameters and buffers gets a variable.
         caution: which sizes the model's code may have written down: 0 none, 1 those by which it splits and pads
-            dimensions, 2 those of all reshaped, repeated and new dimensions as well. They stay what they are.
+            dimensions, 2 those of all reshaped, repeated and new dimensions as well, and whatever is seen to be written
+            down. They stay what they are.
 
     Attributes:
         dims: variables and their equations.
@@ -136,6 +137,10 @@ class Tape(TorchDispatchMode):
         for info in self.own.values():
             if not info.uses:
                 self.dims.pin(*info.labels)
+        if self.caution > 1:
+            written = list(self.sizes.dims())
+            self.barriers += written
+            self.dims.pin(*(label for _, label in written))
 
     def aligned(self, op: Op, tensors: Sequence[tuple[Tensor, Info]]) -> list[Label]:
         """Labels of what broadcasts these tensors to the shape of the result."""
