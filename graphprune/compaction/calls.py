@@ -28,7 +28,7 @@ class Calls(TorchFunctionMode):
 
 @contextmanager
 def located(model: nn.Module, calls: Calls) -> Iterator[None]:
-    """Run a model inside; errors of torch's functions tell where in it they were raised, others are its own.
+    """Run a model inside; errors of torch's functions and modules tell where they were raised, others are its own.
 
     Raises:
         RuntimeError: one of torch's functions has raised something.
@@ -38,11 +38,13 @@ def located(model: nn.Module, calls: Calls) -> Iterator[None]:
             yield
     except Exception as error:
         name, raised = calls.failed
+        *_, (last, _) = frames = list(traceback.walk_tb(error.__traceback__))
         if raised is not error:
-            raise
-        frames = (frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__))
-        inside = [each for each in frames if isinstance(each, nn.Module)]
+            name = last.f_code.co_name
+            if not str(last.f_globals.get("__name__")).startswith("torch.") or not isinstance(error, RuntimeError):
+                raise
+        inside = [each for frame, _ in frames if isinstance(each := frame.f_locals.get("self"), nn.Module)]
         names = {id(module): own for own, module in model.named_modules()}
-        last = next((each for each in reversed(inside) if id(each) in names), model)
-        place = f"{names[id(last)]}, a {type(last).__name__}" if last is not model else type(model).__name__
+        module = next((each for each in reversed(inside) if id(each) in names), model)
+        place = f"{names[id(module)]}, a {type(module).__name__}" if module is not model else type(model).__name__
         raise RuntimeError(f"{error} (raised by {name} in {place})") from error

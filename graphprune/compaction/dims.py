@@ -86,10 +86,16 @@ class Dims:
             rows: those of crossings ``"stay"``, or go by themselves (``"go"``), and a column is all of its pairs;
                 ``"cross"``: pairs are groups of their own, and go with their row or their column.
         """
-        stay = self._pinned + [each.rows for each in self.crossings if rows == "stay"]
-        pairs = self._equal + [(label, np.zeros_like(label)) for label in stay if pinned]
-        if rows != "cross":
-            pairs += [(each.pairs, np.tile(each.columns, len(each.rows))) for each in self.crossings]
+        pairs = self._equal + [(label, np.zeros_like(label)) for label in self._pinned if pinned]
+        heads = set[int]()
+        for each in self.crossings if rows != "cross" else ():
+            stays, goes, block = each.rows, each.columns, each.pairs.reshape(len(each.rows), -1)
+            if id(goes) in heads:  # channels that were shuffled
+                stays, goes, block = goes, stays, block.T
+            heads.add(id(stays))
+            pairs += [(place, goes) for place in block]
+            if rows == "stay" and pinned:
+                pairs.append((stays, np.zeros_like(stays)))
         one, other = np.concatenate([np.zeros((2, 0), np.int64), *map(np.stack, pairs)], 1)
         equal = coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(self._count, self._count))
         _, group = connected_components(equal, directed=False)

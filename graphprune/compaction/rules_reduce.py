@@ -81,9 +81,11 @@ def _layer(tape: Tape, weight: Info, dim: int) -> str | None:
 
 
 def _made(tape: Tape, factor: Info, outer: Label, inner: Label) -> None:
-    """A product with what comes from parameters makes their outer dimension."""
+    """A product with what comes from parameters makes their outer dimension, unless of a vector, ``(n, 1)``."""
     if factor.sources and outer is not None and inner is not None:
-        tape.makes.append((factor.sources, outer, inner))
+        name = factor.parameter
+        if len(outer) > 1 or (name is not None and tape.own[name].labels[0] is outer):
+            tape.makes.append((factor.sources, outer, inner))
 
 
 def _side(label: Label, may: Tensor) -> tuple[Ints, Tensor]:

@@ -140,6 +140,7 @@ class Sizes(Calls):
     Attributes:
         ties: what the run has shown.
         numbers: sizes that have become numbers, which tensors may be multiplied with.
+        literal: dimensions that were compared with a number, or with each other.
     """
 
     def __init__(self, labels: Callable[[Tensor], list[Label] | None]) -> None:
@@ -147,13 +148,14 @@ class Sizes(Calls):
         self._labels = labels
         self.ties: list[Tie] = []
         self.numbers: list[Size] = []
+        self.literal: list[Ints] = []
 
     @contextmanager
     def written(self, model: nn.Module) -> Iterator[None]:
-        """Whole numbers of the model's modules remember what they are, inside; torch's own read sizes off weights."""
+        """Whole numbers of the model's modules remember what they are, inside."""
         back = []
         for name, module in model.named_modules():
-            own = {} if type(module).__module__.startswith("torch.") else vars(module)
+            own = vars(module)
             for key, value in own.items():
                 if type(value) is int and value > 1:
                     own[key] = Size.of(value, self, [(1, Written(name, key, value))])
@@ -174,14 +176,16 @@ class Sizes(Calls):
             dims = [(-sign * times, term) for times, term in terms if not isinstance(term, Written)]
             rest = abs(factor) * source.value - sum(times * len(label) for times, label in dims)
             self.ties.append(Tie(source, abs(factor), tuple(dims), rest))
+        elif not written:
+            self.literal += [term for _, term in terms]
 
     def dims(self) -> Iterator[tuple[str, Ints]]:
         """All dimensions of which sizes are written down or become numbers, with what holds the size."""
         for tie in self.ties:
             if isinstance(tie.source, Written):
                 yield from ((f"{tie.source.module}.{tie.source.name}".strip("."), label) for _, label in tie.terms)
-        for size in self.numbers:
-            yield from (("size", term) for _, term in size.terms if not isinstance(term, Written))
+        read = [term for size in self.numbers for _, term in size.terms if not isinstance(term, Written)]
+        yield from (("size", label) for label in read + self.literal)
 
     def parts(self, dims: Ints) -> None:
         """These parts of a dimension, one a row, have to stay of one size."""

@@ -226,8 +226,8 @@ class Tape(TorchDispatchMode):
         else:  # it had another shape
             self.dims.pin(*before, *info.labels)
         for view, other in self._stored.get(_storage(tensor), []):
-            touched = touched_by(tensor, view)
-            other.fixed = other.fixed & ~touched
+            touched = touched_by(tensor, view)  # of another shape now, if an operation in place has turned it
+            other.fixed = other.fixed & ~touched if touched.shape == other.fixed.shape else nowhere(other.fixed)
             if touched.any():
                 other.shares, other.static, other.sources = None, False, frozenset()
 
