@@ -164,6 +164,18 @@ def test_small_networks_are_restored_from_their_state_and_made_smaller_again(nam
     assert torch.equal(restored(small, least.state_dict())(data), least(data))
 
 
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_channels_of_clusters_go_too() -> None:
+    """In single precision alone: torch_geometric's layer makes edge weights of it."""
+    torch.manual_seed(0)
+    model, example = used(pooled(lambda: pyg.ASAPooling(HIDDEN, 0.6))()).eval(), graphs(range(3), dtype=torch.float32)
+    pruned(model, example, 0.4)
+    small = compact(model, example)
+    for data in others(torch.float32):
+        assert_close(model, small, data)
+    assert small.head.in_features == 5 and size(small) < 0.5 * size(model)
+
+
 def total(layers: list[tuple[int, int]], bias: bool = True) -> int:
     return sum((inputs + bias) * outputs for inputs, outputs in layers)
 
