@@ -74,6 +74,7 @@ def live_units(
     readers = [_Reader.of(read, group, takes) for read in reversed(reads)]
     dims = [group[label] for info in own.values() for label in info.labels if label is not None and len(label)]
     pairs = [Crossing(*(group[label] for label in each)) for each in crossings]
+    ties = _told(group, dims, pairs, ties)
     kept = np.zeros(group.max() + 1, np.bool_)
     kept[0] = True
     while True:
@@ -93,6 +94,17 @@ def live_units(
             if isinstance(tie.source, Written) and (size := _size(tie, kept, group)) != tie.source.value
         },
     )
+
+
+def _told(group: Ints, dims: list[Ints], crossings: list[Crossing], ties: Sequence[Tie]) -> list[Tie]:
+    """Ties to what parameters have: of other dimensions, as those of zeros that nobody reads, no size is known."""
+    known = np.zeros(group.max() + 1, np.bool_)
+    for groups in dims:
+        known[groups] = True
+    for pairs, rows, columns in crossings:
+        if known[pairs].any():
+            known[rows] = known[columns] = True
+    return [tie for tie in ties if all(known[group[label]].any() for _, label in tie.terms)]
 
 
 def _size(tie: Tie, kept: Bools, group: Ints) -> Fraction:

@@ -197,12 +197,13 @@ class Sizes(Calls):
         name = getattr(func, "__name__", "")
         if name == "size" or (name == "__get__" and isinstance(out, torch.Size)):  # of Tensor.shape
             return self._read(out, *args, **(kwargs or {}))
-        if name in _SHAPED and isinstance(out, Tensor):
-            given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, int)]
-            if any(isinstance(each, Size) for each in given) and len(given) == out.ndim:
-                for one, other in zip(given, self._read(out.shape, out), strict=True):
-                    if isinstance(one, Size):
-                        self.tie(one, other)
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, int)]
+        if name in _SHAPED and isinstance(out, Tensor) and len(given) == out.ndim:
+            for one, other in zip(given, self._read(out.shape, out), strict=True):
+                if isinstance(one, Size):
+                    self.tie(one, other)
+        else:
+            self.numbers += [each for each in given if isinstance(each, Size)]
         return out
 
     def _read(self, sizes: Any, tensor: Tensor, dim: int | None = None) -> Any:

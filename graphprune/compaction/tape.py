@@ -177,8 +177,9 @@ class Tape(TorchDispatchMode):
         in_place = func._schema.is_mutable and tensors
         before = zeros(tensors[0], infos[0]).clone() if in_place else None
         result = func(*args, **(kwargs or {}))
-        for info in infos:
-            info.uses += 1
+        if not _name(func).startswith("new_"):  # which ask for the kind of tensor alone
+            for info in infos:
+                info.uses += 1
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)] or [torch.empty(0)]
         self._note(Op(func, _name(func), given, tensors, infos, outputs[0], before), outputs)
         return result

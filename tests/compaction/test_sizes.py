@@ -101,6 +101,13 @@ class Read(Net):
         return x.relu() * x.size(1) ** -0.5
 
 
+class Times(Net):
+    """Its width times what is linear in a layer."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return (x.view(-1, self.width) * self.width).tanh() + x.new_zeros(self.width)
+
+
 class Literal(Net):
     """Insists on a number."""
 
@@ -133,7 +140,7 @@ def without(model: Net, dead: list[int]) -> Net:
     return model
 
 
-@pytest.mark.parametrize(("kind", "parts"), [(Attention, 1), (Scaled, 1), (Gated, 2), (Padded, 1)])
+@pytest.mark.parametrize(("kind", "parts"), [(Attention, 1), (Scaled, 1), (Times, 1), (Gated, 2), (Padded, 1)])
 @settings(max_examples=10)
 @given(dead=st.sets(st.integers(0, WIDTH - 1), min_size=1, max_size=WIDTH - 1))
 def test_dead_channels_go_and_sizes_follow(kind: type[Net], parts: int, dead: set[int]) -> None:
@@ -168,6 +175,16 @@ def test_where_a_size_is_a_number_or_cannot_follow_nothing_becomes_wrong(
 def test_what_keeps_channels_is_named(kind: type[Net], held: str) -> None:
     with pytest.raises(ValueError, match=rf"need all of their channels: .*{held}"):
         compact(without(used(kind()), [1, 2]), X)
+
+
+def test_zeros_that_nobody_reads_tell_no_size() -> None:
+    class Unread(Net):
+        def between(self, x: Tensor) -> Tensor:
+            assert x.new_zeros(len(x), self.width).numel() == 0 or x.new_zeros(0, self.width).size(1) == self.width
+            return x.relu()
+
+    small = compact(without(used(Unread()), [1, 2]), X)
+    assert (small.width, small.first.out_features) == (WIDTH, WIDTH - 2)
 
 
 class Recurrent(nn.Module):
