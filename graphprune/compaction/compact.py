@@ -24,7 +24,8 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
     concatenations, message passing and code without modules need no special care. A unit (a channel, with all tensors
     that share it) goes if no output depends on it, or if it always has the same value, which then moves into the bias
     of the layers that read it. A layer of which nothing is needed keeps one unit. Batch norms directly after a linear
-    map or convolution are folded into it. Operations that are not known keep all channels that they read.
+    map or convolution are folded into it. Operations that are not known keep all channels that they read. Sizes that
+    modules have written down follow, where the run shows of which dimensions they are.
 
     Args:
         model: with its masks applied; it is left as it is.
@@ -37,13 +38,15 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
 
     Returns:
         A copy of the model in ``eval()`` mode with smaller parameters and buffers. Convolutions with ``cached=True``
-        compute again for every graph in it.
+        compute again for every graph in it. Sizes written down that have changed are in its state, as buffers
+        ``written_NAME`` of their modules.
 
     Raises:
         TypeError: a scripted, compiled or wrapped model, or outputs without tensors.
         ValueError: hooks, parametrizations or uninitialised parameters; a model whose copies would use its own weights;
             outputs that are not finite; nothing to remove (the text says why).
-        RuntimeError: the small model does not run or its outputs differ.
+        RuntimeError: the small model does not run or its outputs differ; the model does not run on the example (an
+            error of torch, with the function and the module that raised it).
     """
     if kernels not in get_args(Kernels):
         raise ValueError(f"kernels must be one of {get_args(Kernels)}, got {kernels!r}")

@@ -16,8 +16,9 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
     """Find what belongs to the channels of a network.
 
     A channel of a sum, as in residual networks, is gone only if all layers that add to it have lost it, so these are
-    pruned together. Biases, norms and embeddings with entries for the channel follow: a channel of which the weights
-    alone are 0 is still there as a constant, which a layer after it may not be able to take over.
+    pruned together; so are all heads' and relations' parts of a channel, and all gates' of a state. Biases, norms and
+    embeddings with entries for the channel follow: a channel of which the weights alone are 0 is still there as a
+    constant, which a layer after it may not be able to take over.
 
     Args:
         model: any module; it runs once in evaluation and is left as it is.
