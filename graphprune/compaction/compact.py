@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Any, Literal, get_args
 
 import torch
@@ -122,8 +122,8 @@ def _reason(model: nn.Module, tape: Tape) -> str:
     group = tape.dims.groups(pinned=False)
     ends = [label for read in tape.reads for label in (read.inner, *(led for led, _ in read.sides))]
     units = {number for label in ends if label is not None for number in group[label].tolist()} - {0}
-    held: Counter[str] = Counter()
+    held = defaultdict[str, set[int]](set)
     for name, label in tape.barriers:
-        held[name] += len(units & set(group[label].tolist()))
-    names = ", ".join(f"{name} ({count})" for name, count in held.items() if count)
+        held[name] |= units & set(group[label].tolist())
+    names = ", ".join(f"{name} ({len(kept)})" for name, kept in held.items() if kept)
     return text + (f". Operations that need all of their channels: {names}" if names else "")

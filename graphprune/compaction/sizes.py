@@ -5,7 +5,7 @@ Where the code makes a dimension of such a size, or compares it with the size of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from graphprune.compaction.calls import Calls
+from graphprune.compaction.constants import Info
 from graphprune.compaction.dims import Ints, Label
 
 # Functions whose whole numbers are the sizes of their result, dimension by dimension.
@@ -28,6 +29,9 @@ class Written:
     module: str
     name: str
     value: int
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}".strip(".")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +81,10 @@ class Size(int):
     def __mul__(self, other: Any) -> Any:
         if not isinstance(other, int):
             return NotImplemented
-        # A product of sizes is no sum of them.
-        return int(self) * int(other) if isinstance(other, Size) else self._sum(other, 0, 0)
+        if not isinstance(other, Size):
+            return self._sum(other, 0, 0)
+        self.noted.products += [self, other]  # which are no sum of sizes
+        return int(self) * int(other)
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -140,6 +146,7 @@ class Sizes(Calls):
     Attributes:
         ties: what the run has shown.
         numbers: sizes that have become numbers, which tensors may be multiplied with.
+        products: sizes that were multiplied with each other.
         literal: dimensions that were compared with a number, or with each other.
     """
 
@@ -148,6 +155,7 @@ class Sizes(Calls):
         self._labels = labels
         self.ties: list[Tie] = []
         self.numbers: list[Size] = []
+        self.products: list[Size] = []
         self.literal: list[Ints] = []
 
     @contextmanager
@@ -179,13 +187,25 @@ class Sizes(Calls):
         elif not written:
             self.literal += [term for _, term in terms]
 
-    def dims(self) -> Iterator[tuple[str, Ints]]:
-        """All dimensions of which sizes are written down or become numbers, with what holds the size."""
+    def dims(self, own: Mapping[str, Info]) -> Iterator[tuple[str, Ints]]:
+        """All dimensions of sizes that are written down or become numbers, with what holds the size.
+
+        Args:
+            own: parameters and buffers. Where a size of their module is used but not followed, it may be that of any of
+                their dimensions that it divides.
+        """
         for tie in self.ties:
             if isinstance(tie.source, Written):
-                yield from ((f"{tie.source.module}.{tie.source.name}".strip("."), label) for _, label in tie.terms)
-        read = [term for size in self.numbers for _, term in size.terms if not isinstance(term, Written)]
-        yield from (("size", label) for label in read + self.literal)
+                yield from ((str(tie.source), label) for _, label in tie.terms)
+        used = [term for size in self.numbers + self.products for _, term in size.terms]
+        yield from (("size", label) for label in used + self.literal if not isinstance(label, Written))
+        for source in {term for term in used if isinstance(term, Written)}:
+            inside = [
+                info for name, info in own.items() if f".{name}".startswith(f".{source.module}.".replace("..", "."))
+            ]
+            for label in [label for info in inside for label in info.labels if label is not None]:
+                if len(label) % source.value == 0:
+                    yield str(source), label
 
     def parts(self, dims: Ints) -> None:
         """These parts of a dimension, one a row, have to stay of one size."""

@@ -138,7 +138,7 @@ class Tape(TorchDispatchMode):
             if not info.uses:
                 self.dims.pin(*info.labels)
         if self.caution > 1:
-            written = list(self.sizes.dims())
+            written = list(self.sizes.dims(self.own))
             self.barriers += written
             self.dims.pin(*(label for _, label in written))
 
