@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves, tree_map
 from torch_geometric.data import Data
 
+from graphprune.compaction.calls import Calls, located
 from graphprune.masks.copies import independent_copy, uncached_
 from graphprune.masks.passes import of_passes
 from graphprune.measure.modes import as_it_was
@@ -56,8 +57,12 @@ def uncached(model: nn.Module) -> nn.Module:
 
 
 def run(model: nn.Module, arguments: tuple[Any, ...]) -> list[Tensor]:
-    """All tensors of the model's output on copies of the arguments, without gradients and without a trace of them."""
-    with as_it_was(model), torch.no_grad():
+    """All tensors of the model's output on copies of the arguments, without gradients and without a trace of them.
+
+    Raises:
+        RuntimeError: a function of torch has raised an error, with its name and the module's.
+    """
+    with as_it_was(model), torch.no_grad(), located(model, Calls()):
         return [leaf for leaf in tree_leaves(model(*copy.deepcopy(arguments))) if isinstance(leaf, Tensor)]
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
 from graphprune.compaction.check import check_model, difference, run, uncached, varied
+from graphprune.compaction.dims import Rows
 from graphprune.compaction.kernels import choose_kernels_
-from graphprune.compaction.shrink import fold_norms_, plan_of, shrink_
+from graphprune.compaction.shrink import fold_norms_, keep_factors_, plan_of, shrink_
 from graphprune.compaction.tape import Tape, recorded
 
 Kernels = Literal["dense", "measured"]
@@ -23,7 +24,8 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
     concatenations, message passing and code without modules need no special care. A unit (a channel, with all tensors
     that share it) goes if no output depends on it, or if it always has the same value, which then moves into the bias
     of the layers that read it. A layer of which nothing is needed keeps one unit. Batch norms directly after a linear
-    map or convolution are folded into it. Operations that are not known keep all channels that they read.
+    map or convolution are folded into it. Operations that are not known keep all channels that they read. Sizes that
+    modules have written down follow, where the run shows of which dimensions they are.
 
     Args:
         model: with its masks applied; it is left as it is.
@@ -36,13 +38,15 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
 
     Returns:
         A copy of the model in ``eval()`` mode with smaller parameters and buffers. Convolutions with ``cached=True``
-        compute again for every graph in it.
+        compute again for every graph in it. Sizes written down that have changed are in its state, as buffers
+        ``written_NAME`` of their modules.
 
     Raises:
         TypeError: a scripted, compiled or wrapped model, or outputs without tensors.
         ValueError: hooks, parametrizations or uninitialised parameters; a model whose copies would use its own weights;
             outputs that are not finite; nothing to remove (the text says why).
-        RuntimeError: the small model does not run or its outputs differ.
+        RuntimeError: the small model does not run or its outputs differ; the model does not run on the example (an
+            error of torch, with the function and the module that raised it).
     """
     if kernels not in get_args(Kernels):
         raise ValueError(f"kernels must be one of {get_args(Kernels)}, got {kernels!r}")
@@ -50,9 +54,10 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
     arguments = example if isinstance(example, tuple) else (example,)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         # First as if the model's code read all sizes off its tensors; if it has some written down, these are kept.
-        for caution in range(3):
+        tries: list[tuple[int, Rows]] = [(0, "cross"), (0, "stay"), (1, "stay"), (2, "stay")]
+        for caution, rows in tries:
             try:
-                return _compacted(model, arguments, atol, kernels, caution)
+                return _compacted(model, arguments, atol, kernels, caution, rows)
             except _Changed as error:
                 failure = error
     raise failure
@@ -62,7 +67,9 @@ class _Changed(RuntimeError):
     """The small model does not compute the same."""
 
 
-def _compacted(model: nn.Module, arguments: tuple[Any, ...], atol: float, kernels: Kernels, caution: int) -> nn.Module:
+def _compacted(
+    model: nn.Module, arguments: tuple[Any, ...], atol: float, kernels: Kernels, caution: int, rows: Rows
+) -> nn.Module:
     whole, small = uncached(model), uncached(model)
     tape, output = recorded(whole, arguments, caution)
     expected = run(whole, arguments)
@@ -70,11 +77,18 @@ def _compacted(model: nn.Module, arguments: tuple[Any, ...], atol: float, kernel
         raise TypeError(f"the model returns no tensors but {type(output).__name__}")
     if not all(bool(tensor.isfinite().all()) for tensor in expected):
         raise ValueError("the model's outputs on the example are not finite")
-    plan = plan_of(tape, small)
+    plan = plan_of(tape, small, rows)
     shrink_(small, plan)
+    if tape.sizes.numbers:
+        try:
+            keep_factors_(small, tape, recorded(small, arguments)[0])
+        except Exception as error:
+            raise _Changed(f"the compacted model does not run: {error}") from error
     fold_norms_(small, tape)
     chosen = choose_kernels_(small, arguments) if kernels == "measured" else []
     if not (plan.removed or chosen):
+        if rows == "cross" and tape.dims.crossings:
+            raise _Changed("nothing has changed")
         raise ValueError(_reason(model, tape))
     for parameter in small.parameters():
         parameter.grad = None
@@ -108,8 +122,8 @@ def _reason(model: nn.Module, tape: Tape) -> str:
     group = tape.dims.groups(pinned=False)
     ends = [label for read in tape.reads for label in (read.inner, *(led for led, _ in read.sides))]
     units = {number for label in ends if label is not None for number in group[label].tolist()} - {0}
-    held: Counter[str] = Counter()
+    held = defaultdict[str, set[int]](set)
     for name, label in tape.barriers:
-        held[name] += len(units & set(group[label].tolist()))
-    names = ", ".join(f"{name} ({count})" for name, count in held.items() if count)
+        held[name] |= units & set(group[label].tolist())
+    names = ", ".join(f"{name} ({len(kept)})" for name, kept in held.items() if kept)
     return text + (f". Operations that need all of their channels: {names}" if names else "")

@@ -26,7 +26,9 @@ class Info:
             no column is known.
         static: computed from parameters and buffers alone, so that all of it is fixed.
         parameter: the parameter or buffer that it is, or of which it is a transposed view.
-        product: the parameter that is the weight of the linear map or convolution whose result it is.
+        sources: all parameters and buffers of which it is a part, or computed from these alone.
+        product: the parameter that is the weight of the linear map or convolution whose result it is, or is linear in.
+        through: what was computed of that result on the way, from it on; empty for the result itself.
         uses: operations that read it.
     """
 
@@ -35,7 +37,9 @@ class Info:
     shares: Tensor | None = None
     static: bool = False
     parameter: str | None = None
+    sources: frozenset[str] = frozenset()
     product: str | None = None
+    through: tuple[Info, ...] = ()
     uses: int = 0
 
 
@@ -110,3 +114,13 @@ def only(share: Tensor, fixed: Tensor) -> Tensor | None:
     """Shares but for constant columns; None if there are none."""
     share = share.masked_fill(fixed.all(0), torch.nan)
     return share if bool(share.isfinite().any()) else None
+
+
+def touched_by(written: Tensor, view: Tensor) -> Tensor:
+    """Which elements of a tensor lie in the memory of another, on the same storage."""
+    if view.dtype != written.dtype:
+        return torch.ones_like(view, dtype=torch.bool)
+    size = written.untyped_storage().nbytes() // written.element_size()
+    there = torch.zeros(size, dtype=torch.bool, device=view.device)
+    there.as_strided(written.size(), written.stride(), written.storage_offset()).fill_(True)
+    return there.as_strided(view.size(), view.stride(), view.storage_offset())

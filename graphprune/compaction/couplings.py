@@ -16,8 +16,9 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
     """Find what belongs to the channels of a network.
 
     A channel of a sum, as in residual networks, is gone only if all layers that add to it have lost it, so these are
-    pruned together. Biases, norms and embeddings with entries for the channel follow: a channel of which the weights
-    alone are 0 is still there as a constant, which a layer after it may not be able to take over.
+    pruned together; so are all heads' and relations' parts of a channel, and all gates' of a state. Biases, norms and
+    embeddings with entries for the channel follow: a channel of which the weights alone are 0 is still there as a
+    constant, which a layer after it may not be able to take over.
 
     Args:
         model: any module; it runs once in evaluation and is left as it is.
@@ -34,9 +35,15 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
     check_model(model)
     whole = uncached(model)
     tape, _ = recorded(whole, example)
-    group, free = tape.dims.groups(pinned=False), tape.dims.groups()
+    group, free = tape.dims.groups(pinned=False), tape.dims.groups(rows="go")
     targets = (select or prunable())(whole)
-    selected, products = set(targets.selected), {read.weight for read in tape.reads}
+    selected, makers = set(targets.selected), dict[str, set[int]]()
+    for names, outer, inner in tape.makes:
+        for name in names:
+            labels = tape.own[name].labels
+            if any(label is inner for label in labels):
+                makers.setdefault(name, set()).update(dim for dim, label in enumerate(labels) if label is outer)
+    own = selected | makers.keys() | targets.named
     made, following = dict[bytes, list[tuple[str, Channel]]](), dict[bytes, list[tuple[str, Channel]]]()
     for name in targets.shapes:
         for dim, label in enumerate(tape.own[name].labels):
@@ -44,9 +51,9 @@ def coupled_channels(model: nn.Module, example: Any, select: Selector | None = N
                 continue
             channels, of = np.unique(group[label], return_inverse=True)
             how = Channel(dim, tuple(of.tolist()) if len(channels) < len(of) else ())
-            if dim == 0 and (name in selected or name in products):
+            if dim in makers.get(name, {0} if name in selected else ()):
                 made.setdefault(channels.tobytes(), []).append((name, how))
-            elif name not in selected | products | targets.named and free[label].all():  # what leaves the model stays
+            elif name not in own and free[label].any():  # what leaves the model stays
                 following.setdefault(channels.tobytes(), []).append((name, how))
     shared = []
     for key, weights in made.items():

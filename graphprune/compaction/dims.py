@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,18 @@ from scipy.sparse.csgraph import connected_components
 Ints = NDArray[np.int64]
 # One variable for each index of a dimension; None: none of them may be removed (nodes, pixels, inputs, outputs).
 Label = Ints | None
+Rows = Literal["stay", "go", "cross"]
+
+
+class Crossing(NamedTuple):
+    """Two dimensions as one: ``pairs``, row by row, are there where both their row and their column are.
+
+    As heads and the channels of a head, or the inputs and outputs of weights that another layer computes.
+    """
+
+    pairs: Ints
+    rows: Ints
+    columns: Ints
 
 
 class Dims:
@@ -24,6 +38,7 @@ class Dims:
         self._count = 1
         self._equal: list[tuple[Ints, Ints]] = []
         self._pinned: list[Ints] = []
+        self.crossings: list[Crossing] = []
 
     def fresh(self, size: int) -> Ints:
         """Variables for a dimension of this size."""
@@ -50,13 +65,37 @@ class Dims:
             return None
         return np.concatenate([np.zeros(size, np.int64) if label is None else label for label, size in parts])
 
-    def groups(self, *, pinned: bool = True) -> Ints:
+    def crossed(self, rows: Ints, columns: Ints) -> Ints:
+        """A dimension of all pairs."""
+        self.crossings.append(Crossing(self.fresh(len(rows) * len(columns)), rows, columns))
+        return self.crossings[-1].pairs
+
+    def apart(self, pairs: Ints, rows: int) -> tuple[Ints, Ints]:
+        """A dimension as so many rows and their columns."""
+        for each in self.crossings:
+            if each.pairs is pairs and len(each.rows) == rows:
+                return each.rows, each.columns
+        self.crossings.append(Crossing(pairs, self.fresh(rows), self.fresh(len(pairs) // rows)))
+        return self.crossings[-1][1:]
+
+    def groups(self, *, pinned: bool = True, rows: Rows = "stay") -> Ints:
         """For each variable the number of its group; 0 is the group of what may not be removed.
 
         Args:
             pinned: whether what is pinned is in group 0, or only what is equal to variable 0 otherwise.
+            rows: those of crossings ``"stay"``, or go by themselves (``"go"``), and a column is all of its pairs;
+                ``"cross"``: pairs are groups of their own, and go with their row or their column.
         """
         pairs = self._equal + [(label, np.zeros_like(label)) for label in self._pinned if pinned]
+        heads = set[int]()
+        for each in self.crossings if rows != "cross" else ():
+            stays, goes, block = each.rows, each.columns, each.pairs.reshape(len(each.rows), -1)
+            if id(goes) in heads:  # channels that were shuffled
+                stays, goes, block = goes, stays, block.T
+            heads.add(id(stays))
+            pairs += [(place, goes) for place in block]
+            if rows == "stay" and pinned:
+                pairs.append((stays, np.zeros_like(stays)))
         one, other = np.concatenate([np.zeros((2, 0), np.int64), *map(np.stack, pairs)], 1)
         equal = coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(self._count, self._count))
         _, group = connected_components(equal, directed=False)
@@ -105,28 +144,30 @@ def reshaped(
         if caution > 1 - split and (merged or split):
             keep(*labels[start:i])
             continue
-        label = _merge(keep, shape[start:i], labels[start:i])
+        label = _merge(dims, keep, shape[start:i], labels[start:i])
         out[begin:j] = _split(dims, label, new[begin:j])
     return out
 
 
-def _merge(keep: Callable[..., None], shape: Sequence[int], labels: Sequence[Label]) -> Label:
-    """All positions of a channel get its variable."""
+def _merge(dims: Dims, keep: Callable[..., None], shape: Sequence[int], labels: Sequence[Label]) -> Label:
+    """All positions of a channel get its variable; channels of several dimensions are pairs."""
     if len(shape) == 1:
         return labels[0]
     named = [dim for dim, label in enumerate(labels) if label is not None and shape[dim] > 1]
-    if len(named) != 1:
-        keep(*labels)
+    keep(*(label for dim, label in enumerate(labels) if dim not in named))
+    if not named:
         return None
-    keep(*(label for dim, label in enumerate(labels) if dim != named[0]))
-    label = labels[named[0]]
-    assert label is not None
-    along = label.reshape([-1 if dim == named[0] else 1 for dim in range(len(shape))])
+    *rows, label = [label for dim, label in enumerate(labels) if dim in named and label is not None]
+    for each in reversed(rows):
+        label = dims.crossed(each, label)
+    if len(label) == math.prod(shape):
+        return label
+    along = label.reshape([size if dim in named else 1 for dim, size in enumerate(shape)])
     return np.broadcast_to(along, shape).ravel()
 
 
 def _split(dims: Dims, label: Label, shape: Sequence[int]) -> list[Label]:
-    """What was merged comes apart again; else channels of the same place in all groups (heads) go together."""
+    """What was merged comes apart again; else pairs do; else channels of the same place in all groups go together."""
     out: list[Label] = [None] * len(shape)
     if label is None:
         return out
@@ -134,8 +175,13 @@ def _split(dims: Dims, label: Label, shape: Sequence[int]) -> list[Label]:
     for dim, size in enumerate(shape):
         along = np.moveaxis(block, dim, 0).reshape(size, -1)
         if size == block.size or (size > 1 and (along == along[:, :1]).all()):
-            out[dim] = along[:, 0]
+            out[dim] = label if size == block.size else along[:, 0]
             return out
-    places = block.reshape(-1, shape[-1])
-    out[-1] = dims.same(list(places))
+    if len(np.unique(label)) == len(label) and label.all():
+        *rows, last = [dim for dim, size in enumerate(shape) if size > 1]
+        for dim in rows:
+            out[dim], label = dims.apart(label, shape[dim])
+        out[last] = label
+    else:
+        out[-1] = dims.same(list(block.reshape(-1, shape[-1])))
     return out

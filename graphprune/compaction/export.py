@@ -11,8 +11,17 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphprune.compaction.check import difference, run, uncached
-from graphprune.compaction.layers import NORMS, like, put, replace, takes_bias, write_sizes
-from graphprune.compaction.tape import named_tensors
+from graphprune.compaction.layers import (
+    NORMS,
+    like,
+    named_tensors,
+    put,
+    replace,
+    takes_bias,
+    write_size,
+    write_sizes,
+    written_sizes,
+)
 from graphprune.graphs.encodings import ENCODINGS
 
 # How far the outputs of the program may be from the model's, as a share of the largest.
@@ -107,5 +116,7 @@ def restored(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
         if name in state and state[name].ndim == tensor.ndim:
             put(small, name, made.setdefault(id(tensor), like(tensor, state[name].clone())))
     write_sizes(small)
+    for module, name, size in list(written_sizes(small, state)):
+        write_size(module, name, size)
     small.load_state_dict(state)
     return small

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,15 @@ _SIZES: tuple[tuple[tuple[type[nn.Module], ...], dict[str, int]], ...] = (
     ((PyGLinear, *_CONVS), {"out_channels": 0, "in_channels": 1}),
     ((nn.Embedding, nn.EmbeddingBag), {"embedding_dim": 1}),
 )
+
+# Buffers of modules of which the code has written down sizes that have changed.
+WRITTEN = "written_"
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters and buffers of a model; shared ones under each of their names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
 
 
 def owner(model: nn.Module, name: str) -> nn.Module:
@@ -70,6 +80,21 @@ def write_sizes(model: nn.Module) -> None:
                 setattr(module, "out_channels", vectors.shape[-1])  # noqa: B010 (modules hold no int for mypy)
         if isinstance(module, NORMS) and isinstance(module.running_mean, Tensor):
             module.num_features = len(module.running_mean)
+
+
+def write_size(module: nn.Module, name: str, size: int) -> None:
+    """Set a size that a module writes down, and keep it in the module's state."""
+    setattr(module, name, size)
+    module.register_buffer(f"{WRITTEN}{name}", torch.tensor(size))
+
+
+def written_sizes(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[nn.Module, str, int]]:
+    """The sizes of a model's modules that are kept in a state, with the modules and their names."""
+    modules = dict(model.named_modules())
+    for key, value in state.items():
+        owner, _, own = key.rpartition(".")
+        if own.startswith(WRITTEN) and owner in modules:
+            yield modules[owner], own.removeprefix(WRITTEN), int(value)
 
 
 def folds(layer: nn.Module, norm: nn.Module) -> bool:

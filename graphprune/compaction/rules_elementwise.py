@@ -29,12 +29,11 @@ def pointwise(tape: Tape, op: Op) -> Info:
     """Element by element."""
     labels = tape.aligned(op, list(zip(op.tensors, op.infos, strict=True)))
     fixed = torch.stack([info.fixed.expand_as(op.out) for info in op.infos]).all(0)
-    if not op.func._schema.is_mutable:
-        # Zeros stay zeros, whatever finite number they are multiplied with or divided by.
-        factors = {"mul": op.tensors, "div": [op.given["self"]]}.get(op.name, [])
-        for tensor, info in zip(op.tensors, op.infos, strict=True):
-            if any(tensor is factor for factor in factors):
-                fixed |= zeros(tensor, info)
+    # Zeros stay zeros, whatever finite number they are multiplied with or divided by.
+    factors = {"mul": op.tensors, "div": [op.given["self"]]}.get(op.name, [])
+    for tensor, info in zip(op.tensors, op.infos, strict=True):
+        if any(tensor is factor for factor in factors):
+            fixed |= zeros(tensor, info) if op.before is None or tensor is not op.out else op.before
     return Info(labels, fixed, shares=_combined(op, fixed))
 
 
@@ -143,7 +142,20 @@ def cut(tape: Tape, op: Op) -> Info:
     return Info(labels, op.again(info.fixed))
 
 
-@handles("split split_with_sizes unbind")
+@handles("split unsafe_split")
+def split(tape: Tape, op: Op) -> Info | list[Info]:
+    """A dimension in parts of one size, which it remains: of each part as much is left."""
+    info, dim, size = op.infos[0], op.given["dim"], op.given["split_size"]
+    label = info.labels[dim]
+    if tape.caution or label is None or len(label) % size:
+        return parts(tape, op)
+    each = label.reshape(-1, size)
+    tape.sizes.parts(each)
+    before, after = info.labels[:dim], info.labels[dim % op.out.ndim + 1 :]
+    return [Info([*before, part, *after], fixed) for part, fixed in zip(each, op.again(info.fixed), strict=True)]
+
+
+@handles("split_with_sizes unsafe_split_with_sizes unbind")
 def parts(tape: Tape, op: Op) -> list[Info]:
     """A dimension in several parts; it stays whole."""
     info, dim = op.infos[0], op.given["dim"]

@@ -41,6 +41,8 @@ def _product(tape: Tape, op: Op, first: int, *, plain: bool = True) -> Info:
     weight = _layer(tape, of_right, 1) if plain else None
     sides = (_side(of_left.labels[0], may_left), _side(of_right.labels[1], may_right.t()))
     tape.reads.append(Read(inner, sides, shares(left, of_left).cpu(), weight, of_left.shares is not None))
+    _made(tape, of_right, labels[1], of_right.labels[0])
+    _made(tape, of_left, labels[0], of_left.labels[1])
     # A sum over parameters has the same number of terms for every input.
     if of_right.static:
         may_left = ~of_left.fixed
@@ -63,6 +65,7 @@ def convolution(tape: Tape, op: Op) -> Info:
     sides = (_side(None, may_x.movedim(1, -1).flatten(0, -2)), _side(out, may_weight.flatten(2).any(2)))
     layer = _layer(tape, of_weight, 0)
     tape.reads.append(Read(inner, sides, constants(x, of_x).cpu(), layer, padded))
+    _made(tape, of_weight, of_weight.labels[0], of_weight.labels[1])
     counts = op.func(
         **(op.given | {"input": (may_x if padded else ~of_x.fixed).float(), "weight": may_weight.float(), "bias": None})
     )
@@ -77,6 +80,14 @@ def _layer(tape: Tape, weight: Info, dim: int) -> str | None:
     return name if name is not None and tape.own[name].labels[0] is weight.labels[dim] else None
 
 
+def _made(tape: Tape, factor: Info, outer: Label, inner: Label) -> None:
+    """A product with what comes from parameters makes their outer dimension, unless of a vector, ``(n, 1)``."""
+    if factor.sources and outer is not None and inner is not None:
+        name = factor.parameter
+        if len(outer) > 1 or (name is not None and tape.own[name].labels[0] is outer):
+            tape.makes.append((factor.sources, outer, inner))
+
+
 def _side(label: Label, may: Tensor) -> tuple[Ints, Tensor]:
     """One side of a :class:`Read`; positions without a variable are put together, as variable 0."""
     if label is None:
@@ -86,11 +97,16 @@ def _side(label: Label, may: Tensor) -> tuple[Ints, Tensor]:
 
 @handles("bmm")
 def bmm(tape: Tape, op: Op) -> Info:
-    """Batched matrix product; the channels that it sums over stay."""
-    left, right = op.infos
-    tape.keep(op, left.labels[2], right.labels[1])
-    batch = tape.dims.same([left.labels[0], right.labels[0]])
-    return Info([batch, left.labels[1], right.labels[2]], unknown(op.out).fixed)
+    """Batched matrix product: a channel of the sum is read where any of the products reads it."""
+    (left, right), (of_left, of_right) = op.tensors, op.infos
+    batch = tape.dims.same([of_left.labels[0], of_right.labels[0]])
+    inner = tape.dims.same([of_left.labels[2], of_right.labels[1]])
+    may_left, may_right = ~zeros(left, of_left), ~zeros(right, of_right)
+    sides = (_side(of_left.labels[1], may_left.any(0)), _side(of_right.labels[2], may_right.any(0).t()))
+    tape.reads.append(Read(inner, sides, torch.full((left.size(2),), torch.nan, dtype=torch.float64), None))
+    _made(tape, of_right, of_right.labels[2], of_right.labels[1])
+    _made(tape, of_left, of_left.labels[1], of_left.labels[2])
+    return Info([batch, of_left.labels[1], of_right.labels[2]], (may_left.float() @ may_right.float()) == 0)
 
 
 @handles("native_batch_norm cudnn_batch_norm miopen_batch_norm _batch_norm_no_update")
@@ -123,27 +139,43 @@ def softmax(tape: Tape, op: Op) -> Info:
 # ---------------------------------------------------------------------- over nodes and pixels
 
 
-@handles("sum mean amax amin max min")
+@handles("sum mean amax amin max min linalg_vector_norm")
 def reduce(tape: Tape, op: Op) -> Info:
-    """Sum, mean or extremum along dimensions, which stay whole."""
+    """Sum, mean, extremum or norm along dimensions; sums and norms do without zeros, the others stay whole."""
     tensor, info = op.tensors[0], op.infos[0]
+    if not tensor.ndim or op.given.get("ord", 1) <= 0:
+        return tape.barrier(op)
     chosen = op.given.get("dim")
     dims = [chosen] if isinstance(chosen, int) else list(chosen or range(tensor.ndim))
-    dims = [dim % max(1, tensor.ndim) for dim in dims]
-    if not tensor.ndim:
-        return unknown(op.out)
+    dims = [dim % tensor.ndim for dim in dims]
+    sums = op.name in ("sum", "linalg_vector_norm")
     for dim in dims:
         label = info.labels[dim]
-        if op.name == "sum" and label is not None:
-            may = ~zeros(tensor, info).movedim(dim, -1).flatten(0, -2)
-            tape.reads.append(Read(label, (_side(None, may),), torch.full((len(label),), torch.nan), None))
+        if label is not None and (op.name == "sum" or (sums and len(label) > 1)):  # without any weight a norm is 0
+            _summed(tape, op, dim, [each for each in range(tensor.ndim) if each not in dims])
         else:
             tape.keep(op, label)
     left = op.out.ndim == tensor.ndim
     labels = [None if dim in dims else label for dim, label in enumerate(info.labels) if left or dim not in dims]
-    if op.name == "sum":  # the number of terms depends on the input
+    if sums:  # the number of terms depends on the input
         info = Info(info.labels, zeros(tensor, info))
     return Info(labels, uniform(tensor, info, dims).reshape(op.out.shape))
+
+
+def _summed(tape: Tape, op: Op, dim: int, left: list[int]) -> None:
+    """A sum along ``dim``, for what is left: other dimensions, of which one may have a variable."""
+    tensor, info = op.tensors[0], op.infos[0]
+    label, named = info.labels[dim], [each for each in left if info.labels[each] is not None]
+    assert label is not None
+    may = ~zeros(tensor, info)
+    if op.name != "sum" and info.static:  # a norm of weights reads channels of which all other weights are 0, too
+        tape.barriers.append((op.name, label[may.movedim(dim, 0).flatten(1).any(1).cpu().numpy()]))
+    if len(named) == 1:
+        rows = may.movedim((named[0], dim), (0, -1))
+        side = _side(info.labels[named[0]], rows.reshape(len(rows), -1, len(label)).any(1))
+    else:
+        side = _side(None, may.movedim(dim, -1).reshape(-1, len(label)))
+    tape.reads.append(Read(label, (side,), torch.full((len(label),), torch.nan, dtype=torch.float64), None))
 
 
 @handles(
