@@ -31,7 +31,7 @@ from graphprune import Ticket, data
 from graphprune.models.image import ImageClassifier, Shape
 from graphprune.reading import Chain, draw_class_maps, draw_importance, draw_pathways, symmetry, trace, trim_
 from graphprune.reading.pictures import MOST
-from graphprune.runs.tickets import model_of
+from graphprune.ticket.models import model_of
 from graphprune.train import evaluate
 
 ORIGIN = ("method", "data", "model", "protocol", "seed", "round", "epoch", "epochs_trained", "val_metric")
@@ -43,7 +43,7 @@ def built(ticket: Ticket) -> ImageClassifier:
     Raises:
         ValueError: a ticket of another model than the package's networks for images.
     """
-    model = model_of(ticket)
+    model = model_of(ticket.provenance["model"])
     if not isinstance(model, ImageClassifier):
         raise ValueError(f"a ticket of {type(model).__name__}: only the package's networks for images can be read")
     return ticket.build(model)

@@ -11,8 +11,8 @@ import torch
 from graphprune.cli import main
 from graphprune.data import load
 from graphprune.runs import RunConfig, run_one
-from graphprune.runs.tickets import model_of
 from graphprune.runs.trained import Trained
+from graphprune.ticket.models import model_of
 from tests.runs.samples import NAME, tiny_run, tiny_set
 
 OPTIONS = {"fold": 3, "split_seed": 7, "features": "raw"}
@@ -38,7 +38,7 @@ def test_a_ticket_in_a_run_has_the_data_of_its_run(run: Path, part: str) -> None
     data = trained.data({})
     assert data.digest() == own_data(run).digest()
     # The ticket's own test metric is that of its network on this test split.
-    network = trained.ticket.build(model_of(trained.ticket)).eval()
+    network = trained.ticket.build(model_of(trained.ticket.provenance["model"])).eval()
     with torch.no_grad():
         test = trained.ticket.edge_mask(data.test)
         y = network(data.test.keep_edges(test.keep).batch(range(len(data.test)))).argmax(1)
@@ -60,12 +60,12 @@ def test_options_of_a_ticket_that_no_model_takes_are_named(run: Path, wrong: dic
     ticket = Trained.at(run).ticket
     recorded = ticket.provenance["model"]
     ticket.provenance["model"] = {**recorded, "config": {**recorded["config"], **wrong}}
-    with pytest.raises(ValueError, match=r"^ticket.provenance.model.config: "):
-        model_of(ticket)
+    with pytest.raises(ValueError, match=r"^the options of a recorded \w+: "):
+        model_of(ticket.provenance["model"])
     for odd in (3, None, [1]):
         ticket.provenance["model"] = {**recorded, "config": odd}
         with pytest.raises(ValueError, match=r"model"):
-            model_of(ticket)
+            model_of(ticket.provenance["model"])
 
 
 def test_compact_measures_the_test_samples_of_the_run(run: Path, tmp_path: Path, capsys) -> None:
