@@ -10,7 +10,9 @@ import warnings
 from functools import cache
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +22,8 @@ from graphprune.graphs.segments import pointers
 
 # Degrees and sums of gates up to this are those of an empty neighbourhood: their inverse would only make infinities.
 EMPTY = 1e-12
+
+_MANY = 4096  # arcs, from which on counting is faster than sorting
 
 
 def bags(rows: Tensor, table: Tensor, ptr: Tensor, weight: Tensor | None) -> Tensor:
@@ -148,9 +152,8 @@ class SortedArcs:
     @classmethod
     def of(cls, edge_index: Tensor, num_nodes: int) -> SortedArcs:
         """Sort the arcs of a graph or batch; equals keep their order."""
-        target, order = torch.sort(edge_index[1], stable=True)
-        ptr = pointers(torch.bincount(target, minlength=num_nodes))
-        return cls(edge_index[0].index_select(0, order), target, ptr, order)
+        order, source, ptr = _grouped(edge_index[1], edge_index[0], num_nodes)
+        return cls(source, edge_index[1].index_select(0, order), ptr, order)
 
     @lasting
     def looped(self) -> SortedArcs:
@@ -175,9 +178,22 @@ class SortedArcs:
     @lasting
     def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same arcs by source: their places among the sorted arcs, their targets, and row pointers."""
-        source, order = torch.sort(self.source, stable=True)
-        ptr = pointers(torch.bincount(source, minlength=self._sources))
-        return order, self.target.index_select(0, order), ptr
+        return _grouped(self.source, self.target, self._sources)
+
+
+def _grouped(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A stable order by keys below ``count``, the values in it, and where each key begins, shape ``(count + 1,)``.
+
+    Many keys are counted, which takes a tenth of the time of sorting them, as SciPy does where it transposes a matrix.
+    """
+    watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    if keys.device.type != "cpu" or keys.numel() < _MANY or watched:
+        ordered, order = torch.sort(keys, stable=True)
+        return order, values.index_select(0, order), pointers(torch.bincount(ordered, minlength=count))
+    shape, each = (keys.numel(), count), np.arange(keys.numel() + 1)
+    made = csr_array((values.numpy(), keys.numpy(), each), shape=shape).tocsc()
+    order, ptr = (torch.from_numpy(found).long() for found in (made.indices, made.indptr))
+    return order, torch.from_numpy(made.data), ptr
 
 
 def segment_sum(x: Tensor, arcs: SortedArcs) -> Tensor:
