@@ -23,9 +23,12 @@ def gather(runs: Path, out: Path, grid: str) -> None:
     """Write ``out/rows.json`` (a line a round), ``out/circumstances.json``, report.md and its figures."""
     lines, seen = [], {}
     for file in below(runs, "results.json"):
+        found = read_json(file)
+        if not found:  # of a cell that has begun
+            continue
         cell = file.parent.relative_to(runs).as_posix()
         losses = _last_losses(file.with_name("metrics.jsonl"))
-        lines += [json.dumps({"cell": cell, **row, "train_loss": losses.get(row["round"])}) for row in read_json(file)]
+        lines += [json.dumps({"cell": cell, **row, "train_loss": losses.get(row["round"])}) for row in found]
         for entry in read_json(file.with_name("provenance.json")):
             kept: dict[str, Any] = {name: entry[name] for name in ("machine", "threads", "versions")}
             kept["data"] = {name: entry["data"][name] for name in DATA if name in entry["data"]}
