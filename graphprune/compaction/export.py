@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphprune.compaction import onnx_ops
 from graphprune.compaction.check import difference, run, uncached
 from graphprune.compaction.layers import (
     NORMS,
@@ -42,7 +43,7 @@ class _OverTensors(nn.Module):
 
 
 def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
-    """Save a model as a program that ``torch.export.load(path).module()`` runs, without this package.
+    """Save a model as a program that ``torch.export.load(path).module()`` runs, or ONNX Runtime, without this package.
 
     The first dimension of every input may have any size, of edges the last one of ``edge_index``. The saved program is
     loaded again and its outputs on the example are compared with the model's.
@@ -50,14 +51,16 @@ def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
     Args:
         model: is saved in ``eval()`` mode.
         example: a tensor, a tuple of tensors, or a PyG ``Data`` or ``Batch``; at least two samples.
-        path: should end in ``.pt2``.
+        path: ends in ``.onnx`` for ONNX (extra ``onnx``), else in ``.pt2``.
 
     Returns:
         Names of the program's inputs, for a ``Data`` those of its attributes; empty for tensors.
 
     Raises:
         TypeError: other examples.
-        RuntimeError: ``torch.export`` cannot follow the model, or the program computes something else.
+        RuntimeError: ``torch.export`` cannot follow the model, an operation that ONNX does not have, or a program that
+            computes something else.
+        ImportError: an ONNX file without its extra.
     """
     names: tuple[str, ...] = ()
     model = uncached(model)
@@ -74,16 +77,29 @@ def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
     try:
         with torch.no_grad():
             program = torch.export.export(model, inputs, dynamic_shapes=(sizes,) if names else sizes, strict=False)
-        torch.export.save(program, path)
-        found = run(torch.export.load(path).module(), inputs)
+        if str(path).endswith(".onnx"):
+            onnx_ops.write(program, names, path)
+            found = onnx_ops.run(path, inputs)
+        else:
+            torch.export.save(program, path)
+            found = run(torch.export.load(path).module(), inputs)
+    except ImportError:
+        raise
     except Exception as error:
         raise RuntimeError(
-            f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0]}. Save its "
+            f"torch.export cannot follow {type(model).__name__}: {_reason(error)}. Save its "
             "state_dict() instead, and load it with graphprune.compaction.restored(the model as it was, state)"
         ) from error
     if (apart := difference(run(model, inputs), found)) > ATOL:
         raise RuntimeError(f"the exported program's outputs are off by {apart:.2g} of the largest")
     return names
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an error began with."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0]
 
 
 def _many(tensor: Tensor) -> int:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,70 @@ BLOCKS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("blocks", BLOCKS)
-@pytest.mark.parametrize("kind", sorted(CONVOLUTIONS))
-def test_programs_of_molecules_take_any_others(kind: str, blocks: str, tmp_path: Path) -> None:
+# Each convolution with two sets of blocks, in turn: an export takes seconds.
+TRIED = [
+    (kind, blocks)
+    for number, kind in enumerate(sorted(CONVOLUTIONS))
+    for blocks in (list(BLOCKS)[number % len(BLOCKS)], list(BLOCKS)[(number + 2) % len(BLOCKS)])
+]
+
+
+def molecules(kind: str, blocks: str) -> tuple[gp.data.GraphData, nn.Module, tuple[str, ...]]:
     torch.manual_seed(0)
     data = gp.data.load("ogbg-molfreesolv")
     if blocks == "bonds":
         data = data.with_encodings(walks=3)
     network = used(CONVOLUTIONS[kind].for_data(data, **{"hidden": 8, "layers": 2, **BLOCKS[blocks]})).eval()
+    return data, network, ("x", "edge_index", "batch", "edge_attr", *["encodings"] * (blocks == "bonds"))
+
+
+@pytest.mark.parametrize(("kind", "blocks"), TRIED)
+def test_programs_of_molecules_take_any_others(kind: str, blocks: str, tmp_path: Path) -> None:
+    data, network, inputs = molecules(kind, blocks)
     path = tmp_path / "molecules.pt2"
-    names = save(network, data.val.batch(range(7)), path)
-    assert names == ("x", "edge_index", "batch", "edge_attr", *["encodings"] * (blocks == "bonds"))
+    assert save(network, data.val.batch(range(7)), path) == inputs
     program = torch.export.load(path).module()
     for numbers in ([3], range(10, 30)):
         batch = data.test.batch(numbers)
-        same(program, network, tuple(batch[name] for name in names), batch)
+        same(program, network, tuple(batch[name] for name in inputs), batch)
     batch = data.test.batch([3])
     batch.x = batch.x.index_fill(1, torch.tensor([0]), 500)  # no such atom
     with pytest.raises(RuntimeError, match="categorical features must lie below"):
-        program(*(batch[name] for name in names))
+        program(*(batch[name] for name in inputs))
+
+
+@pytest.mark.parametrize(("kind", "blocks"), TRIED[::2])
+def test_onnx_files_of_molecules_take_any_others(
+    kind: str, blocks: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    data, network, inputs = molecules(kind, blocks)
+    path = tmp_path / "molecules.onnx"
+    assert save(network, data.val.batch(range(7)), path) == inputs
+    assert capfd.readouterr().out == ""
+    session = runtime.InferenceSession(path)
+    assert tuple(each.name for each in session.get_inputs()) == inputs
+    for numbers in ([3], range(10, 30)):
+        batch = data.test.batch(numbers)
+        (found,) = session.run(None, {name: batch[name].numpy() for name in inputs})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), network(batch), rtol=1e-4, atol=1e-5)
+
+
+def test_images_go_into_onnx_files(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    network, path = used(ResNet20((3, 8, 8), 4, hidden=4)).eval(), tmp_path / "images.onnx"
+    assert save(network, torch.randn(3, 3, 8, 8), path) == ()
+    x = torch.randn(5, 3, 8, 8)
+    (found,) = runtime.InferenceSession(path).run(None, {"input_0": x.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), network(x), rtol=1e-4, atol=1e-5)
+
+
+def test_an_onnx_file_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match=r"ONNX files need onnxscript: pip install 'graphprune\[onnx\]'"):
+        save(nn.Linear(2, 2), torch.randn(3, 2), tmp_path / "it.onnx")
 
 
 @pytest.mark.parametrize("kind", [GCN, GIN, SAGE])
