@@ -26,7 +26,8 @@ def public_packages() -> dict[str, ModuleType]:
     """Every package that lists its public names; those of the package itself are names of these."""
     names = [info.name for info in pkgutil.iter_modules(graphprune.__path__, "graphprune.") if info.ispkg]
     modules = {name: importlib.import_module(name) for name in [*names, "graphprune.graphs.sparsifiers"]}
-    modules["graphprune.report.stats"] = importlib.import_module("graphprune.report.stats")
+    for name in ("graphprune.report.stats", "graphprune.deployed"):
+        modules[name] = importlib.import_module(name)
     return {name: module for name, module in sorted(modules.items()) if public_names(module)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +32,10 @@ TRIED = 512  # validation graphs that tell whether pruning edges pays
 BATCH = 256  # graphs that go through a network at once
 
 _FIELDS = {"model": dict, "about": dict, **contents.EDGES}
+_ABOUT = {
+    **dict.fromkeys(("method", "data", "digest", "metric", "compacted", "chosen"), str),
+    **{"round": int, "parameters": list[int], "ways": dict},
+}
 
 
 class Deployed(nn.Module):
@@ -69,12 +74,22 @@ class Deployed(nn.Module):
                 that are no numbers.
             TypeError: something that holds no ``Data``.
         """
+        size, device = whole("batch_size", batch_size, 1), self.device
         if isinstance(graphs, Data):
             check_unseen(graphs, "Deployed", batches=True)
-            left = self.edges.left(graphs)
+            if not isinstance(graphs, Batch) and graphs.get("batch") is not None:
+                raise ValueError("a Data with the attribute 'batch': collate graphs by Batch.from_data_list")
+            left = self.edges.left(copy.copy(graphs).to(device))
             return self.network(left if isinstance(left, Batch) else Batch.from_data_list([left]))  # type: ignore[no-any-return]
-        packed, size = PackedGraphs.of(graphs), whole("batch_size", batch_size, 1)
-        return torch.cat([self.network(self.edges.left(batch)) for batch in packed.loader(size)])
+        if not hasattr(graphs, "__len__") or not len(graphs):
+            raise TypeError(f"graphs must be a Data, a Batch, or a list or data set of some, got {graphs!r}"[:200])
+        packed = PackedGraphs.of(graphs)
+        return torch.cat([self.network(self.edges.left(batch.to(device))) for batch in packed.loader(size)])
+
+    @property
+    def device(self) -> torch.device:
+        """Of the network; edges are scored there, too, though scorers are no part of ``state_dict()``."""
+        return next((each.device for each in self.network.parameters()), torch.device("cpu"))
 
     def train(self, mode: bool = True) -> Self:
         """It stays in evaluation mode: what it computes is fixed."""
@@ -89,7 +104,9 @@ class Deployed(nn.Module):
                 f"{1e6 * found['seconds']:.1f} microseconds of processor time a graph"
             )
         before, after = self.about["parameters"]
-        return "\n".join([*lines, f"  parameters {before:,} -> {after:,}; {self.about['compacted']}"])
+        scorers = sum(p.numel() for each in self.edges.rounds if each.scorer for p in each.scorer.parameters())
+        beside = f", and {scorers:,} of edge scorers" * bool(scorers)
+        return "\n".join([*lines, f"  parameters {before:,} -> {after:,}{beside}; {self.about['compacted']}"])
 
     # ------------------------------------------------------------------ files
 
@@ -117,7 +134,9 @@ class Deployed(nn.Module):
 
         Raises:
             FileNotFoundError: the folder or a file of it is missing.
-            ValueError: files that are damaged, contradictory or of another version, or a model that is needed.
+            ValueError: files that are damaged, contradictory or of another version, a model that is needed, or another
+                one than was pruned.
+            ImportError, TypeError: a plug-in with an edge scorer that cannot be used; it is named.
         """
         document, tensors = folder.read(Path(path), KIND)
         try:
@@ -128,7 +147,12 @@ class Deployed(nn.Module):
             state = {name.removeprefix(prefix): left.pop(name) for name in tensors if name.startswith(prefix)}
             edges = contents.unpack_edges({name: fields[name] for name in contents.EDGES}, left)
             contents.check_left(left)
-            network = restored(model_of(fields["model"]) if model is None else model, state)
+            plain.require_fields(fields["about"], _ABOUT, f"{KIND}.about", more=True)
+            if model is None:
+                model = model_of(fields["model"], len(state))
+            elif (given := _recorded(model)) != fields["model"]:
+                raise ValueError(f"the model is {given}, it was made of {fields['model']}")
+            network = restored(model, state)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path}: {error}") from error
         return cls(network, edges, fields["about"], fields["model"])
@@ -151,20 +175,22 @@ def deploy(ticket: Ticket, model: nn.Module, data: GraphData, *, edges: bool | N
         A module in ``eval()`` mode; :meth:`Deployed.summary` tells what was measured.
 
     Raises:
-        TypeError: no ticket, or no graphs.
+        TypeError: no ticket, no graphs, or an ``edges`` that is neither True, False nor None.
         ValueError: other data than the ticket's, or a ticket whose edge scorer unseen graphs cannot be pruned by.
     """
     if not isinstance(ticket, Ticket):
         raise TypeError(f"ticket must be a Ticket, from rounds() or Ticket.load(path), got {ticket!r}")
     if not isinstance(data, GraphData):
         raise TypeError(f"data must be a GraphData, such as gp.data.load gives, got {type(data).__name__}")
+    if edges not in (True, False, None):
+        raise TypeError(f"edges must be True, False or None, got {edges!r}")
     was: Any = ticket.provenance.get("data", {})
     if was.get("digest") != data.digest():
         raise ValueError(f"the ticket is of other data, {was.get('name')}: {data.name} has another digest")
     built = ticket.build(model).eval()
     network, compacted = _small(built, ticket, data)
     unpruned = replace(ticket.edges, rounds=())
-    recorded = {"class": f"{type(model).__module__}.{type(model).__qualname__}"} | _config(model)
+    recorded = _recorded(model)
     about = {
         **{"method": ticket.method, "round": ticket.round, "data": data.name, "digest": data.digest()},
         **{"metric": data.metric, "compacted": compacted},
@@ -183,14 +209,17 @@ def _small(built: nn.Module, ticket: Ticket, data: GraphData) -> tuple[nn.Module
     """The compacted network, and what there is to say of that."""
     graphs = ticket.prune(data.train.select(torch.arange(min(EXAMPLE, len(data.train)))))
     try:
-        return compact(built, graphs.batch(torch.arange(len(graphs)))), "compacted"
+        device = next((each.device for each in built.parameters()), torch.device("cpu"))
+        return compact(built, graphs.batch(torch.arange(len(graphs))).to(device)), "compacted"
     except ValueError as error:
         return independent_copy(built), f"not compacted: {error}"
 
 
-def _config(model: nn.Module) -> dict[str, Any]:
+def _recorded(model: nn.Module) -> dict[str, Any]:
+    """Class and options, as a file gives them back."""
     config = getattr(model, "config", None)
-    return {"config": config() if callable(config) else None}
+    options = plain.encode(config(), "config") if callable(config) else None
+    return {"class": f"{type(model).__module__}.{type(model).__qualname__}", "config": options}
 
 
 def _measured(deployed: Deployed, data: GraphData) -> dict[str, float]:

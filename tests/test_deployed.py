@@ -108,6 +108,14 @@ def test_saved_and_loaded_it_says_the_same(
     loaded = Deployed.load(tmp_path / "it")
     assert torch.equal(loaded(plain.test), deployed(plain.test))
     assert loaded.summary() == deployed.summary()
+    assert f"and {sum(p.numel() for p in deployed.edges.rounds[0].scorer.parameters()):,} of edge scorers" in (  # type: ignore[union-attr]
+        deployed.summary()
+    )
+    state = torch.get_rng_state()
+    Deployed.load(tmp_path / "it")
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(ValueError, match=r"it: the model is .* it was made of"):
+        Deployed.load(tmp_path / "it", gp.models.GIN.for_data(plain, hidden=16, layers=2, readout="sum"))
     assert "GIN" not in repr(type(loaded))
     assert not any(module.training for module in loaded.train().modules())
     with pytest.raises(FileExistsError, match="exists already and is not overwritten"):
@@ -182,8 +190,21 @@ def test_what_does_not_fit_is_named(plain: gp.data.GraphData, made: tuple[nn.Mod
         deploy(ticket, model, gp.data.load("MUTAG", fold=1))
     with pytest.raises(ValueError, match="node features x of shape"):
         deployed(Data(x=torch.ones(2, 3), edge_index=torch.tensor([[0, 1], [1, 0]])))
-    with pytest.raises(TypeError):
-        deployed("graphs")  # type: ignore[arg-type]
+    for nothing in ("graphs", 3, None, [], plain.test.select(torch.arange(0))):
+        with pytest.raises(TypeError):
+            deployed(nothing)  # type: ignore[arg-type]
+    one, other = raw(plain)[:2]
+    both = Batch.from_data_list([one, other])
+    with pytest.raises(ValueError, match="a Data with the attribute 'batch': collate graphs by Batch"):
+        deployed(Data(x=both.x, edge_index=both.edge_index, batch=both.batch))
+    for end in (int(one.num_nodes or 0), -1):
+        astray = Batch.from_data_list([one, other])
+        astray.edge_index = astray.edge_index.clone()
+        astray.edge_index[1, 0] = end
+        with pytest.raises(ValueError, match="edge_index points outside"):
+            deployed(astray)
+    with pytest.raises(TypeError, match="edges must be True, False or None, got 'no'"):
+        deploy(ticket, model, plain, edges="no")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch_size must be a whole number"):
         deployed(raw(plain), batch_size=0)
 
@@ -215,6 +236,9 @@ def test_fields_that_lie_are_refused(made: tuple[nn.Module, gp.Ticket, Deployed]
     changes = (
         {**inner, "model": {**inner["model"], "class": "os.system"}},
         {**inner, "model": {**inner["model"], "config": {"hidden": 16}}},
+        {**inner, "model": {**inner["model"], "config": {**inner["model"]["config"], "hidden": 2_000_000}}},
+        {**inner, "model": {**inner["model"], "config": {**inner["model"]["config"], "layers": 1_000_000}}},
+        {**inner, "about": {}},
         {**inner, "stages": []},
         {**inner, "rule": {"unit": "nothing"}},
         {name: value for name, value in inner.items() if name != "about"},

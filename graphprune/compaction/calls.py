@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -36,6 +37,8 @@ def located(model: nn.Module, calls: Calls) -> Iterator[None]:
     try:
         with calls:
             yield
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         name, raised = calls.failed
         *_, (last, _) = frames = list(traceback.walk_tb(error.__traceback__))

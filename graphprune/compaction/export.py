@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ class _OverTensors(nn.Module):
 def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
     """Save a model as a program that ``torch.export.load(path).module()`` runs, or ONNX Runtime, without this package.
 
-    The first dimension of every input may have any size, of edges the last one of ``edge_index``. The saved program is
-    loaded again and its outputs on the example are compared with the model's.
+    The first dimension of every input may have any size, of edges the last one of ``edge_index``; some networks need
+    two nodes at least. Of graphs there are as many as ``batch`` knows: one without nodes after all others is not seen.
+    The saved program is loaded again and its outputs on the example are compared with the model's.
 
     Args:
         model: is saved in ``eval()`` mode.
@@ -73,25 +75,30 @@ def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
     inputs = example if isinstance(example, tuple) else (example,)
     if not all(isinstance(each, Tensor) for each in inputs):
         raise TypeError(f"example must be a tensor, a tuple of tensors or a Data, got {type(example).__name__}")
+    path = Path(path)
+    tried = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")  # until it is found to compute the same
     sizes = tuple({_many(each): torch.export.Dim.DYNAMIC} for each in inputs)
     try:
         with torch.no_grad():
             program = torch.export.export(model, inputs, dynamic_shapes=(sizes,) if names else sizes, strict=False)
-        if str(path).endswith(".onnx"):
-            onnx_ops.write(program, names, path)
-            found = onnx_ops.run(path, inputs)
+        if path.suffix == ".onnx":
+            onnx_ops.write(program, names, tried)
+            found = onnx_ops.run(tried, inputs)
         else:
-            torch.export.save(program, path)
-            found = run(torch.export.load(path).module(), inputs)
-    except ImportError:
+            torch.export.save(program, tried)
+            found = run(torch.export.load(tried).module(), inputs)
+        if (apart := difference(run(model, inputs), found)) > ATOL:
+            raise RuntimeError(f"the program's outputs are off by {apart:.2g} of the largest")
+        tried.replace(path)
+    except (ImportError, OSError):
         raise
     except Exception as error:
         raise RuntimeError(
             f"torch.export cannot follow {type(model).__name__}: {_reason(error)}. Save its "
             "state_dict() instead, and load it with graphprune.compaction.restored(the model as it was, state)"
         ) from error
-    if (apart := difference(run(model, inputs), found)) > ATOL:
-        raise RuntimeError(f"the exported program's outputs are off by {apart:.2g} of the largest")
+    finally:
+        tried.unlink(missing_ok=True)
     return names
 
 

@@ -89,12 +89,19 @@ def write_size(module: nn.Module, name: str, size: int) -> None:
 
 
 def written_sizes(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[nn.Module, str, int]]:
-    """The sizes of a model's modules that are kept in a state, with the modules and their names."""
+    """The sizes of a model's modules that are kept in a state, with the modules and their names.
+
+    Raises:
+        RuntimeError: a size of something that is none in the model.
+    """
     modules = dict(model.named_modules())
     for key, value in state.items():
         owner, _, own = key.rpartition(".")
         if own.startswith(WRITTEN) and owner in modules:
-            yield modules[owner], own.removeprefix(WRITTEN), int(value)
+            module, name = modules[owner], own.removeprefix(WRITTEN)
+            if type(vars(module).get(name)) is not int or value.dtype != torch.int64 or value.dim():
+                raise RuntimeError(f"{key} is the size of nothing in a {type(module).__name__}")
+            yield module, name, int(value)
 
 
 def folds(layer: nn.Module, norm: nn.Module) -> bool:

@@ -95,7 +95,8 @@ class EdgePredictor(nn.Module):
     ) -> None:
         super().__init__()
         hidden, layers = whole("hidden", hidden, 1), whole("layers", layers, 1)
-        if type(walks) is not int or (walks and not 2 <= walks <= MOST_STEPS):
+        walks = whole("walks", walks, 0)
+        if walks and not 2 <= walks <= MOST_STEPS:
             raise ValueError(f"walks must be 0, or from 2, when a walk can be back, to {MOST_STEPS}, got {walks!r}")
         if score not in get_args(Score):
             raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}")

@@ -18,7 +18,7 @@ from graphprune.graphs.pairs import Units, arcs_and_nodes, arcs_of, graph_units,
 from graphprune.graphs.required import keep_best, required_units
 from graphprune.graphs.rule import EdgeRule, unit_sizes
 from graphprune.graphs.scorers import EdgeScorer, checked_scores, given_to, own_dtype, prepared
-from graphprune.graphs.segments import counts_in, pointers
+from graphprune.graphs.segments import counts_in, graph_of_nodes, pointers
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,11 @@ def check_unseen(data: object, caller: str, *, batches: bool = False) -> None:
     _check_edges(data)
     if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
         raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
+    if isinstance(data, Batch):
+        graph, _ = graph_of_nodes(data, num_nodes, edge_index.device)
+        astray = (graph[edge_index[0]] != graph[edge_index[1]]).nonzero()
+        if len(astray):
+            raise ValueError(f"arc {int(astray[0])} joins two graphs of the batch: edge_index points outside its graph")
 
 
 def check_nodes(data: Data, where: str = "the graph ") -> None:

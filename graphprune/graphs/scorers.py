@@ -124,27 +124,39 @@ def prepared(scorer: nn.Module, rule: EdgeRule) -> nn.Module:
 
 
 class Preparing:
-    """:func:`prepared` scorers: one that can be folded is copied once for as long as its weights stay the same.
+    """:func:`prepared` scorers: one that is folded is copied once for as long as its modules and weights stay the same.
 
-    Of others nobody knows what a call changes in them, so each call has a copy of its own. A copy of this object holds
-    none.
+    Of others nobody knows what a call changes in them, and norms that read a batch's statistics change: each call has a
+    copy of its own. A copy of this object holds none.
     """
 
     def __init__(self) -> None:
-        self._held: dict[int, tuple[nn.Module, list[tuple[int, int]], nn.Module]] = {}
+        self._held: dict[int, tuple[list[nn.Module], list[Tensor], nn.Module]] = {}
 
     def __call__(self, scorer: nn.Module, rule: EdgeRule) -> nn.Module:
-        """The scorer, as it scores by the rule, which is the same at each call."""
-        if "folded" not in vars(type(scorer)):  # a subclass may do more than what it inherits from
+        """The scorer, as it scores by the rule."""
+        # A subclass may do more than what it inherits from.
+        if "folded" not in vars(type(scorer)) or rule.scoring != "eval":
             return prepared(scorer, rule)
-        at = [(value.data_ptr(), value._version) for value in chain(scorer.parameters(), scorer.buffers())]
+        modules, state = list(scorer.modules()), [*scorer.parameters(), *scorer.buffers()]
         held = self._held.get(id(scorer))
-        if held is None or held[0] is not scorer or held[1] != at:
-            held = self._held[id(scorer)] = scorer, at, prepared(scorer, rule)
+        if held is None or not _same(modules, state, *held[:2]):
+            copies = [value.detach().clone() for value in state]
+            held = self._held[id(scorer)] = modules, copies, prepared(scorer, rule)
         return held[2]
 
     def __reduce__(self) -> tuple[type[Preparing], tuple[()]]:
         return type(self), ()
+
+
+def _same(modules: list[nn.Module], state: list[Tensor], others: list[nn.Module], copies: list[Tensor]) -> bool:
+    """Whether these are the same modules, with weights of the same values."""
+    if len(modules) != len(others) or len(state) != len(copies):
+        return False
+    return all(one is other for one, other in zip(modules, others, strict=True)) and all(
+        one.device == other.device and one.dtype == other.dtype and torch.equal(one, other)
+        for one, other in zip(state, copies, strict=True)
+    )
 
 
 def arc_bits(arcs: Tensor, of_node: Tensor, ptr: Tensor, seed: int) -> Tensor:

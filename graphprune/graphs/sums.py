@@ -187,7 +187,9 @@ def _grouped(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, 
     Many keys are counted, which takes a tenth of the time of sorting them, as SciPy does where it transposes a matrix.
     """
     watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    if keys.device.type != "cpu" or keys.numel() < _MANY or watched:
+    counted = keys.device.type == "cpu" and keys.numel() >= max(_MANY, 1) and not watched
+    # SciPy writes wherever a key says; what is none has its error of torch, in either way.
+    if not counted or int(keys.min()) < 0 or int(keys.max()) >= count:
         ordered, order = torch.sort(keys, stable=True)
         return order, values.index_select(0, order), pointers(torch.bincount(ordered, minlength=count))
     shape, each = (keys.numel(), count), np.arange(keys.numel() + 1)

@@ -9,9 +9,9 @@ import attrs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks import Counts, Coupled, MaskSet, Pruning, Unit, Weight
+from graphprune.masks import Counts, Coupled, MaskSet, Pruning, Unit, Weight, magnitude
 from graphprune.methods.core.edge_gates import GradualGates
-from graphprune.methods.core.in_training import counted
+from graphprune.methods.core.in_training import counted, kept_in_layers
 from graphprune.methods.gradual import FGGP
 
 
@@ -51,10 +51,12 @@ class FGGPBesideEdges(_Among):
         return MaskSet.dense(model, self.selector, unit=unit)
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
-        """Channels go first, then weights of those that stay."""
-        if self.channel_unit is not None:
-            masks = self._of_channels.update(step, masks, weights, grads)
-        return super().update(step, masks, weights, grads)
+        """Channels go first, then weights of those that stay; a channel that has none left is gone as a whole."""
+        if self.channel_unit is None:
+            return super().update(step, masks, weights, grads)
+        masks = super().update(step, self._of_channels.update(step, masks, weights, grads), weights, grads)
+        alive = sum(kept_in_layers(masks, self.channel_unit).values())
+        return masks.keep(magnitude(weights, {}, masks), alive, unit=self.channel_unit)
 
     def check(self, masks: MaskSet) -> None:
         """Raise ValueError where a final density cannot be had."""

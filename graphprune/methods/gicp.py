@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 from torch import nn
 
+from graphprune.checks import real
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import EdgeRound, check_removal
@@ -23,7 +24,7 @@ from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, Stopwatc
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
 from graphprune.methods.core.method import Epochs, Method, seeded
 from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
-from graphprune.methods.core.stable_repr import predictor_settings
+from graphprune.methods.core.stable_repr import predictor_settings, stable_repr
 from graphprune.methods.core.state import RunState, count_prunable_arcs, pruned
 from graphprune.ticket import Ticket
 
@@ -58,9 +59,9 @@ class GICP(Method):
     is trained. Validation at the middle one of ``densities`` selects the epoch. For each ticket the network's batch
     norms are counted again on the training graphs as that ticket prunes them; all else is shared.
 
-    It takes predictor and task from ICPG (Sui et al., JCST 2024), the schedule from Zhu & Gupta (2017) and FGGP (Zhu et
-    al., SCIA 2025), the straight-through estimator from Bengio et al. (2013); training for a range of densities at
-    once, with norms for each, is what slimmable networks do with widths (Yu et al., ICLR 2019; Yu & Huang, ICCV 2019).
+    Predictor and task are ICPG's (Sui et al., JCST 2024), the schedule is from Zhu & Gupta (2017) and FGGP (Zhu et al.,
+    SCIA 2025), the straight-through estimator from Bengio et al. (2013); training a range of densities at once, with
+    norms for each, is what slimmable networks do with widths (Yu et al., ICLR 2019; Yu & Huang, ICCV 2019).
 
     Args:
         predictor: the edge predictor with its initial weights; one that knows structure and pairs
@@ -69,11 +70,11 @@ class GICP(Method):
         weight_density: share of the prunable weights that is left in all tickets, or of what ``unit`` says; 1: all.
         unit: what falls together: single weights (``"weight"``), or channels, of each layer by itself (``"channel"``)
             or in all layers that add them up (``"coupled"``), with their biases and norms' weights.
-        channel_density: share of the channels that is left in all tickets; single weights go from those, down to
-            ``weight_density``. None: ``weight_density`` is that of the units.
+        channel_density: share of the channels that is left, or less: single weights go from those, down to
+            ``weight_density``, and a channel with its last one. None: ``weight_density`` is that of the units.
         stop: optimiser step at which the final densities are reached.
         every: optimiser steps between two prunings of weights; the last one is at ``stop``.
-        candidate_ratio: of :class:`FGGP`; 1: by magnitude alone.
+        candidate_ratio: of :class:`FGGP`, for weights and channels; 1: by magnitude alone.
         scope: weights compete over all layers (``"global"``), or within each (``"layer"``), which then keeps its share.
         layer_floor: share of each layer's weights that is always kept; None: a tenth of the share kept over all layers.
         edge_gates: how edges are removed while the network trains: ``"top"``, the lowest ones of each graph (under a
@@ -93,7 +94,7 @@ class GICP(Method):
     predictor: nn.Module | None = None
     densities: tuple[float, ...] = attrs.field(default=_DENSITIES, converter=_tuple, validator=_falling)
     weight_density: float = attrs.field(default=1.0, validator=validators.density)
-    unit: UnitName | Coupled = attrs.field(default="weight", validator=validators.unit)
+    unit: UnitName | Coupled = attrs.field(default="weight", validator=validators.channels)
     channel_density: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.density))
     stop: int = attrs.field(validator=validators.step)
     every: int = attrs.field(default=10, validator=validators.step)
@@ -107,6 +108,7 @@ class GICP(Method):
 
     name: ClassVar[str] = "gicp"
     soft_edges: ClassVar[bool] = True
+    later: ClassVar[Mapping[str, Any]] = {"unit": "weight", "channel_density": None}
 
     def __attrs_post_init__(self) -> None:
         if self.predictor is None:
@@ -149,9 +151,7 @@ class GICP(Method):
         if self.protocol.rule.budget == "global":
             units = units.sum()
         if not (units * lowest).round().any():
-            raise ValueError(
-                f"densities: {lowest} keeps no edge of any training graph of {data.name}; raise the last one"
-            )
+            raise ValueError(f"densities: {lowest} leaves no training graph of {data.name} an edge; raise the last one")
 
     # ------------------------------------------------------------------ the one training, and its tickets
 
@@ -175,13 +175,14 @@ class GICP(Method):
                 are, and validation selects among its epochs. None: nothing is trained, and norms are counted again.
 
         Raises:
+            TypeError: no ticket.
             ValueError: a density outside the range, or a ticket of another method, other settings or other data.
             TrainingDiverged: the network's outputs, or a loss, are not finite.
         """
         if not isinstance(ticket, Ticket):
             raise TypeError(f"ticket must be a Ticket, from rounds() or Ticket.load(path), got {ticket!r}")
-        lowest = self.densities[-1]
-        if not isinstance(density, int | float) or not lowest <= density <= 1:
+        lowest, density = self.densities[-1], real("density", density)
+        if not lowest <= density <= 1:
             raise ValueError(f"density must lie between {lowest}, the lowest trained, and 1, got {density!r}")
         started = Stopwatch()
         state = replace(self._thinned(self._resume(model, data, ticket), density), round=ticket.round - 1)
@@ -207,11 +208,10 @@ class GICP(Method):
         device = next(model.parameters()).device
         parts = (graphs.batch(part).to(device) for part in strided_parts(graphs, _BATCH))
         recalibrate_(model, parts, kept_norms(state.model.state_dict(), model))
-        metrics = {}
+        metrics, left = {}, state.edges.rounds[-1].density
         for split in ("val", "test"):
             metrics[split] = evaluate(model, state.data.splits[split], state.data, split=split, batch_size=_BATCH)
             if not math.isfinite(metrics[split]):
-                left = state.edges.rounds[-1].density
                 raise TrainingDiverged(f"with {left:.1%} of the edges the network's outputs on {split} are not finite")
         result = FitResult(snapshot(model), state.best, state.epoch, metrics["val"], metrics["test"])
         return self._of_density(state, result, history, started)
@@ -224,7 +224,8 @@ class GICP(Method):
         result = replace(self.job(state, model, state.masks, "ticket").run(fit), last=state.best)
         state.masks.verify(model)
         ticket = self._of_density(state, result, (), started)
-        return replace(ticket, row=ticket.row | {"epoch": state.epoch, "tuned_epoch": result.epoch})
+        told, row = {"tuned_by": stable_repr(fit)}, {"epoch": state.epoch, "tuned_epoch": result.epoch}
+        return replace(ticket, row=ticket.row | row, provenance=ticket.provenance | told)
 
     def _of_density(self, state: RunState, result: FitResult, history: Epochs, started: Stopwatch) -> Ticket:
         ticket = self._ticket(state, result, history, started)
@@ -285,7 +286,7 @@ class GICP(Method):
         """All hyper-parameters as plain data, the predictor by what it is made from."""
         densities = ", ".join(map(str, self.densities))
         settings = super().settings() | {"predictor": predictor_settings(self.predictor), "densities": densities}
-        unsaid = {"unit": "weight", "channel_density": None, "layer_floor": 0.0}  # as before there was a choice
+        unsaid = {**self.later, "layer_floor": 0.0}
         return {name: value for name, value in settings.items() if unsaid.get(name, ...) != value}
 
 

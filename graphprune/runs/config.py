@@ -14,6 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from graphprune.files import write_text
+from graphprune.methods import METHODS
 from graphprune.runs.identity import OBJECT, plain
 from graphprune.runs.objects import LAST_ROUND, SAID, imported, is_path, name_of, section
 from graphprune.runs.options import LATER, SECTIONS, check_names, check_sections, flat, read_yaml, run_parser
@@ -92,6 +93,9 @@ class RunConfig:
         plain = yaml.safe_load(parser.dump(values))
         fit, unsaid = plain.get("fit", {}), {name: getattr(Fit, name) for name in LATER["fit"]}
         plain["fit"] = {name: value for name, value in fit.items() if name not in unsaid or value != unsaid[name]}
+        method = plain["method"]
+        later = METHODS[method["name"]].later if method["name"] in METHODS else {}
+        plain["method"] = {name: value for name, value in method.items() if name not in later or value != later[name]}
         plain = {name: plain[name] for name in (*SECTIONS, "seed") if name in plain}
         if is_path(path := plain["model"]["name"]):
             own = imported("model", path)

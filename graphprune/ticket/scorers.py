@@ -60,7 +60,7 @@ def rebuild(kind: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor])
     # Stopped in the middle, an initialiser cannot leave its no_grad() block itself: the outer one does.
     with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
         try:
-            with torch.device("meta"), _Bounded(1000 + 100 * len(tensors)):
+            with torch.device("meta"), Bounded(1000 + 100 * len(tensors)):
                 outline = cls(**config).state_dict()
         except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"{cls.__name__} cannot be built from the config: {error}") from error
@@ -110,7 +110,7 @@ def _check_arguments(cls: type[nn.Module], config: Mapping[str, Any]) -> None:
         plain.require(value, hints.get(name, Any), f"config.{name}")
 
 
-class _Bounded(TorchFunctionMode):
+class Bounded(TorchFunctionMode):
     """Stops a constructor that does not end: a billion layers fill the memory on the meta device too."""
 
     def __init__(self, calls: int) -> None:

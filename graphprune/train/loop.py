@@ -153,7 +153,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         for name, least in _WHOLE.items():
-            whole(name, getattr(self, name), least)
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
         for name in _REAL:
             if name != "clip" or self.clip is not None:
                 real(name, getattr(self, name))

@@ -188,6 +188,8 @@ class Objective:
         given = given if classes else given.to(out.dtype)
         try:
             terms = self.terms(out, given)
+        except torch.OutOfMemoryError:
+            raise
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"the loss fails on the outputs and labels of this {self.task} task, of shapes {tuple(out.shape)} "

@@ -177,7 +177,7 @@ def test_padding_is_black():
 
 
 def test_negative_padding():
-    with pytest.raises(ValueError, match="pad must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="pad must be a whole number of at least 0, got -1"):
         Augment(pad=-1)
 
 

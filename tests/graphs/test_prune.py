@@ -433,6 +433,31 @@ def test_a_predictor_is_folded_once_for_all_graphs_until_its_weights_change():
     assert once()[1] == 1
     scorer.head = nn.Linear(16, 1)
     assert once()[1] == 1
+    scorer.start = nn.Tanh()
+    assert once()[1] == 1
+    scorer.head.weight.data.neg_()  # unseen by torch's versions
+    assert once()[1] == 1
+
+
+def test_norms_of_batches_know_nothing_of_batches_before():
+    torch.manual_seed(0)
+    scorer, graph = EdgePredictor(4, hidden=8), random_graph(3)
+    prune_edges = PruneEdges(stages(scorer, (0.5,)), EdgeRule(scoring="batch"))
+    (held,) = [prune_edges._preparing(scorer, prune_edges.rule).state_dict()]
+    for seed in range(5):
+        prune_edges(random_graph(seed))
+    again = prune_edges._preparing(scorer, prune_edges.rule).state_dict()
+    assert all(torch.equal(held[name], again[name]) for name in held)
+    fresh = PruneEdges(stages(scorer, (0.5,)), EdgeRule(scoring="batch"))(graph)
+    assert torch.equal(prune_edges(graph).edge_index, fresh.edge_index)
+
+
+def test_predictors_made_without_gradients_prune():
+    with torch.inference_mode():
+        prune_edges = PruneEdges(stages(EdgePredictor(4, hidden=8), (0.5,)))
+        one, other = (prune_edges(random_graph(3)).edge_index for _ in range(2))
+    assert torch.equal(one, other)
+    assert torch.equal(prune_edges(random_graph(3)).edge_index, one)
 
 
 def test_copies_of_a_pruner_hold_no_folded_predictor():

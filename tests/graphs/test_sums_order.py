@@ -4,7 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_geometric.data import Batch, Data
 
+import graphprune as gp
 from graphprune.graphs import sums
 from graphprune.graphs.sums import SortedArcs
 
@@ -41,6 +43,16 @@ def test_counted_and_sorted_arcs_are_in_one_order(nodes: int, arcs: list[tuple[i
     check(index.contiguous(), nodes)
     check(index, nodes)  # with strides
     assert torch.equal(index, before)
+
+
+@pytest.mark.parametrize("wrong", [-5, 2_000, 10_000_000])
+@pytest.mark.parametrize("end", [0, 1])
+def test_nodes_that_are_none_are_torchs_to_refuse(wrong: int, end: int) -> None:
+    index = torch.randint(0, 2_000, (2, 8_000), generator=torch.Generator().manual_seed(0))
+    index[end, 5] = wrong
+    network = gp.models.GCN(3, 2, hidden=4, layers=2).eval()
+    with pytest.raises((RuntimeError, IndexError)):
+        network(Batch.from_data_list([Data(x=torch.randn(2_000, 3), edge_index=index)]))
 
 
 def test_large_batches_with_ties_and_nodes_without_arcs() -> None:

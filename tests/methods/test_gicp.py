@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -119,6 +120,9 @@ def test_any_density_of_the_range_is_had_from_any_ticket(
     other = method(data).at(0.45, loaded, model(data), data)
     graph = data.test[0]
     assert other.prune_graph(graph).num_edges // 2 == round(0.45 * (graph.num_edges // 2))
+    assert method(data).at(np.float32(0.45), loaded, model(data), data).row["edge_density"] == pytest.approx(0.45)
+    with pytest.raises(ValueError, match="density must be a number, got True"):
+        method(data).at(True, loaded, model(data), data)
     for density in (0.2, 1.1):
         with pytest.raises(ValueError, match=r"density must lie between 0\.3, the lowest trained, and 1"):
             method(data).at(density, loaded, model(data), data)
@@ -147,6 +151,7 @@ def test_a_ticket_tuned_further_keeps_its_edges_and_masks(
     assert not torch.equal(tuned.trained["head.weight"], plain.trained["head.weight"])
     assert (tuned.row["epochs_trained"], len(tuned.history)) == (3, 3)
     assert tuned.row["tuned_epoch"] in (1, 2, 3)
+    assert "tuning" in tuned.provenance["tuned_by"]
     network, pruned = tuned.build(model(data)).eval(), tuned.prune(data.test)
     with torch.no_grad():
         metric = data.evaluate(data.labels(data.test), network(pruned.batch(range(len(pruned)))), split="test")
@@ -264,7 +269,7 @@ def test_settings_that_make_no_sense_are_refused(data: gp.data.GraphData, change
 
 
 def test_data_and_trainings_that_do_not_fit_are_refused_before_anything_is_trained(data: gp.data.GraphData) -> None:
-    with pytest.raises(ValueError, match=r"densities: 0\.001 keeps no edge"):
+    with pytest.raises(ValueError, match=r"densities: 0\.001 leaves no training graph"):
         next(method(data, densities=(1.0, 0.001)).rounds(model(data), data, fit()))
     with pytest.raises(ValueError, match=r"weight_density=1e-06 keeps none of the"):
         next(method(data, weight_density=1e-6).rounds(model(data), data, fit()))

@@ -7,7 +7,7 @@ import torch
 
 import graphprune as gp
 from graphprune.compaction import coupled_channels
-from graphprune.masks import MaskSet
+from graphprune.masks import Channel, MaskSet, Weight
 from graphprune.methods import GICP
 from graphprune.train import Fit
 
@@ -68,10 +68,13 @@ def test_channels_and_weights_are_left_in_exact_counts_and_make_a_small_network(
         assert kept == round(0.1 * total)
         assert alive <= round(0.4 * there)  # single weights may take the last ones of a channel
     # What belongs to a channel that is gone is gone.
+    gone = 0
     for group in channels.groups(ticket.masks):
-        gone = ~sum(how.alive(ticket.masks[name]) for name, how in group.weights.items()).bool()
+        dead = ~sum(how.alive(ticket.masks[name]) for name, how in group.weights.items()).bool()
         for name, how in group.followers.items():
-            assert not (how.alive(ticket.masks[name]) & gone).any() or weight_density < 1
+            assert not (how.alive(ticket.masks[name]) & dead).any()
+            gone += int(dead.sum())
+    assert gone or (kind, unit) == ("SAGE", "channel")  # where sums join layers nothing goes with one alone
     pruned = ticket.prune(data.test)
     batch = pruned.batch(range(len(pruned)))
     built = ticket.build(network).eval()
@@ -117,6 +120,8 @@ def test_tickets_without_channels_say_what_they_always_said(data: gp.data.GraphD
         ({"unit": "weight"}, "channel_density=0.4 needs unit='coupled', or 'channel'"),
         ({"channel_density": 0.0}, r"channel_density must lie in \(0, 1\]"),
         ({"unit": "row"}, "unit must be one of"),
+        ({"unit": Channel()}, "unit must be one of .* or what coupled_channels returns"),
+        ({"unit": Weight()}, "unit must be one of"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(data: gp.data.GraphData, changes: Any, message: str) -> None:
@@ -124,8 +129,16 @@ def test_settings_that_make_no_sense_are_refused(data: gp.data.GraphData, change
         method(data, **changes)
 
 
-def test_a_density_that_empties_layers_is_refused_before_anything_is_trained(data: gp.data.GraphData) -> None:
-    jobs = []
-    with pytest.raises(ValueError, match=r"cannot be kept|below the floors|floor"):
-        next(method(data, channel_density=0.01).rounds(model(data), data, lambda job: jobs.append(job) or fit()(job)))  # type: ignore[func-returns-value]
-    assert all(job.phase == "search" for job in jobs)
+def test_what_coupled_channels_returns_is_a_unit(data: gp.data.GraphData) -> None:
+    network = model(data)
+    unit = unit_of(data, network, apart=False)
+    (*_, one), (*_, other) = (method(data, unit=each).rounds(network, data, fit()) for each in (unit, "coupled"))
+    assert one.masks == other.masks
+
+
+def test_a_density_that_empties_layers_is_refused_before_any_step(data: gp.data.GraphData) -> None:
+    steps = []
+    job_fit = Fit(epochs=EPOCHS, batch_size=BATCH, lr=0.01, on_epoch=lambda job, row: steps.append(row))
+    with pytest.raises(ValueError, match="floor"):
+        next(method(data, channel_density=0.01).rounds(model(data), data, job_fit))
+    assert not steps

@@ -57,6 +57,7 @@ class Method(Shown, ABC):
     seed: int = attrs.field(default=0, validator=validators.whole())
 
     name: ClassVar[str] = "method"
+    later: ClassVar[Mapping[str, Any]] = {}  # options that came later: with these values nothing is said of them
     soft_edges: ClassVar[bool] = False  # whether it trains networks with gated edges, not every convolution can do that
     gates_pruned: ClassVar[bool] = False  # whether pruned edges can stay with a gate of 0, see Protocol.pruned
 

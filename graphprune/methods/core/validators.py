@@ -14,7 +14,7 @@ import attrs
 from torch import nn
 
 from graphprune.graphs.sparsifiers import SCORERS, EdgeScore, scorer_of
-from graphprune.masks import UNITS, Unit
+from graphprune.masks import UNITS, Coupled, Unit
 
 _UNITS = (*UNITS, "coupled")  # by name
 
@@ -69,6 +69,11 @@ first_step = whole(0, "must be a number of optimiser steps, a whole one")
 switch = kind(bool, "True or False")
 scope = one_of("global", "layer")
 unit = that(lambda value: isinstance(value, Unit) or value in _UNITS, f"must be one of {', '.join(map(repr, _UNITS))}")
+
+channels = that(
+    lambda value: isinstance(value, Coupled) or value in _UNITS,
+    f"must be one of {', '.join(map(repr, _UNITS))} or what coupled_channels returns",
+)
 
 
 def edge_score(instance: Any, attribute: attrs.Attribute[Any], value: EdgeScore) -> None:
