@@ -44,7 +44,8 @@ def home_of(name: str) -> str | None:
     thing = getattr(graphprune, name)
     if isinstance(thing, (ModuleType, str)):
         return None
-    return next(home for home, module in public_packages().items() if getattr(module, name, None) is thing)
+    packages = public_packages().items()
+    return next(home for home, module in packages if name in public_names(module) and getattr(module, name) is thing)
 
 
 def face() -> str:
