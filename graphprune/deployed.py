@@ -26,6 +26,8 @@ from graphprune.measure.latency import time_calls
 from graphprune.ticket import Ticket, contents, folder, plain
 from graphprune.ticket.models import model_of
 
+__all__ = ["Deployed", "deploy"]
+
 KIND = "deployed"
 EXAMPLE = 64  # training graphs that show what is constant in a network
 TRIED = 512  # validation graphs that tell whether pruning edges pays

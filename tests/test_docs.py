@@ -184,11 +184,10 @@ class Resources(HTMLParser):
 
 
 def public_names() -> Iterator[str]:
-    """Every name that a package lists, by its full path; names of the top level by what holds them."""
+    """Every name that a package or module lists, by its full path; names of the top level by what holds them."""
     modules: dict[str, ModuleType] = {}
     for info in pkgutil.iter_modules(graphprune.__path__, "graphprune."):
-        if info.ispkg:
-            modules[info.name] = importlib.import_module(info.name)
+        modules[info.name] = importlib.import_module(info.name)
     held = [
         (home, name, getattr(module, name))
         for home, module in modules.items()
