@@ -95,7 +95,7 @@ class EdgePredictor(nn.Module):
     ) -> None:
         super().__init__()
         hidden, layers = whole("hidden", hidden, 1), whole("layers", layers, 1)
-        walks = whole("walks", walks, 0)
+        walks = whole("walks", walks)
         if walks and not 2 <= walks <= MOST_STEPS:
             raise ValueError(f"walks must be 0, or from 2, when a walk can be back, to {MOST_STEPS}, got {walks!r}")
         if score not in get_args(Score):
