@@ -47,6 +47,9 @@ def rebuilt(kept: Path, out: Path) -> Path:
             method["unseen"] = rows[0]["unseen"]
         fold = re.search(r"fold-(\d+)", seed)
         data = {"name": rows[0]["data"], **({"fold": int(fold[1])} if fold else {})}
+        prefix = "data.encodings."
+        if told := {name.removeprefix(prefix): rows[0][name] for name in rows[0] if name.startswith(prefix)}:
+            data["encodings"] = told
         config = {"method": method, "data": data, "model": {"name": model}, "seed": rows[0]["seed"]}
         (out / cell).mkdir(parents=True)
         (out / cell / "results.json").write_text(json.dumps(rows))
