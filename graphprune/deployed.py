@@ -18,13 +18,14 @@ from torch_geometric.data import Batch, Data
 from graphprune.checks import whole
 from graphprune.compaction import compact, restored
 from graphprune.data import GraphData
-from graphprune.data.evaluation import predict
+from graphprune.data.evaluation import evaluate
 from graphprune.graphs import PackedGraphs, PruneEdges
 from graphprune.graphs.prune import check_unseen
 from graphprune.masks.copies import independent_copy
 from graphprune.measure.latency import time_calls
+from graphprune.measure.samples import device_of
 from graphprune.ticket import Ticket, contents, folder, plain
-from graphprune.ticket.models import model_of
+from graphprune.ticket.models import model_of, recorded
 
 __all__ = ["Deployed", "deploy"]
 
@@ -91,7 +92,7 @@ class Deployed(nn.Module):
     @property
     def device(self) -> torch.device:
         """Of the network; edges are scored there, too, though scorers are no part of ``state_dict()``."""
-        return next((each.device for each in self.network.parameters()), torch.device("cpu"))
+        return device_of(self.network)
 
     def train(self, mode: bool = True) -> Self:
         """It stays in evaluation mode: what it computes is fixed."""
@@ -192,14 +193,13 @@ def deploy(ticket: Ticket, model: nn.Module, data: GraphData, *, edges: bool | N
     built = ticket.build(model).eval()
     network, compacted = _small(built, ticket, data)
     unpruned = replace(ticket.edges, rounds=())
-    recorded = _recorded(model)
     about = {
         **{"method": ticket.method, "round": ticket.round, "data": data.name, "digest": data.digest()},
         **{"metric": data.metric, "compacted": compacted},
         "parameters": [sum(p.numel() for p in each.parameters()) for each in (built, network)],
     }
     ways = {"edges pruned": ticket.edges, "full graphs": unpruned} if ticket.edges.rounds else {"full graphs": unpruned}
-    made = {way: Deployed(network, each, about, recorded) for way, each in ways.items()}
+    made = {way: Deployed(network, each, about, _recorded(model)) for way, each in ways.items()}
     found = {way: _measured(each, data) for way, each in made.items()}
     chosen = _chosen(found, edges, data.higher_is_better)
     deployed = made[chosen]
@@ -211,23 +211,20 @@ def _small(built: nn.Module, ticket: Ticket, data: GraphData) -> tuple[nn.Module
     """The compacted network, and what there is to say of that."""
     graphs = ticket.prune(data.train.select(torch.arange(min(EXAMPLE, len(data.train)))))
     try:
-        device = next((each.device for each in built.parameters()), torch.device("cpu"))
-        return compact(built, graphs.batch(torch.arange(len(graphs))).to(device)), "compacted"
+        return compact(built, graphs.batch(torch.arange(len(graphs))).to(device_of(built))), "compacted"
     except ValueError as error:
         return independent_copy(built), f"not compacted: {error}"
 
 
 def _recorded(model: nn.Module) -> dict[str, Any]:
     """Class and options, as a file gives them back."""
-    config = getattr(model, "config", None)
-    options = plain.encode(config(), "config") if callable(config) else None
-    return {"class": f"{type(model).__module__}.{type(model).__qualname__}", "config": options}
+    return plain.encode(recorded(model), "model")  # type: ignore[no-any-return]
 
 
 def _measured(deployed: Deployed, data: GraphData) -> dict[str, float]:
     """The metric on all validation graphs, and processor seconds for one of them, as each is seen once."""
     graphs = deployed.edges.prune(data.val)
-    metric = data.evaluate(data.labels(data.val), predict(deployed.network, graphs, BATCH), split="val")
+    metric = evaluate(deployed.network, graphs, data, split="val", batch_size=BATCH)
     number = min(TRIED, len(data.val))
     batches = [data.val.batch(part) for part in torch.arange(number).split(BATCH)]
     latency = time_calls(lambda: [deployed(each) for each in batches], repeats=5, warmup=1, clock=time.process_time)

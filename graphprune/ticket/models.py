@@ -15,11 +15,20 @@ from graphprune.ticket.scorers import Bounded
 LIMIT = 4 << 30
 
 
-def model_of(recorded: Mapping[str, Any], tensors: int | None = None) -> nn.Module:
+def recorded(model: nn.Module) -> dict[str, Any]:
+    """What :func:`model_of` needs: the class, and the options as far as the model tells them."""
+    config = getattr(model, "config", None)
+    return {
+        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "config": config() if callable(config) else None,
+    }
+
+
+def model_of(told: Mapping[str, Any], tensors: int | None = None) -> nn.Module:
     """The model that a file names, with the options that it had and fresh weights; no random number is drawn.
 
     Args:
-        recorded: ``class`` and ``config``, of ``ticket.provenance["model"]``.
+        told: ``class`` and ``config``, of ``ticket.provenance["model"]``.
         tensors: how many it has in the file; None: not known.
 
     Raises:
@@ -27,10 +36,10 @@ def model_of(recorded: Mapping[str, Any], tensors: int | None = None) -> nn.Modu
             there are tensors, or for more weights than :data:`LIMIT`.
     """
     known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.working().values()}
-    kind, config = known.get(str(recorded.get("class"))), recorded.get("config")
+    kind, config = known.get(str(told.get("class"))), told.get("config")
     if kind is None or config is None:
         raise ValueError(
-            f"a network of {recorded.get('class')}, which is not one of the package's models: say where it is imported "
+            f"a network of {told.get('class')}, which is not one of the package's models: say where it is imported "
             "from, --model my_package.nets:Net, or hand over a model of its class in Python: "
             "gp.compact(ticket.build(model), example), gp.Deployed.load(path, model)"
         )

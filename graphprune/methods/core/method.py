@@ -29,6 +29,7 @@ from graphprune.methods.core.shown import Shown
 from graphprune.methods.core.stable_repr import stable_repr
 from graphprune.methods.core.state import ORIGINAL_UNITS, RunState, count_prunable_arcs
 from graphprune.ticket import Ticket
+from graphprune.ticket.models import recorded
 
 Epochs = tuple[Mapping[str, Any], ...]
 
@@ -254,13 +255,9 @@ class Method(Shown, ABC):
 
     def provenance(self, state: RunState) -> dict[str, Any]:
         """Where a ticket comes from."""
-        config = getattr(state.model, "config", None)
         return {
             "settings": self.settings(),
-            "model": {
-                "class": f"{type(state.model).__module__}.{type(state.model).__qualname__}",
-                "config": config() if callable(config) else None,
-            },
+            "model": recorded(state.model),
             "data": {**state.data.provenance, "name": state.data.name, "digest": state.digest},
             "versions": {
                 "python": platform.python_version(),
