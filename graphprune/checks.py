@@ -24,9 +24,14 @@ def whole(name: str, value: Any, least: float = -math.inf) -> int:
     return int(value)
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a real number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def real(name: str, value: Any) -> float:
     """A number as Python's; ValueError for anything else, a bool, too."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not is_number(value):
         raise ValueError(f"{name} must be a number, got {value!r}")
     return float(value)
 

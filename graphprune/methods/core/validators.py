@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import inf
-from numbers import Real
 from typing import Any
 
 import attrs
 from torch import nn
 
+from graphprune.checks import is_number
 from graphprune.graphs.sparsifiers import SCORERS, EdgeScore, scorer_of
 from graphprune.masks import UNITS, Coupled, Unit
 
@@ -29,11 +29,6 @@ def that(holds: Callable[[Any], bool], words: str) -> Validator:
             raise ValueError(f"{attribute.alias} {words}, got {value!r}")
 
     return validate
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a real number; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def number(holds: Callable[[Any], bool], words: str) -> Validator:
