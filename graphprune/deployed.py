@@ -17,10 +17,13 @@ from torch_geometric.data import Batch, Data
 
 from graphprune.checks import whole
 from graphprune.compaction import compact, restored
+from graphprune.compaction import save as save_program
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import PackedGraphs, PruneEdges
+from graphprune.graphs.pairs import EDGE_PROTECTED
 from graphprune.graphs.prune import check_unseen
+from graphprune.graphs.traced import TracedEdges
 from graphprune.masks.copies import independent_copy
 from graphprune.measure.latency import time_calls
 from graphprune.measure.samples import device_of
@@ -113,6 +116,30 @@ class Deployed(nn.Module):
 
     # ------------------------------------------------------------------ files
 
+    def export(self, path: str | PathLike[str], example: Batch | PackedGraphs | Sequence[Data]) -> tuple[str, ...]:
+        """Save all of it as one program that runs without this package: in ONNX Runtime or by ``torch.export.load``.
+
+        It takes the tensors of a graph or of a batch of any size and gives what :meth:`forward` gives, and which arcs
+        it left, bool of shape ``(E,)``. Encodings, where some are read, are an input; nothing counts them there.
+
+        Args:
+            path: ends in ``.onnx`` (extra ``onnx``) or ``.pt2``.
+            example: two raw graphs at least, with which the program is compared with this object.
+
+        Returns:
+            Names of the inputs, those of attributes of a PyG ``Data``.
+
+        Raises:
+            ValueError: edges that a program cannot prune (see :class:`~graphprune.graphs.traced.TracedEdges`), or that
+                are protected; ``compaction.save`` saves the network alone, for graphs that are pruned before.
+            TypeError, RuntimeError, ImportError: as :func:`graphprune.compaction.save`.
+        """
+        batch = example if isinstance(example, Batch) else PackedGraphs.of(example).batch(torch.arange(len(example)))
+        if EDGE_PROTECTED in batch:
+            raise ValueError(f"the pruning of edges cannot be part of a program: {EDGE_PROTECTED} is no input of it")
+        whole_way = _WholeWay(TracedEdges(self.edges).to(self.device), self.network)
+        return save_program(whole_way, self.edges.encoded(batch.to(self.device)), Path(path))
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write a new folder with ``deployed.safetensors`` and ``deployed.json``, whole or not at all.
 
@@ -159,6 +186,19 @@ class Deployed(nn.Module):
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path}: {error}") from error
         return cls(network, edges, fields["about"], fields["model"])
+
+
+class _WholeWay(nn.Module):
+    """What :meth:`Deployed.export` saves."""
+
+    def __init__(self, edges: TracedEdges, network: nn.Module) -> None:
+        super().__init__()
+        self.edges, self.network = edges, network
+
+    def forward(self, data: Data) -> tuple[Tensor, Tensor]:
+        """Predictions, and which arcs stay."""
+        left, kept = self.edges(data)
+        return self.network(left), kept
 
 
 def deploy(ticket: Ticket, model: nn.Module, data: GraphData, *, edges: bool | None = None) -> Deployed:

@@ -67,9 +67,13 @@ def run(model: nn.Module, arguments: tuple[Any, ...]) -> list[Tensor]:
 
 
 def difference(expected: list[Tensor], found: list[Tensor]) -> float:
-    """The largest difference, relative to the largest expected value; inf for other shapes or no numbers."""
+    """The largest difference, relative to the largest expected value; inf for other shapes or answers, and NaN."""
     if [each.shape for each in expected] != [each.shape for each in found]:
         return float("inf")
+    answers = [number for number, each in enumerate(expected) if not each.is_floating_point()]
+    if any(not torch.equal(expected[number], found[number]) for number in answers):
+        return float("inf")
+    expected, found = ([each for each in side if each.is_floating_point()] for side in (expected, found))
     scale = max((float(each.double().abs().max()) for each in expected if each.numel()), default=0.0)
     apart = [
         (one.double() - other.double()).abs().max() for one, other in zip(expected, found, strict=True) if one.numel()

@@ -25,6 +25,7 @@ from graphprune.compaction.layers import (
     written_sizes,
 )
 from graphprune.graphs.encodings import ENCODINGS
+from graphprune.graphs.segments import graph_of_nodes
 
 # How far the outputs of the program may be from the model's, as a share of the largest.
 ATOL = 1e-5
@@ -39,8 +40,12 @@ class _OverTensors(nn.Module):
         self.model, self.names = model, names
 
     def forward(self, *tensors: Tensor) -> Any:
-        """What the network makes of a graph with these tensors."""
-        return self.model(Data(**dict(zip(self.names, tensors, strict=True))))
+        """What the network makes of a graph with these tensors; one that is a batch knows of how many graphs."""
+        data = Data(**dict(zip(self.names, tensors, strict=True)))
+        if "batch" in self.names:
+            _, data.ptr = graph_of_nodes(data, tensors[0].size(0), tensors[0].device)
+            data.num_graphs = data.ptr.size(0) - 1
+        return self.model(data)
 
 
 def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:

@@ -216,9 +216,9 @@ class DenseLayer(nn.Module):
         """``(N, in_channels)`` to ``(N, out_channels)``, of kinds to kinds; ``adjacency`` is not read."""
         return rowwise(self.lin, x)
 
-    def mapped_on(self, matrix: Tensor, x: Vectors, adjacency: Adjacency) -> Tensor:
-        """What a matrix ``(M, out_channels)`` makes of the output, ``(N, M)``."""
-        return nodes_of(_mapped_on(matrix, self.lin, x))
+    def mapped_on(self, matrix: Tensor, x: Vectors, adjacency: Adjacency) -> Vectors:
+        """What a matrix ``(M, out_channels)`` makes of the output, ``(N, M)``, of kinds of kinds."""
+        return _mapped_on(matrix, self.lin, x)
 
 
 def _mapped_on(matrix: Tensor, lin: nn.Linear, x: Vectors) -> Vectors:

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, nodes_of, normed, rowwise, shared
 from graphprune.graphs.known import fact_of, watched
 from graphprune.graphs.norms import RowNorm
+from graphprune.graphs.segments import is_empty
 
 # Sizes of OGB's categorical atom and bond features (ogb.utils.features, ogb 1.3.6).
 ATOM_FEATURES = (119, 5, 12, 12, 10, 6, 6, 2, 2)
@@ -77,7 +78,7 @@ class CategoricalEncoder(nn.Module):
     def encode(self, rows: Tensor) -> Tensor:
         """Vectors of distinct rows, ``(K, len(sizes))`` to ``(K, dim)``."""
         empty = self.table.weight.new_zeros(0, self.table.embedding_dim)
-        return self.table(rows + self.offset) if rows.numel() else empty
+        return empty if is_empty(rows) else self.table(rows + self.offset)
 
     def vectors(self, features: Tensor) -> NodeRows:
         """As :meth:`forward`, each distinct row once."""

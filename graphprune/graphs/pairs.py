@@ -28,20 +28,26 @@ class Units:
         first: position of each unit's first arc, shape ``(U,)``, ascending.
         unit: the unit of each arc, shape ``(E,)``; -1 for what is never pruned: self-loops and protected arcs.
         arcs: arcs in each unit (1 or 2), shape ``(U,)``.
+        beside: whether unit after unit is an arc and its reverse arc beside it, and nothing else is there.
     """
 
     first: Tensor
     unit: Tensor
     arcs: Tensor
+    beside: bool = False
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over each unit's arcs, shape ``(U,)``, of ``values``, shape ``(E,)``."""
+        if self.beside:
+            return (values[::2] + values[1::2]) / 2
         inside = self.unit >= 0
         total = values.new_zeros(self.first.numel()).index_add(0, self.unit[inside], values[inside])
         return total / self.arcs.to(values.dtype)
 
     def at_arcs(self, values: Tensor, others: float | bool) -> Tensor:
         """Each arc's unit's value, shape ``(E,)``; self-loops and protected arcs get ``others``."""
+        if self.beside:
+            return values[:, None].expand(-1, 2).flatten()
         return at_arcs(values, self.unit, others)
 
 
@@ -59,7 +65,10 @@ def arcs_of(data: Data) -> Tensor:
 
 def arcs_and_nodes(data: Data) -> tuple[Tensor, int]:
     """``edge_index`` and number of nodes; raises ValueError for a graph without ``edge_index``."""
-    return arcs_of(data), int(data.num_nodes or 0)
+    nodes = data.num_nodes
+    if isinstance(nodes, torch.SymInt):  # any number, in a program that is exported
+        return arcs_of(data), nodes  # type: ignore[return-value]
+    return arcs_of(data), int(nodes or 0)
 
 
 def protected_arcs(data: Data) -> Tensor | None:
@@ -116,6 +125,9 @@ def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", prot
     source, target = edge_index
     position = torch.arange(source.numel(), device=source.device)
     no_loop = source != target
+    if unit == "pair" and protected is None and _beside(source, target) and bool(no_loop.all()):
+        first = position[::2]
+        return Units(first, position >> 1, torch.full_like(first, 2), beside=True)
     if unit == "arc":
         leader = position
     else:
@@ -132,10 +144,14 @@ def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", prot
     return Units(first, number, arcs)
 
 
+def _beside(source: Tensor, target: Tensor) -> bool:
+    """Whether each arc has its reverse arc beside it, as OGB stores bonds, and as pruning pairs leaves them."""
+    return torch.equal(source[::2], target[1::2]) and torch.equal(target[::2], source[1::2])
+
+
 def _reverse(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     """Position of each arc's reverse arc, -1 where there is none (multi-edges pair up in order)."""
-    # As OGB stores bonds, and as pruning pairs leaves them: each arc beside its reverse arc, nothing to sort.
-    if torch.equal(source[::2], target[1::2]) and torch.equal(target[::2], source[1::2]):
+    if _beside(source, target):  # nothing to sort
         return torch.arange(source.numel(), device=source.device) ^ 1
     by_arc = torch.argsort(source * num_nodes + target, stable=True)
     by_reverse = torch.argsort(target * num_nodes + source, stable=True)

@@ -26,7 +26,7 @@ from graphprune.graphs.encoders import (
     node_encoder,
 )
 from graphprune.graphs.inputs import Given, encoding_encoder, encodings_config, node_vectors, reading
-from graphprune.graphs.kinds import given, nodes_of, normed, rowwise
+from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, given, nodes_of, normed, pairs, rowwise
 from graphprune.graphs.known import watched
 from graphprune.graphs.norms import RowNorm, fold_after, fold_before
 from graphprune.graphs.pairs import arcs_of
@@ -167,7 +167,7 @@ class EdgePredictor(nn.Module):
             z = conv(given(conv, z), adjacency) if to_ends is None else conv.mapped_on(to_ends, z, adjacency)  # type: ignore[operator]
             if depth < len(self.convs):
                 z = rowwise(partial(functional.relu, inplace=_unread(conv)), z)
-        logits = self._between(nodes_of(z), edge_index, self._scores_nodes or to_ends is not None)
+        logits = self._between_kinds(z, edge_index, self._scores_nodes or to_ends is not None)
         return logits if self.edge_term is None else logits + self.edge_term(data)
 
     def _to_ends(self) -> Tensor | None:
@@ -179,6 +179,16 @@ class EdgePredictor(nn.Module):
             return None
         # A product of weights in half precision would not be that of the maps.
         return None if torch.is_autocast_enabled(head.weight.device.type) else head.weight.view(2, -1)
+
+    def _between_kinds(self, z: Vectors, edge_index: Tensor, ends: bool) -> Tensor:
+        """As :meth:`_between`, products of vectors once for each two kinds of nodes that arcs join, if these are few."""
+        if isinstance(z, NodeRows) and not watched(self.form):
+            source, target = edge_index
+            found = pairs(z.kinds, source, Kinds(z.kinds.rows, z.kinds.which.index_select(0, target)))
+            if found is not None:
+                *joined, which = found
+                return self._between(z.rows, torch.stack(joined), ends).index_select(0, which)
+        return self._between(nodes_of(z), edge_index, ends)
 
     def _between(self, z: Tensor, edge_index: Tensor, ends: bool) -> Tensor:
         """Logits of arcs from what the last layer says of their ends: vectors, or (``ends``) both node scores."""

@@ -27,6 +27,11 @@ def counts_in(flags: Tensor, sizes: Tensor) -> Tensor:
     return pointers(flags.long())[pointers(sizes)].diff()
 
 
+def is_empty(*tensors: Tensor) -> bool:
+    """Whether one of them has no entry. An exported program, of any sizes, takes the way of those that have some."""
+    return not torch.compiler.is_compiling() and any(tensor.numel() == 0 for tensor in tensors)
+
+
 def rows_of(values: Tensor, rows: Tensor | None, dim: int = 0) -> Tensor:
     """A copy of some rows; None: of all."""
     return values.clone() if rows is None else values.index_select(dim, rows)

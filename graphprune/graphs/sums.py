@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from graphprune.graphs.kinds import Kinds
 from graphprune.graphs.known import lasting
-from graphprune.graphs.segments import pointers
+from graphprune.graphs.segments import is_empty, pointers
 
 # Degrees and sums of gates up to this are those of an empty neighbourhood: their inverse would only make infinities.
 EMPTY = 1e-12
@@ -28,7 +28,7 @@ _MANY = 4096  # arcs, from which on counting is faster than sorting
 
 def bags(rows: Tensor, table: Tensor, ptr: Tensor, weight: Tensor | None) -> Tensor:
     """``out[i] = sum of weight[k] * table[rows[k]]`` over ``ptr[i] <= k < ptr[i + 1]``."""
-    if rows.numel() == 0 or table.numel() == 0:
+    if is_empty(rows, table):
         return table.new_zeros(ptr.numel() - 1, table.size(1))
     return functional.embedding_bag(rows, table, ptr, mode="sum", per_sample_weights=weight, include_last_offset=True)
 
@@ -187,13 +187,14 @@ def _grouped(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, 
     Many keys are counted, which takes a tenth of the time of sorting them, as SciPy does where it transposes a matrix.
     """
     watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    counted = keys.device.type == "cpu" and keys.numel() >= max(_MANY, 1) and not watched
+    counted = not watched and keys.device.type == "cpu" and keys.numel() >= max(_MANY, 1)
     # SciPy writes wherever a key says; what is none has its error of torch, in either way.
     if not counted or int(keys.min()) < 0 or int(keys.max()) >= count:
         ordered, order = torch.sort(keys, stable=True)
-        return order, values.index_select(0, order), pointers(torch.bincount(ordered, minlength=count))
-    shape, each = (keys.numel(), count), np.arange(keys.numel() + 1)
-    made = csr_array((values.numpy(), keys.numpy(), each), shape=shape).tocsc()
+        each = keys.new_zeros(count).index_add_(0, ordered, torch.ones_like(ordered))
+        return order, values.index_select(0, order), pointers(each)
+    shape, starts = (keys.numel(), count), np.arange(keys.numel() + 1)
+    made = csr_array((values.numpy(), keys.numpy(), starts), shape=shape).tocsc()
     order, ptr = (torch.from_numpy(found).long() for found in (made.indices, made.indptr))
     return order, torch.from_numpy(made.data), ptr
 

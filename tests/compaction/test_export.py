@@ -97,6 +97,30 @@ def test_onnx_files_of_molecules_take_any_others(
             torch.testing.assert_close(torch.from_numpy(found), network(batch), rtol=1e-4, atol=1e-5)
 
 
+class OwnNet(nn.Module):
+    """A user's network, as PyG's examples write it."""
+
+    def __init__(self, conv: type[nn.Module], features: int) -> None:
+        super().__init__()
+        self.conv, self.head = conv(features, 8), nn.Linear(8, 2)
+
+    def forward(self, batch: Any) -> Tensor:
+        hidden = self.conv(batch.x, batch.edge_index).relu()
+        out: Tensor = self.head(pyg.global_mean_pool(hidden, batch.batch, batch.num_graphs))
+        return out
+
+
+@pytest.mark.parametrize("conv", [pyg.GCNConv, pyg.GATConv])
+def test_networks_of_users_know_how_many_graphs_there_are(conv: type[nn.Module], tmp_path: Path) -> None:
+    data = gp.data.load("MUTAG")
+    network = used(OwnNet(conv, data.num_features)).eval()
+    names = save(network, data.val.batch(range(7)), tmp_path / "own.pt2")
+    program = torch.export.load(tmp_path / "own.pt2").module()
+    for numbers in ([3], range(10)):
+        batch = data.test.batch(numbers)
+        same(program, network, tuple(batch[name] for name in names), batch)
+
+
 def test_images_go_into_onnx_files(tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     network, path = used(ResNet20((3, 8, 8), 4, hidden=4)).eval(), tmp_path / "images.onnx"
