@@ -181,7 +181,7 @@ class EdgePredictor(nn.Module):
         return None if torch.is_autocast_enabled(head.weight.device.type) else head.weight.view(2, -1)
 
     def _between_kinds(self, z: Vectors, edge_index: Tensor, ends: bool) -> Tensor:
-        """As :meth:`_between`, products of vectors once for each two kinds of nodes that arcs join, if these are few."""
+        """As :meth:`_between`, products of vectors once for each two kinds of nodes that arcs join, if they are few."""
         if isinstance(z, NodeRows) and not watched(self.form):
             source, target = edge_index
             found = pairs(z.kinds, source, Kinds(z.kinds.rows, z.kinds.which.index_select(0, target)))
