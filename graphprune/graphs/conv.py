@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.graphs.adjacency import Adjacency, Degree
+from graphprune.graphs.dropout import dropout as drop
 from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, nodes_of, pairs, rowwise
 from graphprune.graphs.known import watched
 from graphprune.graphs.nonzero import nonzero_of
@@ -231,12 +232,23 @@ class BagLinear(nn.Linear):
     """``nn.Linear`` that reads only the non-zero entries of sparse rows; the same map, up to rounding.
 
     Planetoid's features are 1 % words: the dense product would be nearly all of a training step's time.
+
+    Args:
+        in_features: columns of the input.
+        out_features: of the output.
+        bias: whether it has one.
+        dropout: of the input, in training.
     """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dropout: float = 0.0) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.dropout = dropout
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, in_features)`` to ``(N, out_features)``; no gradient goes to sparse inputs."""
         found = None if input.requires_grad else nonzero_of(input)
         if found is None:
-            return super().forward(input)
-        out = bags(found.column, self.weight.t().contiguous(), found.ptr, found.values.to(self.weight.dtype))
+            return super().forward(drop(input, self.dropout, self.training))
+        values = drop(found.values, self.dropout, self.training)
+        out = bags(found.column, self.weight.t().contiguous(), found.ptr, values.to(self.weight.dtype))
         return out if self.bias is None else out + self.bias

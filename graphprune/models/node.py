@@ -31,23 +31,34 @@ class NodeClassifier(GraphNetwork):
         num_outputs: logits a node.
         hidden: width (UGS: 512).
         dropout: between the layers, in training (UGS: 0.5).
+        input_dropout: of the features, in training (UGS: 0; Kipf & Welling: 0.5).
         encodings: that nodes have beside ``x``, see :class:`~graphprune.models.GraphClassifier`; normalised, they are
             more columns for the first layer.
 
     Raises:
-        ValueError: a size below 1, categorical features, or a dropout outside [0, 1).
+        ValueError: a size below 1, categorical features, or dropout outside [0, 1).
     """
 
     def __init__(
-        self, features: int, num_outputs: int, hidden: int = 512, *, dropout: float = 0.5, encodings: Given = None
+        self,
+        features: int,
+        num_outputs: int,
+        hidden: int = 512,
+        *,
+        dropout: float = 0.5,
+        input_dropout: float = 0.0,
+        encodings: Given = None,
     ) -> None:
         super().__init__()
         for name, size in (("features", features), ("num_outputs", num_outputs), ("hidden", hidden)):
             whole(name, size, 1)
         share("dropout", dropout)
+        share("input_dropout", input_dropout)
         self._config = {"features": features, "num_outputs": num_outputs, "hidden": hidden, "dropout": dropout}
+        if input_dropout:
+            self._config["input_dropout"] = input_dropout
         self._config |= encodings_config(encodings)
-        self.dropout = dropout
+        self.dropout, self.input_dropout = dropout, input_dropout
         self.encodings = None if encodings is None else Encodings.of(encodings)
         more = 0 if self.encodings is None else self.encodings.columns
         # Without weights of its own, which the first map has: sparse inputs get no gradients.
@@ -94,7 +105,7 @@ class NodeGCN(NodeClassifier):
 
     def __init__(self, features: int, num_outputs: int, hidden: int = 512, **options: Any) -> None:
         super().__init__(features, num_outputs, hidden, **options)
-        self.first = BagLinear(self.inputs, hidden, bias=False)
+        self.first = BagLinear(self.inputs, hidden, bias=False, dropout=self.input_dropout)
         self.second = nn.Linear(hidden, num_outputs, bias=False)
 
     def classify(self, x: Tensor, adjacency: Adjacency) -> Tensor:
@@ -120,7 +131,7 @@ class NodeGIN(NodeClassifier):
 
     def __init__(self, features: int, num_outputs: int, hidden: int = 512, **options: Any) -> None:
         super().__init__(features, num_outputs, hidden, **options)
-        self.first = BagLinear(self.inputs, hidden)
+        self.first = BagLinear(self.inputs, hidden, dropout=self.input_dropout)
         self.second = nn.Linear(hidden, num_outputs)
         self.head = _Head(hidden, num_outputs, bias=False)
 
@@ -154,7 +165,7 @@ class NodeGAT(NodeClassifier):
         super().__init__(features, num_outputs, hidden, **options)
         self.first = self.layer(self.inputs, hidden, heads=8)
         self.second = self.layer(8 * hidden, num_outputs, heads=1)
-        inner = BagLinear(self.inputs, 8 * hidden, bias=False)
+        inner = BagLinear(self.inputs, 8 * hidden, bias=False, dropout=self.input_dropout)
         inner.weight = self.first.lin.weight
         self.first.lin = inner
 

@@ -38,7 +38,7 @@ LATER: Mapping[str, tuple[str, ...]] = {
     "fit": ("schedule", "warmup", "plateau_factor", "plateau_patience", "accumulate", "ema"),
     "model": (
         *("bonds", "norm", "residual", "feed_forward", "virtual_node", "plain_last", "head_layers", "head_dropout"),
-        "train_eps",
+        *("train_eps", "input_dropout"),
     ),
     "predictor": ("edges",),
 }

@@ -6,6 +6,7 @@ from torch import nn
 from torch_geometric import nn as pyg
 from torch_geometric.data import Data
 
+from graphprune import models
 from graphprune.graphs import PackedGraphs
 from graphprune.graphs.adjacency import Adjacency
 from graphprune.graphs.conv import BagLinear, DenseLayer, GATLayer, GCNLayer, GINELayer, GINLayer, SAGELayer
@@ -279,3 +280,27 @@ def test_the_entries_of_a_set_of_one_graph_are_looked_up_once(monkeypatch):
     batch.x *= 2
     torch.testing.assert_close(layer(batch.x), nn.functional.linear(2 * x, layer.weight, layer.bias))
     assert calls == [1, 1]
+
+
+@pytest.mark.parametrize("share", [0.03, 0.6])  # of entries that are not zero: few are read alone
+def test_dropout_of_inputs_drops_features_in_training_alone(share):
+    torch.manual_seed(0)
+    x, layer = (torch.rand(300, 40) < share).float(), BagLinear(40, 40, dropout=0.25)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(40))
+        layer.bias.zero_()
+        seen = layer(x)
+        torch.testing.assert_close(layer.eval()(x), x)
+    assert (seen[x == 0] == 0).all()
+    kept = seen[x == 1]
+    torch.testing.assert_close(kept[kept != 0], torch.full_like(kept[kept != 0], 4 / 3), atol=1e-4, rtol=0)
+    assert float((kept == 0).float().mean()) == pytest.approx(0.25, abs=0.1)
+
+
+def test_networks_over_nodes_say_and_check_their_input_dropout():
+    made = models.NodeGCN(40, 3, 8, input_dropout=0.25)
+    assert made.first.dropout == 0.25
+    assert made.config()["input_dropout"] == 0.25
+    assert "input_dropout" not in models.NodeGIN(40, 3, 8).config()
+    with pytest.raises(ValueError, match="input_dropout must be a number of at least 0 and below 1, got 1"):
+        models.NodeGAT(40, 3, 8, input_dropout=1)
