@@ -53,6 +53,7 @@ from .methods import (
     SNIP as SNIP,
     UGS as UGS,
     AnnealedGMP as AnnealedGMP,
+    Condense as Condense,
     Dense as Dense,
     FitJob as FitJob,
     FitResult as FitResult,

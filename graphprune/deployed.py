@@ -227,9 +227,7 @@ def deploy(ticket: Ticket, model: nn.Module, data: GraphData, *, edges: bool | N
         raise TypeError(f"data must be a GraphData, such as gp.data.load gives, got {type(data).__name__}")
     if edges not in (True, False, None):
         raise TypeError(f"edges must be True, False or None, got {edges!r}")
-    was: Any = ticket.provenance.get("data", {})
-    if was.get("digest") != data.digest():
-        raise ValueError(f"the ticket is of other data, {was.get('name')}: {data.name} has another digest")
+    ticket.check_data(data)
     built = ticket.build(model).eval()
     network, compacted = _small(built, ticket, data)
     unpruned = replace(ticket.edges, rounds=())

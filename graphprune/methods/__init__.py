@@ -3,6 +3,7 @@
 from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtInit, SynFlow
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.clad import CLAD
+from graphprune.methods.condense import Condense
 from graphprune.methods.core.edge_gates import with_loss
 from graphprune.methods.core.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
 from graphprune.methods.core.in_training import InTraining, OneTraining
@@ -78,6 +79,7 @@ __all__ = [
     "UGS",
     "UGS_PAPER",
     "AnnealedGMP",
+    "Condense",
     "Decision",
     "Dense",
     "Fit",

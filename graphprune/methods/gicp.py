@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
@@ -13,26 +12,21 @@ from torch import nn
 
 from graphprune.checks import real
 from graphprune.data import GraphData
-from graphprune.data.evaluation import evaluate
-from graphprune.graphs import EdgeRound, check_removal
 from graphprune.graphs.rule import original_units
 from graphprune.masks import Coupled, Cubic, MaskSet, Targets, Unit, UnitName
 from graphprune.methods.beside_edges import FGGPBesideEdges
 from graphprune.methods.core import validators
+from graphprune.methods.core.by_density import PREFIX, ByDensity, Trained
 from graphprune.methods.core.edge_gates import GradualGates, Removal
-from graphprune.methods.core.fit import AnyData, Fit, FitResult, State, Stopwatch, TrainingDiverged, snapshot
-from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks
-from graphprune.methods.core.method import Epochs, Method, seeded
-from graphprune.methods.core.norms import kept_norms, recalibrate_, strided_parts
-from graphprune.methods.core.stable_repr import predictor_settings, stable_repr
-from graphprune.methods.core.state import RunState, count_prunable_arcs, pruned
+from graphprune.methods.core.fit import AnyData, Fit, Stopwatch
+from graphprune.methods.core.method import Epochs, seeded
+from graphprune.methods.core.stable_repr import predictor_settings
+from graphprune.methods.core.state import RunState
 from graphprune.ticket import Ticket
 
 Training = Literal["range", "lowest"]
 
 _DENSITIES = (1.0, 0.86, 0.77, 0.66, 0.57, 0.44, 0.36, 0.25, 0.18)
-_PREFIX = "model."
-_BATCH = 512  # graphs that go through a network at once, without gradients
 
 
 def _falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
@@ -48,7 +42,7 @@ def _tuple(value: float | Iterable[float]) -> tuple[float, ...]:
 
 
 @attrs.frozen(kw_only=True)
-class GICP(Method):
+class GICP(ByDensity):
     """Gradual inductive co-pruning: one training for tickets of many densities, edges removed while it trains.
 
     Network and edge predictor train together, once. In each forward pass the predictor's lowest edges are removed, as
@@ -91,7 +85,6 @@ class GICP(Method):
         TrainingDiverged: (when run) the network's outputs at some density are not finite.
     """
 
-    predictor: nn.Module | None = None
     densities: tuple[float, ...] = attrs.field(default=_DENSITIES, converter=_tuple, validator=_falling)
     weight_density: float = attrs.field(default=1.0, validator=validators.density)
     unit: UnitName | Coupled = attrs.field(default="weight", validator=validators.channels)
@@ -103,16 +96,12 @@ class GICP(Method):
     layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
     edge_gates: Removal = attrs.field(default="top", validator=validators.one_of(*get_args(Removal)))
     train_densities: Training = attrs.field(default="range", validator=validators.one_of(*get_args(Training)))
-    temperature: float = attrs.field(default=1.0, validator=validators.positive)
-    predictor_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
 
     name: ClassVar[str] = "gicp"
-    soft_edges: ClassVar[bool] = True
     later: ClassVar[Mapping[str, Any]] = {"unit": "weight", "channel_density": None}
 
     def __attrs_post_init__(self) -> None:
-        if self.predictor is None:
-            raise ValueError("GICP needs a predictor: predictor=EdgePredictor.for_data(data)")
+        super().__attrs_post_init__()
         if self.unit == "weight" and self.channel_density is not None:
             raise ValueError(f"channel_density={self.channel_density} needs unit='coupled', or 'channel'")
 
@@ -134,16 +123,9 @@ class GICP(Method):
         return (self.weight_density, 1.0) if self.unit == "weight" else (1.0, self.weight_density)
 
     def supports(self, model: nn.Module, data: AnyData) -> None:
-        """Raise where a gate of 0 is no removal in the model, or there is nothing to prune."""
+        """Raise where a gate of 0 is no removal in the model, there is nothing to prune, or nothing would be left."""
         super().supports(model, data)
-        check_predictor(self.predictor, data)
-        check_removal(model, data)
-        if not isinstance(data, GraphData) or not count_prunable_arcs(data.train):
-            raise ValueError(f"{data.name} has no edges to prune in its training split")
-        if self.protocol.rule.count == "floor":
-            raise ValueError(
-                f"{self.name} keeps shares of the original edges: take protocol='clean', or one with count='cumulative'"
-            )
+        assert isinstance(data, GraphData)
         weights = MaskSet.dense(model, self.selector).total
         if not round(self.weight_density * weights):
             raise ValueError(f"weight_density={self.weight_density} keeps none of the {weights:,} weights: raise it")
@@ -188,83 +170,34 @@ class GICP(Method):
         state = replace(self._thinned(self._resume(model, data, ticket), density), round=ticket.round - 1)
         return self._measured(state, (), started) if fit is None else seeded(self._tuned(state, fit, started), fit)
 
-    def _round(self, state: RunState, fit: Fit) -> tuple[Ticket, RunState]:
-        started = Stopwatch()
-        state, history = self.prune(state, fit)
-        return seeded(self._measured(state, history, started), fit), replace(state, round=state.round + 1)
-
-    def _thinned(self, state: RunState, density: float) -> RunState:
-        """The full graphs, pruned to a density."""
-        assert isinstance(state, Trained)
-        full = replace(state, data=state.full_data, edges=replace(state.edges, rounds=()))
-        return pruned(full, EdgeRound(state.scorer, 1 - density, density))
-
-    def _measured(self, state: RunState, history: Epochs, started: Stopwatch) -> Ticket:
-        """The trained network on graphs of this density, with norms of its own."""
-        assert isinstance(state, Trained) and state.best is not None
-        model, graphs = copy.deepcopy(state.model), state.graph_data.train
-        model.load_state_dict(state.best)
-        state.masks.verify(model)
-        device = next(model.parameters()).device
-        parts = (graphs.batch(part).to(device) for part in strided_parts(graphs, _BATCH))
-        recalibrate_(model, parts, kept_norms(state.model.state_dict(), model))
-        metrics, left = {}, state.edges.rounds[-1].density
-        for split in ("val", "test"):
-            metrics[split] = evaluate(model, state.data.splits[split], state.data, split=split, batch_size=_BATCH)
-            if not math.isfinite(metrics[split]):
-                raise TrainingDiverged(f"with {left:.1%} of the edges the network's outputs on {split} are not finite")
-        result = FitResult(snapshot(model), state.best, state.epoch, metrics["val"], metrics["test"])
-        return self._of_density(state, result, history, started)
-
-    def _tuned(self, state: RunState, fit: Fit, started: Stopwatch) -> Ticket:
-        """The network trained further on graphs of this density; what it was trained from stays the last state."""
-        assert isinstance(state, Trained) and state.best is not None
-        model = copy.deepcopy(state.model)
-        model.load_state_dict(state.best)
-        result = replace(self.job(state, model, state.masks, "ticket").run(fit), last=state.best)
-        state.masks.verify(model)
-        ticket = self._of_density(state, result, (), started)
-        told, row = {"tuned_by": stable_repr(fit)}, {"epoch": state.epoch, "tuned_epoch": result.epoch}
-        return replace(ticket, row=ticket.row | row, provenance=ticket.provenance | told)
-
-    def _of_density(self, state: RunState, result: FitResult, history: Epochs, started: Stopwatch) -> Ticket:
-        ticket = self._ticket(state, result, history, started)
-        return replace(ticket, row=ticket.row | {"edge_density": state.edges.rounds[-1].density})
-
-    def _start(self, model: nn.Module, data: AnyData) -> RunState:
-        state = super()._start(model, data)
-        return Trained(**vars(state), full_data=state.data)
-
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> RunState:
         state = super()._resume(model, data, after)
         assert isinstance(state, Trained)
         return replace(state, scorer=after.edges.rounds[-1].scorer, best=state.last, epoch=int(after.row["epoch"]))
 
     def _trained(self, state: Trained, fit: Fit) -> tuple[Trained, Epochs]:
-        scorer, rule = copy.deepcopy(self.predictor), self.protocol.rule
+        scorer = copy.deepcopy(self.predictor)
         assert scorer is not None
         schedule = Cubic(1.0, self.densities[-1], 0, self.stop, 1)
         gates = GradualGates(schedule, self.edge_gates, self.temperature, self.train_densities == "range")
-        middle = self.densities[len(self.densities) // 2]
-        edge_round = EdgeRound(scorer, 1 - middle, middle)
-        seen = replace(state, round=0, data=with_walks(state.graph_data, scorer))
-        joint = JointNetwork(state.rewound(), scorer, edge_round, rule, seen.graph_data.train, self.predictor_lr, gates)
         unit = self.unit_in(state.model, state.data)
-        dense = MaskSet.dense(state.model, self.selector, unit=unit)
-        job = self.job(seen, joint, dense.prefixed(_PREFIX), "search")
-        result = replace(job, pruner=self._weights(gates, unit)).run(fit)
-        joint.trained_predictor(result.best)
-        best = {name.removeprefix(_PREFIX): value for name, value in result.best.items() if name.startswith(_PREFIX)}
-        assert result.masks is not None
-        masks = MaskSet.of({name.removeprefix(_PREFIX): mask for name, mask in result.masks.items()})
-        return replace(state, scorer=scorer, best=best, masks=masks, epoch=result.epoch), result.history
+        return self._learned(
+            state,
+            state.rewound(),
+            scorer,
+            self.densities[len(self.densities) // 2],
+            gates,
+            MaskSet.dense(state.model, self.selector, unit=unit),
+            fit,
+            self._weights(gates, unit),
+        )
 
     def _weights(self, gates: GradualGates, unit: Unit) -> FGGPBesideEdges:
         return FGGPBesideEdges(
             gates=gates,
             density=self._shares[0],
             channels=self._shares[1],
-            channel_unit=unit.prefixed(_PREFIX) if isinstance(unit, Coupled) else None,
+            channel_unit=unit.prefixed(PREFIX) if isinstance(unit, Coupled) else None,
             stop=self.stop,
             every=min(self.every, self.stop),
             candidate_ratio=self.candidate_ratio,
@@ -275,11 +208,11 @@ class GICP(Method):
 
     def _inside(self, joint: nn.Module) -> Targets:
         """What is pruned of the network, by the names that it has beside its predictor."""
-        found = self.selector(joint.get_submodule(_PREFIX.removesuffix(".")))
+        found = self.selector(joint.get_submodule(PREFIX.removesuffix(".")))
         return Targets(
-            tuple(_PREFIX + name for name in found.selected),
-            {_PREFIX + name: reason for name, reason in found.protected.items()},
-            {_PREFIX + name: shape for name, shape in found.shapes.items()},
+            tuple(PREFIX + name for name in found.selected),
+            {PREFIX + name: reason for name, reason in found.protected.items()},
+            {PREFIX + name: shape for name, shape in found.shapes.items()},
         )
 
     def settings(self) -> dict[str, Any]:
@@ -288,13 +221,3 @@ class GICP(Method):
         settings = super().settings() | {"predictor": predictor_settings(self.predictor), "densities": densities}
         unsaid = {**self.later, "layer_floor": 0.0}
         return {name: value for name, value in settings.items() if unsaid.get(name, ...) != value}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained(RunState):
-    """A position after the one training: what it found, and the graphs before any pruning."""
-
-    full_data: AnyData
-    scorer: nn.Module | None = None
-    best: State | None = field(default=None, repr=False)
-    epoch: int = 0

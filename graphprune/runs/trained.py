@@ -59,18 +59,14 @@ class Trained:
             FileNotFoundError: no such data.
         """
         data = self._loaded(given)
-        # A protocol that selects on the test graphs trains on those that validate; tickets of older versions did not.
-        if self._recorded.get("digest") not in (data.digest(), PAPER.splits(data).digest()):
-            here = {**data.provenance, "name": data.name}
-            differ = [
-                f"{name} is {recorded!r} in the ticket, {here[name]!r} here"
-                for name, recorded in self._recorded.items()
-                if name in here and recorded != here[name]
-            ]
+        try:
+            # A protocol that selects on the test graphs trains on those that validate; old tickets did not.
+            self.ticket.check_data(data, PAPER.splits(data).digest())
+        except ValueError as error:
             raise ValueError(
-                f"{self.folder} was trained on other data ({'; '.join(differ) or 'the graphs differ'}): give the "
-                "options that the ticket's data had, such as --data-fold, --data-features or --data-root"
-            )
+                f"{self.folder}: {error}: give the options that the ticket's data had, such as --data-fold, "
+                "--data-features or --data-root"
+            ) from None
         return data
 
     def any_data(self, given: Mapping[str, Any]) -> GraphData | ImageData:

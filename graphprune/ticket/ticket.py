@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
+from graphprune.data import GraphData, ImageData
 from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, score_arcs
 from graphprune.graphs.pairs import graph_units
 from graphprune.masks import MaskSet, rewind_
@@ -182,6 +183,27 @@ class Ticket:
         ]
         if differ:
             raise ValueError(f"cannot continue after round {self.round}, which differs: {first(differ, 10)}")
+
+    def check_data(self, data: GraphData | ImageData, *digests: str) -> None:
+        """Make sure that these are the data that it was trained on.
+
+        Args:
+            data: whole, unpruned.
+            digests: that they may have besides their own, as a run's protocol splits them.
+
+        Raises:
+            ValueError: they are others; the text says in what they differ.
+        """
+        recorded = self._recorded("data")
+        if recorded.get("digest") in (data.digest(), *digests):
+            return
+        here = {**data.provenance, "name": data.name}
+        differ = [
+            f"{name} is {was!r} in the ticket, {here[name]!r} here"
+            for name, was in recorded.items()
+            if name in here and was != here[name]
+        ]
+        raise ValueError(f"the ticket was trained on other data ({'; '.join(differ) or 'the graphs differ'})")
 
     def _recorded(self, name: str) -> Mapping[str, Any]:
         part = self.provenance.get(name)
