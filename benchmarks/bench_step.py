@@ -76,7 +76,7 @@ def leave_out(measure: str) -> None:
 class Jobs:
     """What a process can measure, by name."""
 
-    def __init__(self, root: str, epochs: int, graphs: int, seed: int) -> None:
+    def __init__(self, root: str | None, epochs: int, graphs: int, seed: int) -> None:
         self.root, self.epochs, self.graphs, self.seed = root, epochs, graphs, seed
         self.sets: dict[str, Any] = {}
         self.made: dict[str, Callable[[], None]] = {}
@@ -92,7 +92,7 @@ class Jobs:
     def data(self, name: str) -> Any:
         """A data set, read once."""
         if name not in self.sets:
-            self.sets[name] = data.load(name, **({"root": self.root} if name == "NCI1" else {}))
+            self.sets[name] = data.load(name, **({"root": self.root} if name == "NCI1" and self.root else {}))
         return self.sets[name]
 
     def round(self) -> Callable[[], None]:
@@ -171,7 +171,7 @@ def main() -> None:
     """Measure and report."""
     options = parser(__doc__, repeats=5)
     options.add_argument("--before", help="root of another checkout; without: no ratio to it")
-    options.add_argument("--root", default="/work/shared/data/public", help="where NCI1.zip lies")
+    options.add_argument("--root", help="where NCI1.zip lies; default: where data.load looks")
     options.add_argument("--networks", nargs="*", default=["gin-64", "gin-64-dropout", "gcn-128"], choices=NETWORKS)
     options.add_argument("--sets", nargs="*", default=["ogbg-molhiv", "NCI1"])
     options.add_argument("--batches", nargs="*", type=int, default=[32, 128, 512])

@@ -87,7 +87,7 @@ def report(name: str, options: argparse.Namespace, rows: Mapping[str, Any]) -> N
     for key, value in rows.items():
         print(f"{key:48s} {value:10.4f}" if isinstance(value, float) else f"{key:48s} {value}")
     if options.json:
-        settings = {key: value for key, value in vars(options).items() if key != "json"}
+        settings = {key: str(v) if isinstance(v, Path) else v for key, v in vars(options).items() if key != "json"}
         text = {
             "benchmark": name,
             "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_typed(sys.argv[1:])]),

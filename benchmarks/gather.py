@@ -39,7 +39,7 @@ def gather(runs: Path, out: Path, grid: str) -> None:
     report = (runs / "report.md").read_text(encoding="utf-8")
     # The commands as typed hold folders of the machine that computed, and name parts of the grid.
     report = re.sub(r"- Commands:.*\n(  - .*\n)*", f"- Commands: graphprune bench {grid}, in parts\n", report)
-    report = re.sub(r"- Configurations: .*\n", "", report)
+    report = re.sub(r"- Configurations: .*\n", "", report).replace(str(Path.home()), "~")
     (out / "report.md").write_text(report, encoding="utf-8")
     for name in re.findall(r"\]\((figures/[^)]+)\)", report):
         (out / name).parent.mkdir(parents=True, exist_ok=True)

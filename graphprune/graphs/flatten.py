@@ -190,7 +190,9 @@ def _fits(dim: Any, values: Sequence[Tensor]) -> bool:
 
 def _rows(value: Tensor, dim: int | None) -> Tensor:
     """The entries along a dimension, or the one of a new dimension, as rows."""
-    return value[None] if dim is None or value.dim() == 0 else value.movedim(dim, 0)
+    if dim is None or value.dim() == 0:
+        return value[None]
+    return value if dim == 0 else value.movedim(dim, 0)
 
 
 def _check_objects(name: str, dim: Any, values: Sequence[Any], edges: Tensor) -> None:
