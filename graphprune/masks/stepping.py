@@ -32,7 +32,7 @@ class Rule(Protocol):
         """What falls together, and is counted as one."""
 
     @property
-    def stop(self) -> int:
+    def last_step(self) -> int:
         """The step from which on the masks have their final density."""
 
     def due(self, step: int) -> bool:
@@ -114,7 +114,9 @@ class Pruning:
     @property
     def finished(self) -> bool:
         """Whether the final density is reached."""
-        return fits(self.masks, self._rule.left(max(self.step, self._rule.stop), self.masks), self._rule.pruned_unit)
+        return fits(
+            self.masks, self._rule.left(max(self.step, self._rule.last_step), self.masks), self._rule.pruned_unit
+        )
 
     def state(self) -> dict[str, Any]:
         """What a training needs to go on: ``step`` and ``masks``, tensors and numbers only, for your checkpoint."""
@@ -143,9 +145,9 @@ class Pruning:
     def _unfinished(self) -> str:
         """What to say of a training that ends too early."""
         return (
-            f"the training ended after step {self.step:,}, but pruning ends at stop={self._rule.stop:,}: "
+            f"the training ended after step {self.step:,}, but pruning ends at stop={self._rule.last_step:,}: "
             f"{_kept(self.masks, self._rule.pruned_unit)} are left instead of "
-            f"{_told(self._rule.left(self._rule.stop, self.masks))}. Lower stop or train longer; to go on later, "
+            f"{_told(self._rule.left(self._rule.last_step, self.masks))}. Lower stop or train longer; to go on later, "
             "call detach() and keep state()"
         )
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import attrs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graphprune.masks import Counts, Coupled, MaskSet, Pruning, Unit, Weight, magnitude
+from graphprune.masks import Counts, Coupled, Cubic, MaskSet, Pruning, Unit, Weight, magnitude
 from graphprune.methods.core.edge_gates import GradualGates
-from graphprune.methods.core.in_training import counted, kept_in_layers
+from graphprune.methods.core.in_training import counted, is_share, kept_in_layers, stop_in
 from graphprune.methods.gradual import FGGP
 
 
@@ -32,11 +32,13 @@ class FGGPBesideEdges(_Among):
 
     Args:
         gates: of the edges.
+        edges: the lowest density of these, at ``stop``.
         channels: share of the channels that is left in the end; 1: all of them.
         channel_unit: what these are.
     """
 
     gates: GradualGates
+    edges: float
     channels: float = 1.0
     channel_unit: Coupled | None = None
 
@@ -68,8 +70,17 @@ class FGGPBesideEdges(_Among):
         self, masks: MaskSet, model: nn.Module, optimizer: Optimizer, resume: Mapping[str, Any] | None
     ) -> Pruning:
         """Start a run, which the gates follow."""
-        self.gates.run = _UpToStop(self, self.first(masks), model, optimizer)
-        return self.gates.run
+        schedule = Cubic(1.0, self.edges, 0, self.last_step, 1)
+        run = _UpToStop(self, self.first(masks), model, optimizer)
+        self.gates.lowest = lambda: schedule.density(run.step)
+        return run
+
+    def in_steps(self, steps: int | None) -> Self:
+        """The same, with one update at least."""
+        if not is_share(self.stop):
+            return self
+        stop = stop_in(self.stop, steps)
+        return self.replace(stop=stop, every=min(self.every, stop))
 
     @property
     def _of_channels(self) -> FGGP:
@@ -81,10 +92,10 @@ class FGGPBesideEdges(_Among):
 class _UpToStop(Pruning):
     @property
     def finished(self) -> bool:
-        return self.step >= self._rule.stop and super().finished
+        return self.step >= self._rule.last_step and super().finished
 
     def _unfinished(self) -> str:
         return (
             f"the training ended after optimiser step {self.step:,}, but densities fall until "
-            f"stop={self._rule.stop:,}: lower stop or train longer"
+            f"stop={self._rule.last_step:,}: lower stop or train longer"
         )

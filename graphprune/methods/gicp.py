@@ -13,12 +13,13 @@ from torch import nn
 from graphprune.checks import real
 from graphprune.data import GraphData
 from graphprune.graphs.rule import original_units
-from graphprune.masks import Coupled, Cubic, MaskSet, Targets, Unit, UnitName
+from graphprune.masks import Coupled, MaskSet, Targets, Unit, UnitName
 from graphprune.methods.beside_edges import FGGPBesideEdges
 from graphprune.methods.core import validators
 from graphprune.methods.core.by_density import PREFIX, ByDensity, Trained
 from graphprune.methods.core.edge_gates import GradualGates, Removal
 from graphprune.methods.core.fit import AnyData, Fit, Stopwatch
+from graphprune.methods.core.in_training import is_share
 from graphprune.methods.core.method import Epochs, seeded
 from graphprune.methods.core.stable_repr import predictor_settings
 from graphprune.methods.core.state import RunState
@@ -66,7 +67,7 @@ class GICP(ByDensity):
             or in all layers that add them up (``"coupled"``), with their biases and norms' weights.
         channel_density: share of the channels that is left, or less: single weights go from those, down to
             ``weight_density``, and a channel with its last one. None: ``weight_density`` is that of the units.
-        stop: optimiser step at which the final densities are reached.
+        stop: optimiser step at which the final densities are reached, or a share of the training, such as 0.6.
         every: optimiser steps between two prunings of weights; the last one is at ``stop``.
         candidate_ratio: of :class:`FGGP`, for weights and channels; 1: by magnitude alone.
         scope: weights compete over all layers (``"global"``), or within each (``"layer"``), which then keeps its share.
@@ -89,7 +90,7 @@ class GICP(ByDensity):
     weight_density: float = attrs.field(default=1.0, validator=validators.density)
     unit: UnitName | Coupled = attrs.field(default="weight", validator=validators.channels)
     channel_density: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.density))
-    stop: int = attrs.field(validator=validators.step)
+    stop: int | float = attrs.field(validator=validators.step_or_share)
     every: int = attrs.field(default=10, validator=validators.step)
     candidate_ratio: float = attrs.field(default=1.0, validator=validators.density)
     scope: Literal["global", "layer"] = attrs.field(default="global", validator=validators.scope)
@@ -178,8 +179,7 @@ class GICP(ByDensity):
     def _trained(self, state: Trained, fit: Fit) -> tuple[Trained, Epochs]:
         scorer = copy.deepcopy(self.predictor)
         assert scorer is not None
-        schedule = Cubic(1.0, self.densities[-1], 0, self.stop, 1)
-        gates = GradualGates(schedule, self.edge_gates, self.temperature, self.train_densities == "range")
+        gates = GradualGates(self.edge_gates, self.temperature, self.train_densities == "range")
         unit = self.unit_in(state.model, state.data)
         return self._learned(
             state,
@@ -195,11 +195,12 @@ class GICP(ByDensity):
     def _weights(self, gates: GradualGates, unit: Unit) -> FGGPBesideEdges:
         return FGGPBesideEdges(
             gates=gates,
+            edges=self.densities[-1],
             density=self._shares[0],
             channels=self._shares[1],
             channel_unit=unit.prefixed(PREFIX) if isinstance(unit, Coupled) else None,
             stop=self.stop,
-            every=min(self.every, self.stop),
+            every=self.every if is_share(self.stop) else min(self.every, int(self.stop)),
             candidate_ratio=self.candidate_ratio,
             scope=self.scope,
             layer_floor=self.layer_floor,

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from graphprune.masks import Counts, Cubic, MaskSet, gradient, magnitude, random
 from graphprune.methods.core import validators
-from graphprune.methods.core.in_training import Stepwise, cosine, counted, kept_in_layers, rounded_down, rounded_up
+from graphprune.methods.core.in_training import (
+    Stepwise,
+    cosine,
+    counted,
+    is_share,
+    kept_in_layers,
+    rounded_down,
+    rounded_up,
+)
 
 # Cosine annealing ends here (GraNet's and FGGP's authors).
 LAST_RATIO = 0.005
@@ -45,7 +53,7 @@ class Gradual(Stepwise):
     @property
     def schedule(self) -> Cubic:
         """Density over optimiser steps."""
-        return Cubic(self.start_density, self.density, self.start, self.stop, self.every)
+        return Cubic(self.start_density, self.density, self.start, self.last_step, self.every)
 
     @property
     def initial_density(self) -> float:
@@ -79,9 +87,9 @@ class Gradual(Stepwise):
         """Raise ValueError where the final density cannot be had."""
         masks.keep(
             random(0)({}, {}, masks),
-            self.left(self.stop, masks),
+            self.left(self.last_step, masks),
             unit=self.pruned_unit,
-            layer_floor=self.floor_at(self.stop),
+            layer_floor=self.floor_at(self.last_step),
         )
 
     def kept(self, masks: MaskSet) -> Counts:
@@ -134,7 +142,7 @@ class FGGP(Gradual):
         """Raise ValueError unless there are candidates enough for every update to come."""
         super().check(masks)
         before = self.left(0, masks)
-        for step in (*range(self.start + self.every, self.stop, self.every), self.stop):
+        for step in (*range(self.start + self.every, self.last_step, self.every), self.last_step):
             after = self.left(step, masks)
             short = counted(lambda now, then: max(self._spared(now) - then, 0), before, after)
             if worst := max([short] if isinstance(short, int) else short.values()):
@@ -161,13 +169,13 @@ class Annealed(Gradual):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        if self.horizon < self.stop:
+        if not is_share(self.stop) and self.horizon < self.stop:
             raise ValueError(f"end={self.horizon} is the end of the training, it cannot lie before stop={self.stop}")
 
     @property
     def horizon(self) -> int:
         """The end of the annealing."""
-        return self.end or self.stop
+        return self.end or self.last_step
 
     def ratio(self, first: float, step: int) -> float:
         """The share at a step, of what it is at first."""
@@ -221,7 +229,7 @@ class GraNet(Annealed):
 
     def due(self, step: int) -> bool:
         """As the schedule says, and every ``every`` steps after ``stop`` up to ``end``."""
-        growing = self.stop < step <= self.horizon and (step - self.start) % self.every == 0
+        growing = self.last_step < step <= self.horizon and (step - self.start) % self.every == 0
         return super().due(step) or growing
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:

@@ -18,7 +18,7 @@ from graphprune.masks.parameters import world_size
 from graphprune.masks.units import name_of
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import derive_seed, random_state_kept
-from graphprune.methods.core.in_training import InTraining, resumed
+from graphprune.methods.core.in_training import InTraining, is_share, resumed
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,7 @@ class Gumbel(InTraining):
     gates' gradients are averaged. Gradient scalers do not know the gates: float16 autocast is refused, bfloat16 is not.
 
     Args:
-        stop: optimiser step after which the gates harden.
+        stop: optimiser step after which the gates harden, or a share of the training.
         fall: optimiser steps over which the wanted density falls from 1; None: 80 % of ``stop``, so that the gates
             settle in the rest.
         cycles: how often the wanted density swells to its fourfold after half of ``fall``, so that weights that went
@@ -58,7 +58,7 @@ class Gumbel(InTraining):
     name: ClassVar[str] = "gumbel"
 
     def __attrs_post_init__(self) -> None:
-        if self.fall is not None and self.fall > self.stop:
+        if self.fall is not None and not is_share(self.stop) and self.fall > self.stop:
             raise ValueError(f"fall={self.fall} lies after stop={self.stop}, where the gates harden")
 
     def begin(
@@ -75,7 +75,7 @@ class Gumbel(InTraining):
                 unit=self.pruned_unit,
                 empty=self.empty,
                 control=DensityControl(
-                    steps=self.stop * 4 // 5 if self.fall is None else self.fall, cycles=self.cycles
+                    steps=self.last_step * 4 // 5 if self.fall is None else self.fall, cycles=self.cycles
                 ),
             )
         return GatedPruning(self, gates, masks, model, optimizer, resume)
@@ -96,11 +96,11 @@ class GatedPruning(Pruning):
         masks, step = (masks, 0) if resume is None else resumed(resume, masks)
         self.gates, self._shadow = gates, None
         self._gate_optimizer = Adam(gates.parameters(), lr=method.gate_lr, fused=True)
-        if resume is not None and step < method.stop:
+        if resume is not None and step < method.last_step:
             self._load(resume)
         super().__init__(_Hardening(method, self), masks, model, optimizer, step)
         self._closures = [each.register_step_pre_hook(self._refuse_closures) for each in self._stepping]
-        if step < method.stop:
+        if step < method.last_step:
             try:
                 self._shadow = gates.attach(model)
             except BaseException:
@@ -198,15 +198,15 @@ class _Hardening:
         return self.method.pruned_unit
 
     @property
-    def stop(self) -> int:
-        return self.method.stop
+    def last_step(self) -> int:
+        return self.method.last_step
 
     def due(self, step: int) -> bool:
-        return step == self.stop
+        return step == self.last_step
 
     def left(self, step: int, masks: MaskSet) -> Counts:
         units = sum(masks.sizes(self.pruned_unit).values())
-        return units if step < self.stop else round(self.method.density * units)
+        return units if step < self.last_step else round(self.method.density * units)
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         return self.run.harden(self.method.density)

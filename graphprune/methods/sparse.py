@@ -26,7 +26,7 @@ class SparseTraining(Stepwise):
 
     Args:
         start: see :class:`Stepwise`.
-        stop: optimiser step of the last update (RigL's authors: 75 % of the training).
+        stop: optimiser step of the last update, or a share of the training (RigL's authors: 0.75).
         every: optimiser steps between two updates (RigL's authors: 100).
         drop_ratio: share of a layer's weights that moves, at first; it falls to 0 at ``stop`` along a cosine (RigL's
             authors: 0.3).
@@ -43,7 +43,7 @@ class SparseTraining(Stepwise):
 
     def due(self, step: int) -> bool:
         """Every ``every`` steps after ``start``, up to ``stop``."""
-        return self.start < step <= self.stop and (step - self.start) % self.every == 0
+        return self.start < step <= self.last_step and (step - self.start) % self.every == 0
 
     def left(self, step: int, masks: MaskSet) -> Counts:
         """The same in every layer at all steps."""
@@ -51,7 +51,7 @@ class SparseTraining(Stepwise):
 
     def update(self, step: int, masks: MaskSet, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> MaskSet:
         """Drop the smallest weights of each layer and grow as many."""
-        ratio = cosine(self.drop_ratio, 0.0, step, self.stop)
+        ratio = cosine(self.drop_ratio, 0.0, step, self.last_step)
         left = kept_in_layers(masks, self.pruned_unit)
         sure = {name: count - rounded_down(ratio * count) for name, count in left.items()}
         return masks.refill(magnitude(weights, {}, masks), sure, self.growth(step, masks, grads), left, regrow=True)

@@ -1,6 +1,5 @@
 """Gradual inductive co-pruning: one training, tickets of many densities."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch_geometric.data import Batch
 import graphprune as gp
 from graphprune.graphs import edge_units, score_arcs
 from graphprune.graphs.segments import pointers
-from graphprune.masks import Cubic, keep_top
+from graphprune.masks import keep_top
 from graphprune.methods import GICP, TrainingDiverged
 from graphprune.methods.core.edge_gates import GradualGates, TopGates
 from graphprune.methods.core.norms import recalibrate_
@@ -196,25 +195,19 @@ def unused() -> Tensor:
     raise AssertionError("the gates have a density of their own")
 
 
-def after(step: int) -> Any:
-    """A pruning so many steps from its start."""
-    return SimpleNamespace(step=step)
-
-
 @pytest.mark.parametrize("removal", ["top", "gumbel"])
 def test_batches_meet_all_densities_down_to_the_schedules(removal: Any) -> None:
     torch.manual_seed(0)
-    schedule = Cubic(1.0, 0.2, 0, 10, 1)
-    gates = GradualGates(schedule, removal, 1.0, over_range=True)
+    gates = GradualGates(removal, 1.0, over_range=True)
     logits, sizes = torch.randn(1000), torch.tensor([1000])
     assert torch.equal(gates(logits, sizes, unused), torch.ones(1000))  # dense at first
-    gates.run = after(3)
-    lowest = schedule.density(3)
+    lowest = 0.4
+    gates.lowest = lambda: lowest
     shares = [float(gates(logits, sizes, unused).mean()) for _ in range(300)]
     slack = 1e-3 if removal == "top" else 0.05
     assert lowest - slack <= min(shares) < lowest + 0.05 and 0.95 < max(shares) <= 1
-    alone = GradualGates(schedule, removal, 1.0, over_range=False)
-    alone.run = after(3)
+    alone = GradualGates(removal, 1.0, over_range=False)
+    alone.lowest = lambda: lowest
     assert abs(float(alone(logits, sizes, unused).mean()) - lowest) <= slack
 
 
@@ -319,3 +312,12 @@ def test_rows_are_of_the_deployed_ticket_with_every_network_and_task(kind: str, 
         assert rings.evaluate(rings.labels(rings.test), outputs, split="test") == pytest.approx(
             ticket.row["test_metric"], abs=1e-5
         )
+
+
+def test_a_stop_may_be_a_share_of_the_training(data: gp.data.GraphData) -> None:
+    steps = EPOCHS * -(-len(data.train) // BATCH)
+    first, second = (next(method(data, stop=stop).rounds(model(data), data, fit())) for stop in (9, 9 / steps))
+    assert all(torch.equal(value, second.trained[name]) for name, value in first.trained.items())
+    assert second.provenance["settings"]["stop"] == 9 / steps
+    with pytest.raises(ValueError, match="stop must be a whole number of optimiser steps, or a share"):
+        method(data, stop=1.0)

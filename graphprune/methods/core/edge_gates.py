@@ -12,7 +12,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 from graphprune.graphs.required import keep_best
-from graphprune.masks import Cubic, Pruning
 from graphprune.masks.gates import straight_through
 from graphprune.masks.parameters import world_size
 from graphprune.methods.core.share import step_share
@@ -162,28 +161,31 @@ Removal = Literal["gumbel", "top"]
 REMOVING: Mapping[Removal, type[SampledGates | TopGates]] = {"gumbel": SampledGates, "top": TopGates}
 
 
+def _dense() -> float:
+    return 1.0
+
+
 class GradualGates:
     """Gates that remove ever more edges, at a density of each batch's own.
 
     Args:
-        schedule: of the lowest density, over optimiser steps.
         removal: see :data:`REMOVING`.
         temperature: of the gradients.
         over_range: draw each batch's density between the lowest one and 1.
 
     Attributes:
-        run: the pruning of the weights, which counts the optimiser's steps; None: before the first.
+        lowest: the lowest density that there is now; whoever counts the optimiser's steps sets it.
     """
 
-    def __init__(self, schedule: Cubic, removal: Removal, temperature: float, over_range: bool) -> None:
-        self.schedule, self.removal, self.temperature, self.over_range = schedule, removal, temperature, over_range
-        self.run: Pruning | None = None
+    def __init__(self, removal: Removal, temperature: float, over_range: bool) -> None:
+        self.removal, self.temperature, self.over_range = removal, temperature, over_range
+        self.lowest: Callable[[], float] = _dense
 
     def __call__(
         self, logits: Tensor, sizes: Tensor, targets: Callable[[], Tensor], required: Tensor | None = None
     ) -> Tensor:
         """Gates of 0 and 1, shape ``(U,)``; as many as the drawn density says, whatever the round would keep."""
-        lowest = self.schedule.density(self.run.step if self.run else 0)
+        lowest = self.lowest()
         density = lowest + (1 - lowest) * float(torch.rand(())) if self.over_range else lowest
         gates = REMOVING[self.removal](density, self.temperature)
         return gates(logits, sizes, lambda: (sizes.double() * density).round().long(), required)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil, cos, floor, pi
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import attrs
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class InTraining(OneTraining):
     """A method of one training, in your own loop: ``with method.attach(net, optimizer): ...`` is all it takes.
 
     Args:
-        stop: optimiser step of the last change towards the final density.
+        stop: optimiser step of the last change towards the final density, or a share of the training, such as 0.6.
         unit: what falls together, and is counted: single weights (``"weight"``), or channels and neurons, which have
             the mean of their weights' scores; of each layer by itself (``"channel"``), or in all layers that add them
             up (``"coupled"``). With a channel go its bias and its norm's weights, so that nothing of it is left. In a
@@ -70,7 +70,7 @@ class InTraining(OneTraining):
             the rest is had by ``unit=graphprune.compaction.coupled_channels(model, example)``.
     """
 
-    stop: int = attrs.field(validator=validators.step)
+    stop: int | float = attrs.field(validator=validators.step_or_share)
     unit: UnitName | Unit = attrs.field(default="weight", validator=validators.unit)
 
     @property
@@ -79,9 +79,18 @@ class InTraining(OneTraining):
         return unit_of(self.unit)
 
     @property
+    def last_step(self) -> int:
+        """Where it stops, of a method :meth:`in_steps`."""
+        return int(self.stop)
+
+    @property
     def horizon(self) -> int:
         """The last step that the method has plans for."""
-        return self.stop
+        return self.last_step
+
+    def in_steps(self, steps: int | None) -> Self:
+        """The same, with a ``stop`` in optimiser steps of a training that takes so many."""
+        return self.replace(stop=stop_in(self.stop, steps)) if is_share(self.stop) else self
 
     def check(self, masks: MaskSet) -> None:
         """Raise ValueError where the method cannot do on these parameters what it is to do."""
@@ -114,7 +123,7 @@ class InTraining(OneTraining):
                 the masks have its names.
             optimizer: owns the parameters that are pruned.
             steps: how many steps the training takes, if that is known: a ``stop`` after it is then refused at once,
-                and not when the training is over.
+                and not when the training is over. A ``stop`` that is a share needs it.
             resume: the ``state()`` of an earlier run of the same method; load weights and optimiser before.
 
         Returns:
@@ -122,18 +131,18 @@ class InTraining(OneTraining):
 
         Raises:
             ValueError: nothing to prune, a frozen parameter, an optimiser that lacks one of the parameters or has masks
-                already, pruning that cannot be finished, or a ``resume`` with other parameters or another number of
-                weights than this method has at its step.
+                already, pruning that cannot be finished, a share of steps that nobody tells, or a ``resume`` with other
+                parameters or another number of weights than this method has at its step.
         """
-        model = inner(model)
-        dense = self.dense(model)
-        self.check(dense)
-        if steps is not None and self.horizon > steps:
-            name = "stop" if self.horizon == self.stop else "end"
+        model, method = inner(model), self.in_steps(steps)
+        dense = method.dense(model)
+        method.check(dense)
+        if steps is not None and method.horizon > steps:
+            name = "stop" if method.horizon == method.stop else "end"
             raise ValueError(
-                f"{name}={self.horizon} lies after the {steps} steps of the training: lower it, or train longer"
+                f"{name}={method.horizon} lies after the {steps} steps of the training: lower it, or train longer"
             )
-        return self.begin(dense, model, optimizer, resume)
+        return method.begin(dense, model, optimizer, resume)
 
     def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Nothing goes before the training."""
@@ -162,6 +171,8 @@ class Stepwise(InTraining):
     reads_gradients: ClassVar[bool] = True
 
     def __attrs_post_init__(self) -> None:
+        if is_share(self.stop):
+            return
         if self.start >= self.stop:
             raise ValueError(f"start must lie before stop, got start={self.start} and stop={self.stop}")
         if self.every > self.stop - self.start:
@@ -207,6 +218,27 @@ class Stepwise(InTraining):
         if strange := sorted(resume.keys() - {"step", "masks"}):
             raise ValueError(f"resume is of a run of another method, it has {strange} as well")
         return Pruning(self, masks, model, optimizer, step)
+
+
+def is_share(stop: float) -> bool:
+    """Whether it is a share of a training, and no step."""
+    return stop < 1
+
+
+def stop_in(stop: float, steps: int | None) -> int:
+    """A step, or a share of so many, as a step.
+
+    Raises:
+        ValueError: a share, and nobody says how many steps there are.
+    """
+    if is_share(stop):
+        if steps is None:
+            raise ValueError(
+                f"stop={stop} is a share of the training, and how many steps that takes is not known: attach with "
+                "steps=..., or give stop as a step"
+            )
+        return max(1, round(stop * steps))
+    return int(stop)
 
 
 def inner(model: nn.Module) -> nn.Module:

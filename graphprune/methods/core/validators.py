@@ -60,6 +60,10 @@ positive = number(lambda value: 0 < value < inf, "must be above 0 and finite")
 penalty = number(lambda value: 0 <= value < inf, "must be 0 or more and finite")
 count = whole(1)
 step = whole(1, "must be a number of optimiser steps, a whole one")
+step_or_share = that(
+    lambda value: (type(value) is int and value >= 1) or (type(value) is float and 0 < value < 1),
+    "must be a whole number of optimiser steps, or a share of the training between 0 and 1",
+)
 first_step = whole(0, "must be a number of optimiser steps, a whole one")
 switch = kind(bool, "True or False")
 scope = one_of("global", "layer")

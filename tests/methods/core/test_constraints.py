@@ -30,7 +30,6 @@ from graphprune import (
 from graphprune.data import GraphData, from_graphs
 from graphprune.graphs import EdgeRound
 from graphprune.graphs.rule import original_units
-from graphprune.masks import Cubic
 from graphprune.methods import Method
 from graphprune.methods.core.edge_gates import GradualGates, SampledGates, TopGates, soft_gates
 from graphprune.methods.core.joint import JointNetwork
@@ -158,10 +157,12 @@ def test_gates_that_remove_edges_leave_the_required_ones(kind: str, rule: EdgeRu
     torch.manual_seed(0)
     train = data.train.with_graph(**{ORIGINAL_UNITS: original_units(data.train, rule)})
     batch = train.batch(range(len(train)))
+    gradual = GradualGates("top", 1.0, False)
+    gradual.lowest = lambda: 0.3
     gates = {
         "top": TopGates(0.3, 1.0),
         "gumbel": SampledGates(0.3, 1.0),
-        "gradual": GradualGates(Cubic(0.3, 0.3, 0, 10, 1), "top", 1.0, False),
+        "gradual": gradual,
     }[kind]
     scorer = Given(torch.randn(batch.num_edges))
     edge_round = EdgeRound(scorer, 0.7, 0.3)

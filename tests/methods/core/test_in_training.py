@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from graphprune import FGGP, GMP, SET, SNIP, AnnealedGMP, GraNet, MaskSet, RigL, prunable
+from graphprune import FGGP, GMP, SET, SNIP, AnnealedGMP, GraNet, Gumbel, MaskSet, RigL, prunable
 from tests.methods.loops import OPTIMIZERS, ByHand, batches, cubic, fall, network, top, train
 
 PLAN = {"start": 2, "stop": 20, "every": 3}
@@ -682,10 +682,10 @@ def test_wrappers_are_looked_into_for_the_names():
     assert list(other.masks) == ["0.weight", "2.weight", "4.weight"]
 
 
-@pytest.mark.parametrize("stop", [10.4, 10.0, True, "10"])
-def test_steps_are_whole_numbers(stop):
-    with pytest.raises(ValueError, match="stop must be a number of optimiser steps, a whole one"):
-        GMP(density=0.2, stop=stop, every=1)
+@pytest.mark.parametrize("every", [10.4, 10.0, 0.5, True, "10"])
+def test_steps_are_whole_numbers(every):
+    with pytest.raises(ValueError, match="every must be a number of optimiser steps, a whole one"):
+        GMP(density=0.2, stop=20, every=every)
 
 
 @pytest.mark.parametrize("kind", [GraNet, AnnealedGMP])
@@ -708,3 +708,40 @@ def test_a_density_that_keeps_nothing_is_refused():
         GMP(density=0.001, stop=9, every=1).attach(net, OPTIMIZERS["sgd"](net.parameters()))
     with pytest.raises(ValueError, match="keeps none"):
         SNIP(density=0.001).masks(net, list(batches(1)))
+
+
+@pytest.mark.parametrize("name", [*METHODS, "gumbel"])
+def test_a_stop_may_be_a_share_of_the_training(name):
+    plan = {key: value for key, value in PLAN.items() if key != "stop"}
+    kinds = {name: type(method) for name, method in METHODS.items()} | {"gumbel": Gumbel}
+    more = {} if name == "gumbel" else plan
+    found = []
+    for stop in (20, 20 / STEPS):
+        torch.manual_seed(0)
+        net = network()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        method = kinds[name](density=0.3, stop=stop, **more)
+        with method.attach(net, optimizer, steps=STEPS) as run:
+            for x, y in batches(STEPS):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(net(x), y).backward()
+                optimizer.step()
+        found.append((run.masks, [value.clone() for value in net.parameters()]))
+    (masks, weights), (others, same) = found
+    assert masks == others
+    assert all(torch.equal(one, other) for one, other in zip(weights, same, strict=True))
+
+
+def test_a_share_needs_to_know_of_how_many_steps():
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    method = FGGP(density=0.2, stop=0.8, every=2)
+    with pytest.raises(ValueError, match=r"stop=0.8 is a share of the training.*attach with steps"):
+        method.attach(net, optimizer)
+    with pytest.raises(ValueError, match="start must lie before stop, got start=30 and stop=21"):
+        method.replace(start=30).attach(net, optimizer, steps=STEPS)
+    for wrong in (0, 0.0, 1.0, 10.4, 10.0, -2, True, "10"):
+        with pytest.raises(
+            ValueError, match="stop must be a whole number of optimiser steps, or a share of the training"
+        ):
+            FGGP(density=0.2, stop=wrong, every=2)
