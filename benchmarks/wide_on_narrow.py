@@ -3,8 +3,9 @@
 python benchmarks/wide_on_narrow.py --data COLLAB --folds 0 1 2 3 4 --json benchmarks/results/wide_on_narrow.json
 
 A narrow GIN and a cheap predictor are trained together (GICP), graphs are pruned once, and a wide GIN is trained on
-what is left; beside it the same wide network on all edges, and on as many random ones. Seconds are the CPU's, of one thread;
-the narrow network and the pruning are part of the total. (As Shirzad et al., NeurIPS 2024, find attention's edges.)
+what is left; beside it the same wide network on all edges, and on as many random ones. Seconds are the CPU's, of one
+thread; the narrow network and the pruning are part of the total. (As Shirzad et al., NeurIPS 2024, find attention's
+edges.)
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard
 
 
 def whole(name: str, value: Any, least: float = -math.inf) -> int:
@@ -18,13 +18,18 @@ def whole(name: str, value: Any, least: float = -math.inf) -> int:
     Raises:
         ValueError: anything else (a bool, too), or less.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+    if not is_whole(value) or value < least:
         bound = "" if least == -math.inf else f" of at least {least}"
         raise ValueError(f"{name} must be a whole number{bound}, got {value!r}")
     return int(value)
 
 
-def is_number(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number by its class; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a real number; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphprune.checks import is_whole
 from graphprune.data.base import Level
 from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.data.metrics import Task
@@ -208,12 +209,12 @@ def _categories(
     if given is None:
         return None
     sizes = [] if isinstance(given, str) else list(given)
-    if not sizes or any(type(size) is not int or size < 1 for size in sizes) or width is None:
+    if not sizes or not all(is_whole(size) and size >= 1 for size in sizes) or width is None:
         raise ValueError(
             f"{option} are how many categories each column of {attribute} has, 1 or more, and {attribute} of shape "
             f"({rows}, D) must be there; got {given!r}"
         )
-    return sizes
+    return list(map(int, sizes))
 
 
 def _check_rows(graph: Any, where: str) -> None:

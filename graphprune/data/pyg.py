@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 from torch_geometric.data import Data, HeteroData
 
+from graphprune.checks import is_whole
 from graphprune.data.base import GraphData, Level
 from graphprune.data.degrees import DEGREE_CAPS, DegreeColumns
 from graphprune.data.labelled import SPLITS
@@ -127,7 +128,7 @@ def from_pyg(
         if split is None and hasattr(dataset, "get_idx_split"):
             split = dataset.get_idx_split()
         index, recipe = given_split(split, len(graphs["whole"]), labels, split_seed, name)
-        places = held_out(index) if type(split) is int else []
+        places = held_out(index) if is_whole(split) else []
         graphs = {part: [graphs["whole"][number] for number in index[part]] for part in SPLITS}
     data = from_graphs(
         *(graphs[part] for part in SPLITS),

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.checks import whole
+from graphprune.checks import is_whole, whole
 from graphprune.graphs.packed import PackedGraphs
 
 FOLDS = 10
@@ -165,8 +165,8 @@ def given_split(
         )
     check_seed(seed, name)
     labels = np.zeros(count, dtype=np.int64) if labels is None else labels
-    if type(split) is int:
-        return fold_split(labels, split, seed), f"fold {split} of 10, seed {seed}, a tenth of the others validates"
+    if is_whole(split):
+        return fold_split(labels, int(split), seed), f"fold {split} of 10, seed {seed}, a tenth of the others validates"
     if type(split) in (list, tuple) and len(split) == 3 and all(isinstance(share, Real) for share in split):
         if min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
             raise ValueError(f"{name}: the three shares of a split must all be above 0 and sum to 1, got {split}")

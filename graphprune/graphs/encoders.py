@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphprune.checks import is_whole
 from graphprune.graphs.kinds import Kinds, NodeRows, Vectors, nodes_of, normed, rowwise, shared
 from graphprune.graphs.known import fact_of, watched
 from graphprune.graphs.norms import RowNorm
@@ -184,12 +185,12 @@ def node_encoder(features: Features, dim: int) -> nn.Module:
 def _sizes(option: str, attribute: str, features: Features) -> list[int]:
     """Categories of each column, or the one number of columns; raises ValueError where ``features`` is neither."""
     sizes = features if isinstance(features, list) else [features]
-    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+    if not sizes or not all(is_whole(size) and size >= 1 for size in sizes):
         raise ValueError(
             f"{option} must be 'ogb-mol', the number of columns of {attribute}, or a list of how many categories "
             f"each column has, got {features!r}"
         )
-    return sizes  # type: ignore[return-value]
+    return [int(size) for size in sizes]
 
 
 def needed_edges(option: str, features: EdgeFeatures | None) -> EdgeFeatures:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
+from graphprune.checks import is_whole
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import arcs_and_nodes
 from graphprune.graphs.prune import check_unseen
@@ -38,10 +39,11 @@ class Encodings:
     walks: int
 
     def __post_init__(self) -> None:
-        if type(self.walks) is not int or not 2 <= self.walks <= MOST_STEPS:
+        if not is_whole(self.walks) or not 2 <= self.walks <= MOST_STEPS:
             raise ValueError(
                 f"encodings: walks must be from 2, when a walk can be back, to {MOST_STEPS} steps, got {self.walks!r}"
             )
+        object.__setattr__(self, "walks", int(self.walks))
 
     @classmethod
     def of(cls, given: Encodings | Mapping[str, Any]) -> Self:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from graphprune.checks import whole
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_PROTECTED, EDGE_UNIT, EdgeUnit, Units, arcs_and_nodes, graph_units
 from graphprune.graphs.segments import graph_of_nodes, pointers
@@ -62,8 +63,7 @@ class EdgeRule:
                 raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
         if type(self.connected) is not bool:
             raise ValueError(f"connected must be True or False, got {self.connected!r}")
-        if type(self.min_degree) is not int or self.min_degree < 0:
-            raise ValueError(f"min_degree must be a whole number of neighbours, got {self.min_degree!r}")
+        object.__setattr__(self, "min_degree", whole("min_degree", self.min_degree, 0))
 
     @property
     def constrained(self) -> bool:

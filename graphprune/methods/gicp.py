@@ -39,7 +39,7 @@ def _falling(instance: Any, attribute: attrs.Attribute[Any], value: tuple[float,
 
 
 def _tuple(value: float | Iterable[float]) -> tuple[float, ...]:
-    return tuple(map(float, (value,) if isinstance(value, int | float) else value))
+    return tuple(map(float, value if isinstance(value, Iterable) else (value,)))
 
 
 @attrs.frozen(kw_only=True)

@@ -187,5 +187,5 @@ def test_connected_is_yes_or_no(value):
 
 @pytest.mark.parametrize("value", [-1, 1.0, True, None, "2"])
 def test_a_degree_is_a_number_of_neighbours(value):
-    with pytest.raises(ValueError, match="min_degree must be a whole number of neighbours"):
+    with pytest.raises(ValueError, match="min_degree must be a whole number of at least 0"):
         EdgeRule(min_degree=value)

@@ -10,9 +10,10 @@ from math import inf
 from typing import Any
 
 import attrs
+import numpy as np
 from torch import nn
 
-from graphprune.checks import is_number
+from graphprune.checks import is_number, is_whole
 from graphprune.graphs.sparsifiers import SCORERS, EdgeScore, scorer_of
 from graphprune.masks import UNITS, Coupled, Unit
 
@@ -31,15 +32,21 @@ def that(holds: Callable[[Any], bool], words: str) -> Validator:
     return validate
 
 
+def _as_pythons(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A number of NumPy's becomes Python's, as files hold it."""
+    if isinstance(value, np.generic):
+        object.__setattr__(instance, attribute.name, value.item())
+
+
 def number(holds: Callable[[Any], bool], words: str) -> Validator:
     """A number of which something holds."""
-    return attrs.validators.and_(that(is_number, "must be a number"), that(holds, words))
+    return attrs.validators.and_(that(is_number, "must be a number"), that(holds, words), _as_pythons)
 
 
 def whole(least: float = -inf, words: str = "") -> Validator:
     """A whole number of at least so much, or of either sign."""
     words = words or "must be a whole number" + (f" of at least {least}" if least > -inf else "")
-    return that(lambda value: type(value) is int and value >= least, words)
+    return attrs.validators.and_(that(lambda value: is_whole(value) and value >= least, words), _as_pythons)
 
 
 def kind(of: type, words: str) -> Validator:
@@ -60,9 +67,12 @@ positive = number(lambda value: 0 < value < inf, "must be above 0 and finite")
 penalty = number(lambda value: 0 <= value < inf, "must be 0 or more and finite")
 count = whole(1)
 step = whole(1, "must be a number of optimiser steps, a whole one")
-step_or_share = that(
-    lambda value: (type(value) is int and value >= 1) or (type(value) is float and 0 < value < 1),
-    "must be a whole number of optimiser steps, or a share of the training between 0 and 1",
+step_or_share = attrs.validators.and_(
+    that(
+        lambda value: is_number(value) and (0 < value < 1 or (is_whole(value) and value >= 1)),
+        "must be a whole number of optimiser steps, or a share of the training between 0 and 1",
+    ),
+    _as_pythons,
 )
 first_step = whole(0, "must be a number of optimiser steps, a whole one")
 switch = kind(bool, "True or False")
