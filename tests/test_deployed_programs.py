@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.nn import GCNConv, global_mean_pool
 
 import graphprune as gp
 from graphprune.deployed import Deployed, deploy
@@ -111,3 +112,34 @@ def test_full_graphs_go_through_unpruned(tmp_path: Path) -> None:
     torch.testing.assert_close(predictions, deployed(batch), rtol=1e-5, atol=1e-5)
     assert kept.all()
     assert kept.numel() == batch.num_edges
+
+
+class Own(nn.Module):
+    """A user's network, which reads how many graphs there are."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv, self.head = GCNConv(features, 8), nn.Linear(8, 2)
+
+    def forward(self, batch: Any) -> Tensor:
+        hidden = self.conv(batch.x, batch.edge_index).relu()
+        out: Tensor = self.head(global_mean_pool(hidden, batch.batch, batch.num_graphs))
+        return out
+
+
+def test_networks_of_users_are_exported_with_their_pruning(tmp_path: Path) -> None:
+    data = gp.data.load("MUTAG")
+    torch.manual_seed(0)
+    model, predictor = Own(data.num_features), gp.EdgePredictor.for_data(data, hidden=8, layers=1)
+    (ticket,) = gp.GICP(predictor=predictor, densities=(0.6,), stop=0.5).rounds(
+        model, data, Fit(epochs=2, batch_size=64, lr=0.01, seed=0)
+    )
+    deployed = deploy(ticket, model, data, edges=True)
+    names = deployed.export(tmp_path / "own.pt2", data.val)
+    program: nn.Module = torch.export.load(tmp_path / "own.pt2").module()
+    for numbers in ([2], range(9)):
+        batch = data.test.batch(numbers)
+        with torch.no_grad():
+            predictions, kept = program(*(batch[name] for name in names))
+        torch.testing.assert_close(predictions, deployed(batch), rtol=1e-5, atol=1e-5)
+        assert torch.equal(batch.edge_index[:, kept], deployed.edges.left(batch).edge_index)

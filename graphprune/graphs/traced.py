@@ -63,7 +63,8 @@ class TracedEdges(nn.Module):
 def _at(data: Data, arcs: Tensor) -> Data:
     """A graph of these arcs alone."""
     edges = {name: data[name][arcs] for name in ("edge_attr", "edge_weight") if data.get(name) is not None}
-    others = {name: data[name] for name in ("x", "batch", ENCODINGS) if data.get(name) is not None}
+    names = ("x", "batch", "ptr", "num_graphs", ENCODINGS)
+    others = {name: data[name] for name in names if name in data}
     return Data(edge_index=data.edge_index[:, arcs], **others, **edges)
 
 
