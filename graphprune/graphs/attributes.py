@@ -19,6 +19,9 @@ D = TypeVar("D", bound=Data)
 # What a batch and a graph know of themselves.
 _OWN = ("edge_index", "num_nodes", "num_edges", "batch", "ptr")
 
+# What no network takes for arcs, though it may be square; the last two are counted.
+_NO_MATRIX = frozenset(("x", "y", "pos", "encodings", "graphprune_walks", *_OWN))
+
 
 def check_graph(graph: object, where: str = "") -> None:
     """Raise TypeError, beginning with ``where``, unless this is a homogeneous graph."""
@@ -168,15 +171,15 @@ def in_dtype(data: D, dtype: torch.dtype) -> D:
 
 def check_single(data: Data) -> None:
     """Raise ValueError if a graph carries its arcs a second time, as a matrix; names the attribute."""
-    edge_index = arcs_of(data)
-    for name, value in data:
-        matrix = is_sparse(value) or (isinstance(value, Tensor) and value.dim() > 1)
-        if not matrix or name in ("x", "y", "pos", "encodings", "graphprune_walks", *_OWN):  # the last two are counted
+    for name, value in data.to_dict().items():
+        if name in _NO_MATRIX or (isinstance(value, Tensor) and value.layout is torch.strided and value.dim() < 2):
+            continue
+        if not is_sparse(value) and not isinstance(value, Tensor):
             continue
         value = value if is_sparse(value) or value.size(0) != 1 else value[0]  # as to_dense_adj makes it
         if value.dim() < 2 or value.size(0) != value.size(1) or value.size(0) != data.num_nodes:
             continue
-        if is_sparse(value) or (not of_edges(name) and _same_arcs(value, edge_index)):
+        if is_sparse(value) or (not of_edges(name) and _same_arcs(value, arcs_of(data))):
             raise ValueError(
                 f"{name!r} holds the arcs a second time, as a matrix, and would keep those that are pruned: remove it "
                 f"(del data.{name}) and let the network read edge_index"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -36,18 +37,20 @@ def flatten(graphs: Sequence[Data] | Dataset[Data]) -> dict[str, Any]:
     items = [graphs[number] for number in range(len(graphs))]  # type: ignore[arg-type]
     if not items:
         raise ValueError("cannot pack an empty sequence of graphs")
-    kind = common_class(items)
-    for number, item in enumerate(items):
-        _check(item, f"graph {number}")
+    kind, held = common_class(items), [item.to_dict() for item in items]
+    for number, (item, mine) in enumerate(zip(items, held, strict=True)):
+        _check(item, mine, f"graph {number}")
     nodes = torch.tensor([item.num_nodes or 0 for item in items])
-    edges = torch.tensor([item.edge_index.size(1) for item in items])
+    edges = torch.tensor([mine["edge_index"].size(1) for mine in held])
     stores: dict[str, dict[str, Any]] = {"node": {}, "edge": {}, "graph": {}, "objects": {}}
     dims: dict[str, int | None] = {}
     shifts: dict[str, Tensor] = {}
-    for name in dict.fromkeys(key for item in items for key in item.keys()):  # noqa: SIM118 (Data is no dict)
+    names = dict.fromkeys(chain.from_iterable(held))
+    indexed = any("index" in name for name in names if name != "edge_index")
+    for name in names:
         if name in ("edge_index", "num_nodes", "num_edges"):
             continue
-        values = _values(name, items)
+        values = _values(name, held)
         if isinstance(values[0], Tensor | int | float):
             dim, by = items[0].__cat_dim__(name, values[0]), _shifts(name, items, values)
             columns = values[0].dim() if isinstance(values[0], Tensor) else 0
@@ -55,18 +58,19 @@ def flatten(graphs: Sequence[Data] | Dataset[Data]) -> dict[str, Any]:
                 dims[name] = dim
             if by is not None:
                 shifts[name] = by
-        level, packed = _level(name, items, values, nodes, edges)
+        elsewhere = indexed and of_edges(name) and any(goes_elsewhere(item, name) for item in items)
+        level, packed = _level(name, items[0], values, nodes, edges, elsewhere)
         stores[level][name] = packed
-    index = torch.cat([item.edge_index for item in items], dim=1)
+    index = torch.cat([mine["edge_index"] for mine in held], dim=1)
     joining = Joining(kind, dims, shifts)
     return {"num_nodes": nodes, "num_edges": edges, "edge_index": index, **stores, "joining": joining}
 
 
-def _check(item: Data, where: str) -> None:
+def _check(item: Data, held: Mapping[str, Any], where: str) -> None:
     """Raise ValueError for a graph without arcs to read, or whose arcs an attribute repeats or counts."""
-    if item.edge_index is None:
+    if held.get("edge_index") is None:
         raise ValueError(f"{where} has no edge_index; give graphs without edges a (2, 0) tensor")
-    check_edge_index(item.edge_index, f"{where}: ")
+    check_edge_index(held["edge_index"], f"{where}: ")
     try:
         check_single(item)
         if type(item).__inc__ is not Data.__inc__:
@@ -78,8 +82,8 @@ def _check(item: Data, where: str) -> None:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _values(name: str, items: Sequence[Data]) -> list[Any]:
-    values = [item.get(name) for item in items]
+def _values(name: str, held: Sequence[Mapping[str, Any]]) -> list[Any]:
+    values = [mine.get(name) for mine in held]
     missing = [number for number, value in enumerate(values) if value is None]
     if missing:
         raise ValueError(f"graph {missing[0]} has no attribute {name!r} that other graphs have")
@@ -151,15 +155,15 @@ def _nested(value: Any) -> bool:
     return isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(map(torch.is_tensor, value)))
 
 
-def _level(name: str, items: Sequence[Data], values: list[Any], nodes: Tensor, edges: Tensor) -> tuple[str, Any]:
-    """To which level an attribute belongs, and its values packed."""
+def _level(name: str, first: Data, values: list[Any], nodes: Tensor, edges: Tensor, elsewhere: bool) -> tuple[str, Any]:
+    """To which level an attribute belongs, and its values packed; not to the edges if it goes ``elsewhere``."""
     if all(isinstance(value, int | float) for value in values):
         return "graph", torch.tensor(values)
     tensors = [value for value in values if isinstance(value, Tensor)]
     if not tensors and not any(_nested(value) for value in values):
-        _check_objects(name, items[0].__cat_dim__(name, values[0]), values, edges)
+        _check_objects(name, first.__cat_dim__(name, values[0]), values, edges)
         return "objects", values
-    dim = items[0].__cat_dim__(name, values[0])
+    dim = first.__cat_dim__(name, values[0])
     if len(tensors) == len(values) and all(value.layout == torch.strided for value in tensors) and _fits(dim, tensors):
         tensors = [_rows(value, dim) for value in tensors]
     alike = {(value.shape[1:], value.layout) for value in tensors}
@@ -170,7 +174,7 @@ def _level(name: str, items: Sequence[Data], values: list[Any], nodes: Tensor, e
     # PyG's rule: an attribute of the edges has "edge" in its name. Labels are the graph's wherever they can be.
     order: tuple[str, ...] = ("graph", "node") if name == "y" else ("node", "graph")
     if of_edges(name):
-        order = ("graph",) if any(goes_elsewhere(item, name) for item in items) else ("edge", "graph")
+        order = ("graph",) if elsewhere else ("edge", "graph")
     if dim is None:
         order = ("graph",)
     for level in order:
