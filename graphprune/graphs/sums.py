@@ -191,7 +191,10 @@ def _grouped(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, 
     # SciPy writes wherever a key says; what is none has its error of torch, in either way.
     if not counted or int(keys.min()) < 0 or int(keys.max()) >= count:
         ordered, order = torch.sort(keys, stable=True)
-        each = keys.new_zeros(count).index_add_(0, ordered, torch.ones_like(ordered))
+        if torch.compiler.is_compiling():  # of whose bincount a program knows no size
+            each = keys.new_zeros(count).index_add_(0, ordered, torch.ones_like(ordered))
+        else:
+            each = torch.bincount(ordered, minlength=count)
         return order, values.index_select(0, order), pointers(each)
     shape, starts = (keys.numel(), count), np.arange(keys.numel() + 1)
     made = csr_array((values.numpy(), keys.numpy(), starts), shape=shape).tocsc()

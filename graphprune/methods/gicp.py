@@ -97,6 +97,9 @@ class GICP(ByDensity):
     layer_floor: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.share))
     edge_gates: Removal = attrs.field(default="top", validator=validators.one_of(*get_args(Removal)))
     train_densities: Training = attrs.field(default="range", validator=validators.one_of(*get_args(Training)))
+    # Again, for their place among the options in files of runs.
+    temperature: float = attrs.field(default=1.0, validator=validators.positive)
+    predictor_lr: float | None = attrs.field(default=None, validator=attrs.validators.optional(validators.positive))
 
     name: ClassVar[str] = "gicp"
     later: ClassVar[Mapping[str, Any]] = {"unit": "weight", "channel_density": None}

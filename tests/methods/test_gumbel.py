@@ -268,7 +268,7 @@ def test_an_emptied_layer_is_named_or_keeps_one():
         ({"fall": 0}, "fall must be a number of optimiser steps"),
         ({"cycles": -1}, "cycles"),
         ({"cycles": 1.5}, "cycles must be a whole number"),
-        ({"stop": None}, "stop must be a number of optimiser steps"),
+        ({"stop": None}, "stop must be a whole number of optimiser steps, or a share"),
         ({"gate_lr": 0.0}, "gate_lr"),
         ({"temperature": 0.0}, "temperature"),
         ({"unit": "layer"}, "unit must be one of 'weight', 'channel', 'coupled', got 'layer'"),
