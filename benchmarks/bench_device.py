@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from bench_compact import edge_rich, pruned, thinned
+from bench_compact import edge_rich, in_batches, passes, pruned, thinned
 from common import as_trained, parser, report, take_turns
 from pyg_twin import PlainJoint, PlainPyG
 from torch import Tensor, nn
@@ -43,21 +43,14 @@ def clock_of(device: torch.device) -> Callable[[], float]:
     return now
 
 
-def batches_of(graphs: PackedGraphs, size: int, device: torch.device) -> list[Any]:
+def on(device: torch.device, graphs: PackedGraphs, size: int) -> list[Any]:
     """All graphs, collated and moved."""
-    return [graphs.batch(part).to(device) for part in torch.arange(len(graphs)).split(size)]
+    return [batch.to(device) for batch in in_batches(graphs, size)]
 
 
 def forward(model: nn.Module, batches: list[Any], device: torch.device) -> Callable[[], None]:
     """A pass over all batches."""
-    model = copy.deepcopy(model).to(device).eval()
-
-    @torch.no_grad()
-    def run() -> None:
-        for batch in batches:
-            model(batch)
-
-    return run
+    return passes(copy.deepcopy(model).to(device), batches)
 
 
 def steps(model: nn.Module, batches: list[Any], device: torch.device, classes: bool) -> Callable[[], None]:
@@ -85,8 +78,8 @@ def networks(graphs: data.GraphData, args: Any, device: torch.device, width: int
     masked = copy.deepcopy(dense)
     pruned(masked, example, CHANNELS, args.seed).apply_(masked)
     small = compact(masked, example)
-    batches = batches_of(full, args.batch, device)
-    left = batches_of(thinned(full, REMOVED, args.seed), args.batch, device)
+    batches = on(device, full, args.batch)
+    left = on(device, thinned(full, REMOVED, args.seed), args.batch)
     predictor = EdgePredictor.for_data(graphs, hidden=args.predictor)
     joint = JointNetwork(copy.deepcopy(dense), predictor, EdgeRound(predictor, 0.05, 0.95), EdgeRule(), full)
     cheap = EdgePredictor.for_data(graphs, hidden=16, layers=1, encoder="mlp", score="bilinear")

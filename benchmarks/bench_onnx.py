@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
-import onnxruntime
 import torch
-from common import as_trained, own_time, parser, report, take_turns
+from common import as_trained, onnx_session, own_time, parser, report, take_turns
 from torch import nn
 from torch_geometric.data import Batch
 
@@ -22,14 +22,12 @@ from graphprune.compaction import save
 GRAPHS = 40  # of them one at a time
 
 
-def session_of(network: nn.Module, example: Batch, threads: int) -> tuple[onnxruntime.InferenceSession, list[str]]:
+def session_of(network: nn.Module, example: Batch, threads: int) -> tuple[Any, list[str]]:
     """The network's file, loaded, and the names of its inputs."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         names = save(network, example, path)
-        return onnxruntime.InferenceSession(path, options), list(names)
+        return onnx_session(path, threads), list(names)
 
 
 def main() -> None:

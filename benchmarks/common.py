@@ -47,6 +47,15 @@ def own_time() -> Callable[[], float]:
     return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
+def onnx_session(path: Path, threads: int) -> Any:
+    """An ONNX file, loaded in ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options)
+
+
 def as_trained(model: nn.Module) -> nn.Module:
     """The network with random biases and norms: behind these a channel without weights is no zero."""
     for name, value in (*model.named_parameters(), *model.named_buffers()):

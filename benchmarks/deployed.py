@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import own_time, parser, report, take_turns
+from common import onnx_session, own_time, parser, report, take_turns
 from pyg_twin import PlainPyG
 from torch import nn
 from torch_geometric.data import Batch, Data
@@ -102,17 +102,13 @@ def ours(deployed: gp.Deployed, folder: Path, example: list[Data]) -> Way:
 
 def program(deployed: gp.Deployed, folder: Path, example: list[Data]) -> Callable[[Batch], object] | None:
     """One ONNX program for all of it; None: the ticket has what no program can hold."""
-    import onnxruntime
-
     path = folder / f"{len(list(folder.iterdir()))}.onnx"
     try:
         names = deployed.export(path, example)
     except (ValueError, RuntimeError) as error:
         print(f"no program: {error}")
         return None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options)
+    session = onnx_session(path, torch.get_num_threads())
     return lambda batch: session.run(None, {name: batch[name].numpy() for name in names})
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from graphprune.data import GraphData
 from graphprune.graphs import EdgeMask, PackedGraphs
 from graphprune.graphs.pairs import graph_units
-from graphprune.graphs.rule import unit_sizes
+from graphprune.graphs.rule import prunable_arcs, unit_sizes
 from graphprune.graphs.scorers import given_to, own_dtype
 from graphprune.methods.core import validators
 from graphprune.methods.core.by_density import ByDensity, Trained
@@ -142,6 +142,5 @@ def _of_units(batch: Any, first: Tensor) -> Tensor:
 
 def agreement(one: EdgeMask, other: EdgeMask, graphs: PackedGraphs) -> float:
     """Of the arcs that one mask keeps and that can be pruned, the share that the other keeps; 1 of none."""
-    prunable = graphs.edge_index[0] != graphs.edge_index[1]
-    kept = one.keep & prunable
+    kept = one.keep & prunable_arcs(graphs, "pair")
     return float((other.keep & kept).sum() / kept.sum()) if bool(kept.any()) else 1.0
