@@ -21,6 +21,7 @@ from graphprune.compaction import save as save_program
 from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import PackedGraphs, PruneEdges
+from graphprune.graphs.batches import with_kinds
 from graphprune.graphs.pairs import EDGE_PROTECTED
 from graphprune.graphs.prune import check_unseen
 from graphprune.graphs.traced import TracedEdges
@@ -85,7 +86,7 @@ class Deployed(nn.Module):
             check_unseen(graphs, "Deployed", batches=True)
             if not isinstance(graphs, Batch) and graphs.get("batch") is not None:
                 raise ValueError("a Data with the attribute 'batch': collate graphs by Batch.from_data_list")
-            left = self.edges.left(copy.copy(graphs).to(device))
+            left = self.edges.left(with_kinds(copy.copy(graphs).to(device)))
             return self.network(left if isinstance(left, Batch) else Batch.from_data_list([left]))  # type: ignore[no-any-return]
         if not hasattr(graphs, "__len__") or not len(graphs):
             raise TypeError(f"graphs must be a Data, a Batch, or a list or data set of some, got {graphs!r}"[:200])

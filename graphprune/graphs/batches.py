@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 
 from graphprune.graphs.kinds import Kinds
 from graphprune.graphs.known import follow, once, tell
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from graphprune.graphs.packed import PackedGraphs
 
 T = TypeVar("T")
+
+_MANY = 512  # nodes: of fewer each is computed sooner
 
 
 def told_batch(batch: Batch, graphs: PackedGraphs, chosen: Tensor) -> Batch:
@@ -35,6 +37,19 @@ def told_batch(batch: Batch, graphs: PackedGraphs, chosen: Tensor) -> Batch:
         if name in store and name not in graphs.joining.dims and name not in graphs.joining.shifts:
             _tell(batch[name], store[name], ptr[chosen], count[chosen])
     return batch
+
+
+def with_kinds(data: Data) -> Data:
+    """The graph or batch; real features of many nodes are now sorted into kinds, once for all who read them.
+
+    (Encoders of categories do that themselves.) Its ``x`` is a new tensor of the same memory: what is known of it ends
+    with it, whatever is written there later.
+    """
+    x = data.get("x")
+    if isinstance(x, Tensor) and x.is_floating_point() and x.dim() == 2 and x.size(0) >= _MANY:
+        data.x = x.detach()
+        tell(data.x, Kinds, Kinds.counted)
+    return data
 
 
 def _tell(features: Tensor, stored: Tensor, start: Tensor, count: Tensor) -> None:

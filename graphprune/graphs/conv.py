@@ -124,7 +124,7 @@ class GINELayer(GINLayer):
     ) -> Tensor:
         """``x`` has shape ``(N, F)``; an arc's features are a row of ``table``, see :meth:`Adjacency.sum_messages`."""
         if isinstance(x, NodeRows) and self._begins_linear:
-            found = pairs(x.kinds, adjacency.arcs.source, kinds)
+            found = pairs(x.kinds, adjacency.arcs.source, kinds, x.size(0) // 2)
             if found is not None:
                 of_node, of_arc, which = found
                 messages = functional.relu(x.rows.index_select(0, of_node) + table.index_select(0, of_arc))

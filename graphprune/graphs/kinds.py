@@ -85,17 +85,18 @@ class Kinds:
         given = features.dim() == 2 and not features.requires_grad and not features.is_complex()
         if not given or not 0 < features.numel() <= _MOST:
             return None
-        sample = _hashes(features[:: max(features.size(0) // _SAMPLE, 1)])
-        if FEW * sample.unique().numel() > sample.numel():
+        step = max(features.size(0) // _SAMPLE, 1)
+        sample = _hashes(features[::step])
+        if step > 1 and FEW * sample.unique().numel() > sample.numel():
             return None
-        numbers, which = torch.unique(_hashes(features), return_inverse=True)
+        numbers, which = torch.unique(sample if step == 1 else _hashes(features), return_inverse=True)
         if FEW * numbers.numel() > features.size(0):
             return None
         place = torch.arange(features.size(0))
         first = torch.empty_like(numbers, dtype=torch.int64).index_copy_(0, which, place)
         # Sums of equal rows may differ by rounding; the last column decides first.
-        rows, same = np.unique(_array(features[first].flip(1)), axis=0, return_inverse=True)
-        found = cls(torch.from_numpy(rows).flip(1).to(features.dtype), torch.from_numpy(same).flatten()[which])
+        rows, same = torch.unique(features[first].flip(1), dim=0, return_inverse=True)
+        found = cls(rows.flip(1), same[which])
         return found if found.fits(features) else None  # different rows with one sum, or NaN
 
     def fits(self, features: Tensor) -> bool:
@@ -206,13 +207,14 @@ def given(module: nn.Module, x: Vectors) -> Vectors:
     return nodes_of(x) if watched(module) else x
 
 
-def pairs(first: Kinds, places: Tensor, second: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Which kinds come together, in few pairs; None where these are no fewer than half of the first one's rows.
+def pairs(first: Kinds, places: Tensor, second: Kinds, most: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Which kinds come together, in few pairs; None where these are more than ``most``, or may be more than arcs.
 
     Args:
         first: kinds of nodes.
         places: of which node, shape ``(E,)``.
         second: kinds of arcs, ``(E,)`` of them.
+        most: pairs.
 
     Returns:
         The two kinds of each pair, shape ``(P,)`` each, and the pair of each arc, shape ``(E,)``.
@@ -225,6 +227,6 @@ def pairs(first: Kinds, places: Tensor, second: Kinds) -> tuple[Tensor, Tensor, 
     cell = first.which.index_select(0, places) * width + second.which
     there = torch.bincount(cell, minlength=first.rows.size(0) * width) > 0
     numbers = there.nonzero().squeeze(1)
-    if 2 * numbers.numel() > first.which.numel():
+    if numbers.numel() > most:
         return None
     return numbers // width, numbers % width, (there.cumsum(0) - 1).index_select(0, cell)

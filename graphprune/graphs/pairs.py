@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphprune.graphs.known import once
+from graphprune.graphs.sums import grouped
 
 EdgeUnit = Literal["pair", "arc"]
 
@@ -26,23 +27,21 @@ class Units:
 
     Attributes:
         first: position of each unit's first arc, shape ``(U,)``, ascending.
+        second: of its second arc, or of the first one again, if there is no other; shape ``(U,)``.
         unit: the unit of each arc, shape ``(E,)``; -1 for what is never pruned: self-loops and protected arcs.
-        arcs: arcs in each unit (1 or 2), shape ``(U,)``.
         beside: whether unit after unit is an arc and its reverse arc beside it, and nothing else is there.
     """
 
     first: Tensor
+    second: Tensor
     unit: Tensor
-    arcs: Tensor
     beside: bool = False
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over each unit's arcs, shape ``(U,)``, of ``values``, shape ``(E,)``."""
         if self.beside:
             return (values[::2] + values[1::2]) / 2
-        inside = self.unit >= 0
-        total = values.new_zeros(self.first.numel()).index_add(0, self.unit[inside], values[inside])
-        return total / self.arcs.to(values.dtype)
+        return (values.index_select(0, self.first) + values.index_select(0, self.second)) / 2
 
     def at_arcs(self, values: Tensor, others: float | bool) -> Tensor:
         """Each arc's unit's value, shape ``(E,)``; self-loops and protected arcs get ``others``."""
@@ -126,22 +125,16 @@ def edge_units(edge_index: Tensor, num_nodes: int, unit: EdgeUnit = "pair", prot
     position = torch.arange(source.numel(), device=source.device)
     no_loop = source != target
     if unit == "pair" and protected is None and _beside(source, target) and bool(no_loop.all()):
-        first = position[::2]
-        return Units(first, position >> 1, torch.full_like(first, 2), beside=True)
-    if unit == "arc":
-        leader = position
-    else:
-        partner = _reverse(source, target, num_nodes)
-        leader = torch.where(partner >= 0, torch.minimum(position, partner), position)
+        return Units(position[::2], position[1::2], position >> 1, beside=True)
+    partner = position if unit == "arc" else _reverse(source, target, num_nodes)
+    leader = torch.minimum(position, partner)
     if protected is not None:
         kept = no_loop.new_zeros(source.numel()).index_put((leader[protected],), no_loop.new_ones(()))
         no_loop = no_loop & ~kept[leader]
-    first = position[no_loop & (leader == position)]
-    number = source.new_full((source.numel(),), -1)
-    number[first] = torch.arange(first.numel(), device=source.device)
-    number = torch.where(no_loop, number[leader], -1)
-    arcs = torch.bincount(number[no_loop], minlength=first.numel())
-    return Units(first, number, arcs)
+    leads = no_loop & (leader == position)
+    first = leads.nonzero().squeeze(1)
+    number = torch.where(no_loop, (leads.cumsum(0) - 1).index_select(0, leader), -1)
+    return Units(first, partner.index_select(0, first), number)
 
 
 def _beside(source: Tensor, target: Tensor) -> bool:
@@ -149,16 +142,32 @@ def _beside(source: Tensor, target: Tensor) -> bool:
     return torch.equal(source[::2], target[1::2]) and torch.equal(target[::2], source[1::2])
 
 
+def _by(first: Tensor, second: Tensor, num_nodes: int) -> Tensor:
+    """The arcs by one end and then the other; equals keep their order."""
+    order, keys = torch.arange(first.numel(), device=first.device), first * num_nodes + second
+    if _ascending(keys):
+        return order
+    if num_nodes > first.numel():  # too many to count
+        return torch.argsort(keys, stable=True)
+    if not _ascending(second):
+        order, first, _ = grouped(second, first, num_nodes)
+    return grouped(first, order, num_nodes)[1]
+
+
+def _ascending(keys: Tensor) -> bool:
+    return bool((keys[1:] >= keys[:-1]).all())
+
+
 def _reverse(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
-    """Position of each arc's reverse arc, -1 where there is none (multi-edges pair up in order)."""
+    """Position of each arc's reverse arc, its own where there is none (multi-edges pair up in order)."""
     if _beside(source, target):  # nothing to sort
         return torch.arange(source.numel(), device=source.device) ^ 1
-    by_arc = torch.argsort(source * num_nodes + target, stable=True)
-    by_reverse = torch.argsort(target * num_nodes + source, stable=True)
-    partner = torch.empty_like(source)
-    if torch.equal(source[by_arc], target[by_reverse]) and torch.equal(target[by_arc], source[by_reverse]):
-        partner[by_arc] = by_reverse
-        return partner
+    by_arc, by_reverse = _by(source, target, num_nodes), _by(target, source, num_nodes)
+    if all(
+        torch.equal(one.index_select(0, by_arc), other.index_select(0, by_reverse))
+        for one, other in ((source, target), (target, source))
+    ):
+        return torch.empty_like(source).index_copy_(0, by_arc, by_reverse)
     # Arcs without a partner: number the copies of each arc, and look up (reverse arc, same copy).
     key = source * num_nodes + target
     sorted_key = key[by_arc]
@@ -170,4 +179,4 @@ def _reverse(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     inside = place < source.numel()
     place = place.clamp(max=max(source.numel() - 1, 0))
     found = inside & (sorted_key[place] == wanted) if source.numel() else inside
-    return torch.where(found, by_arc[place], -1)
+    return torch.where(found, by_arc[place], torch.arange(source.numel(), device=source.device))

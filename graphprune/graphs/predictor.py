@@ -184,7 +184,8 @@ class EdgePredictor(nn.Module):
         """As :meth:`_between`, products of vectors once for each two kinds of nodes that arcs join, if they are few."""
         if isinstance(z, NodeRows) and not watched(self.form):
             source, target = edge_index
-            found = pairs(z.kinds, source, Kinds(z.kinds.rows, z.kinds.which.index_select(0, target)))
+            at_target = Kinds(z.kinds.rows, z.kinds.which.index_select(0, target))
+            found = pairs(z.kinds, source, at_target, source.numel() // 2)
             if found is not None:
                 *joined, which = found
                 return self._between(z.rows, torch.stack(joined), ends).index_select(0, which)
