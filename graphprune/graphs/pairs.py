@@ -144,11 +144,9 @@ def _beside(source: Tensor, target: Tensor) -> bool:
 
 def _by(first: Tensor, second: Tensor, num_nodes: int) -> Tensor:
     """The arcs by one end and then the other; equals keep their order."""
-    order, keys = torch.arange(first.numel(), device=first.device), first * num_nodes + second
-    if _ascending(keys):
-        return order
     if num_nodes > first.numel():  # too many to count
-        return torch.argsort(keys, stable=True)
+        return torch.argsort(first * num_nodes + second, stable=True)
+    order = torch.arange(first.numel(), device=first.device)
     if not _ascending(second):
         order, first, _ = grouped(second, first, num_nodes)
     return grouped(first, order, num_nodes)[1]
@@ -162,21 +160,38 @@ def _reverse(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     """Position of each arc's reverse arc, its own where there is none (multi-edges pair up in order)."""
     if _beside(source, target):  # nothing to sort
         return torch.arange(source.numel(), device=source.device) ^ 1
-    by_arc, by_reverse = _by(source, target, num_nodes), _by(target, source, num_nodes)
-    if all(
-        torch.equal(one.index_select(0, by_arc), other.index_select(0, by_reverse))
-        for one, other in ((source, target), (target, source))
-    ):
-        return torch.empty_like(source).index_copy_(0, by_arc, by_reverse)
-    # Arcs without a partner: number the copies of each arc, and look up (reverse arc, same copy).
-    key = source * num_nodes + target
-    sorted_key = key[by_arc]
-    start = torch.searchsorted(sorted_key, sorted_key)
-    copy = torch.empty_like(source)
-    copy[by_arc] = torch.arange(source.numel(), device=source.device) - start
-    wanted = target * num_nodes + source
-    place = torch.searchsorted(sorted_key, wanted) + copy
-    inside = place < source.numel()
-    place = place.clamp(max=max(source.numel() - 1, 0))
-    found = inside & (sorted_key[place] == wanted) if source.numel() else inside
-    return torch.where(found, by_arc[place], torch.arange(source.numel(), device=source.device))
+    if _ascending(source * num_nodes + target):  # as coalescing leaves them: mostly all there is to do is to transpose
+        partner = _by(target, source, num_nodes)
+        if torch.equal(source, target.index_select(0, partner)) and torch.equal(
+            target, source.index_select(0, partner)
+        ):
+            return partner
+    low, high = torch.minimum(source, target), torch.maximum(source, target)
+    order = _by(low, high, num_nodes)
+    low, high, onward = (values.index_select(0, order) for values in (low, high, source < target))
+    same = (low[1:] == low[:-1]) & (high[1:] == high[:-1])  # both ends as the arc before
+    partner = torch.arange(source.numel(), device=source.device)
+    if bool((same[1:] & same[:-1]).any()):  # the k-th arc of each way, where there are several
+        return partner.index_copy_(0, order, order.index_select(0, _kth(same, onward)))
+    two = (same & (onward[1:] != onward[:-1])).nonzero().squeeze(1)
+    one, other = order.index_select(0, two), order.index_select(0, two + 1)
+    return partner.index_copy_(0, one, other).index_copy_(0, other, one)
+
+
+def _kth(same: Tensor, onward: Tensor) -> Tensor:
+    """The place of each arc's reverse arc, or its own, among arcs that are sorted by both ends.
+
+    Args:
+        same: whether an arc has the ends of the one before, shape ``(E - 1,)``.
+        onward: whether it leads from the lower to the higher node, shape ``(E,)``.
+    """
+    place = torch.arange(onward.numel(), device=onward.device)
+    begins = torch.cat([same.new_ones(1), ~same])
+    begin = place[begins].index_select(0, begins.cumsum(0) - 1)
+    before = onward.cumsum(0) - onward.long()
+    rank = before - before.index_select(0, begin)
+    slot = begin + torch.where(onward, rank, place - begin - rank)
+    at = place.new_full((2, place.numel()), -1)
+    at[onward.long(), slot] = place
+    found = at[(~onward).long(), slot]
+    return torch.where(found >= 0, found, place)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -18,6 +21,8 @@ RETURN_WALKS = "graphprune_walks"
 # Graph attribute: what tells these arcs from others.
 WALKED = "graphprune_walked"
 
+M = TypeVar("M", Tensor, csr_array)
+
 MOST_STEPS = 128
 LARGEST = 8192  # nodes of a graph that is walked whatever it takes: as a matrix, a handful of 512 MiB at once
 MOST_PRODUCTS = 1 << 36  # of a larger graph: a minute or two of one CPU
@@ -25,6 +30,7 @@ _SMALL = 128  # nodes of a graph that is a matrix at any rate
 _FASTER = 8  # by so much a product of dense matrices is faster than one by the arcs, multiplication by multiplication
 _COLUMNS = 64  # nodes whose walks are followed together along the arcs
 _INSTEAD = "take fewer steps, or none (walks=0)"  # of predictors, whose option it is
+_FEW = 1 << 22  # walks of half the steps, of graphs that are sparse matrices
 _AT_ONCE = 1 << 22  # entries of the matrices of a few small graphs
 
 
@@ -50,12 +56,13 @@ def walk_features(data: Data, steps: int, *, instead: str = "take fewer steps") 
     Representations", ICLR 2022), with the degree in place of the first step, after which no walk has come back. Arcs
     count as undirected edges, several between two nodes as one, self-loops not at all.
 
-    Exact, and so the more work the larger a graph is: graphs of up to 128 nodes, and dense ones of up to 8,192, are
-    matrices of all pairs of nodes, 8 bytes each, many small ones at once; of others the walks from 64 nodes at a time
-    are followed along the arcs, which takes nodes times arcs (both directions of an edge) times ``steps / 2``
-    products, half a nanosecond to two each, and 1.5 KiB of memory a node. Above 8,192 nodes 2^36 products are the
-    limit, and what needs more is refused: at 16 steps 10^4 nodes with 10^5 arcs take 5 seconds, 10^5 nodes with
-    2 * 10^5 arcs are too many.
+    Exact, and so the more work the larger a graph is. Where few walks of half the steps begin at a node, as in
+    molecules at up to 8 steps, graphs of any size are sparse matrices. Else those of up to 128 nodes, and dense ones of
+    up to 8,192, are matrices of all pairs of nodes, 8 bytes each, many small ones at once; of others the walks from 64
+    nodes at a time are followed along the arcs, which takes nodes times arcs (both directions of an edge) times
+    ``steps / 2`` products, half a nanosecond to two each, and 1.5 KiB of memory a node. Above 8,192 nodes 2^36 products
+    are the limit, and what needs more is refused: at 16 steps 10^4 nodes with 10^5 arcs take 5 seconds, 10^5 nodes with
+    10^6 arcs are too many.
 
     Args:
         data: a graph or a batch; a row depends on its own graph alone.
@@ -79,6 +86,15 @@ def walk_features(data: Data, steps: int, *, instead: str = "take fewer steps") 
     order = torch.argsort(graph[arcs[0]], stable=True)
     source, target = arcs[:, order]
     arc_ptr = torch.searchsorted(graph[source], torch.arange(len(sizes) + 1, device=arcs.device))
+    work = _walked(arcs, graph, len(sizes), (steps + 1) // 2)
+    few = (work <= 2 * sizes * sizes * ((steps + 1) // 2)) & (work <= _FEW) & (arcs.device.type == "cpu")
+    for members in _split(few, work):
+        mine = ranges(arc_ptr[members], arc_ptr[members + 1] - arc_ptr[members])
+        shift = torch.zeros_like(sizes).index_copy_(0, members, pointers(sizes[members])[:-1] - ptr[members])
+        local = torch.stack([source, target])[:, mine] + shift[graph[source[mine]]]
+        rows = ranges(ptr[members], sizes[members])
+        out[rows] = _walks_by_rows(local, len(rows), steps).float()
+    sizes = sizes.masked_fill(few, 0)
     along = (sizes > _SMALL) & ((sizes > LARGEST) | (sizes * sizes > _FASTER * arc_ptr.diff()))
     for number in along.nonzero().flatten().tolist():
         local = torch.stack([source, target])[:, arc_ptr[number] : arc_ptr[number + 1]] - ptr[number]
@@ -99,6 +115,35 @@ def walk_features(data: Data, steps: int, *, instead: str = "take fewer steps") 
     return out
 
 
+def _walked(arcs: Tensor, graph: Tensor, graphs: int, steps: int) -> Tensor:
+    """About how many walks of up to so many steps there are in each graph: products to follow them all."""
+    degree = torch.bincount(arcs.flatten(), minlength=graph.numel()).double() / 2
+    once, twice = (torch.bincount(graph, each, minlength=graphs) for each in (degree, degree * degree))
+    longer = twice / once.clamp(min=1)
+    return sum((once * longer**step for step in range(steps)), start=torch.zeros_like(once))
+
+
+def _split(few: Tensor, work: Tensor) -> Sequence[Tensor]:
+    """Numbers of the graphs that are marked, in parts that bound the memory."""
+    members = few.nonzero().squeeze(1)
+    part = (work[members].cumsum(0) / _FEW).long()
+    parts: Sequence[Tensor] = members.split(torch.unique_consecutive(part, return_counts=True)[1].tolist())
+    return parts
+
+
+def _walks_by_rows(arcs: Tensor, nodes: int, steps: int) -> Tensor:
+    """Of each node, ``(nodes, steps)``, by products of sparse matrices: few nodes lie within half of the steps."""
+    (source, target), ones = arcs.numpy(), np.ones(2 * arcs.size(1))
+    ends = np.concatenate([source, target]), np.concatenate([target, source])
+    once = csr_array((ones, ends), shape=(nodes, nodes))
+    once.sum_duplicates()
+    degree = np.diff(once.indptr)
+    scale = 1 / np.sqrt(degree.clip(min=1))
+    once.data = np.repeat(scale, degree) * scale[once.indices]
+    back = _back(once, lambda power: power @ once, steps, 1)
+    return torch.from_numpy(np.stack([np.log1p(degree), *back], 1))
+
+
 def _arcs(data: Data) -> Tensor:
     """64 bits of the arcs of each graph, whatever their order, shape ``(B,)``."""
     arcs, nodes = arcs_and_nodes(data)
@@ -116,7 +161,7 @@ def _walks(adjacency: Tensor, steps: int) -> Tensor:
     return torch.stack([degree.log1p(), *_back(once, lambda power: power @ once, steps, -1)], -1)
 
 
-def _back(power: Tensor, further: Callable[[Tensor], Tensor], steps: int, dim: int) -> Iterator[Tensor]:
+def _back(power: M, further: Callable[[M], M], steps: int, dim: int) -> Iterator[M]:
     """How likely walks are back after 2, 3, ..., ``steps`` steps.
 
     The matrix of one step is symmetric, and so the diagonal of a product of two powers a sum of products.

@@ -124,3 +124,9 @@ class Net(nn.Module):
 
 # Without those that tests of plug-ins bring along.
 RULES = {name: kind for name, kind in SCORERS.items() if kind.__module__.startswith("graphprune.")}
+
+
+def braid(nodes: int) -> Data:
+    """A ring whose every node is joined to the next three: few arcs, and soon very many walks."""
+    ring = torch.arange(nodes)
+    return Data(edge_index=torch.cat([torch.stack([ring, ring.roll(k)]) for k in (1, 2, 3)], 1), num_nodes=nodes)

@@ -13,7 +13,7 @@ import graphprune as gp
 from graphprune.graphs import EdgeRound, PackedGraphs, PruneEdges, RandomEdges
 from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.walks import walks_of
-from tests.graphs.samples import Given, arcs, random_graph, to_index
+from tests.graphs.samples import Given, arcs, braid, random_graph, to_index
 
 
 def by_powers(graph: Data, steps: int) -> torch.Tensor:
@@ -54,8 +54,7 @@ def test_they_are_counted_on_the_edges_that_there_are_in_place_of_others() -> No
 
 
 def test_a_huge_graph_is_refused_by_its_size() -> None:
-    ring = torch.arange(100_000)
-    huge = Data(edge_index=torch.stack([ring, ring.roll(1)]), num_nodes=len(ring))
+    huge = braid(100_000)
     with pytest.raises(ValueError, match=r"the limit above 8,192 nodes: take fewer steps, or no encodings$"):
         gp.AddEncodings(walks=16)(huge)
     with pytest.raises(ValueError, match=r"100,000 nodes .*: take fewer steps, or none \(walks=0\)$"):

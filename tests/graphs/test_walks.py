@@ -9,7 +9,7 @@ from torch_geometric.data import Batch, Data
 
 from graphprune.graphs import walks
 from graphprune.graphs.walks import walk_features
-from tests.graphs.samples import arcs, random_graph, to_index
+from tests.graphs.samples import arcs, braid, random_graph, to_index
 
 
 def by_hand(nodes, found, steps):
@@ -42,11 +42,14 @@ def test_each_node_of_a_batch_has_the_walks_of_its_own_graph(graphs, steps):
     torch.testing.assert_close(walk_features(batch, steps).double(), expected, rtol=0, atol=1e-7)
 
 
-def test_many_graphs_are_taken_in_parts_of_bounded_size(monkeypatch):
+@pytest.mark.parametrize("way", ["_FEW", "_AT_ONCE"])
+def test_many_graphs_are_taken_in_parts_of_bounded_size(monkeypatch, way):
+    if way == "_AT_ONCE":
+        monkeypatch.setattr(walks, "_FEW", -1)
     graphs = [random_graph(seed, nodes=3 + seed % 11) for seed in range(40)]
     batch = Batch.from_data_list(graphs)
     whole = walk_features(batch, 8)
-    monkeypatch.setattr(walks, "_AT_ONCE", 200)
+    monkeypatch.setattr(walks, way, 200)
     torch.testing.assert_close(walk_features(batch, 8), whole, rtol=0, atol=0)
     alone = torch.cat([walk_features(graph, 8) for graph in graphs])
     torch.testing.assert_close(alone, whole, rtol=0, atol=0)
@@ -72,13 +75,12 @@ def test_what_cannot_be_walked_is_refused(monkeypatch):
     for steps in (1, 129):
         with pytest.raises(ValueError, match=f"after 2 steps at the earliest, and 128 are the limit, got {steps}"):
             walk_features(random_graph(0), steps)
-    ring = torch.arange(100_000)
-    huge = Data(edge_index=torch.stack([ring, ring.roll(1)]), num_nodes=len(ring))
     with pytest.raises(
         ValueError,
-        match=r"a graph has 100,000 nodes with neighbours and 200,000 arcs; .* 16 steps .*: take fewer steps$",
+        match=r"a graph has 100,000 nodes with neighbours and 600,000 arcs; .* 16 steps .*: take fewer steps$",
     ):
-        walk_features(huge, 16)
+        walk_features(braid(100_000), 16)
+    monkeypatch.setattr(walks, "_FEW", -1)
     monkeypatch.setattr(walks, "LARGEST", 9)
     monkeypatch.setattr(walks, "_SMALL", 9)
     monkeypatch.setattr(walks, "MOST_PRODUCTS", 20)
@@ -101,14 +103,16 @@ def powers(data, steps):
 
 @settings(max_examples=40)
 @given(graphs=st.lists(arcs(), min_size=1, max_size=4), steps=st.integers(2, 9))
-def test_following_arcs_is_the_same_as_multiplying_matrices(graphs, steps):
+def test_all_ways_are_the_same(graphs, steps):
     batch = Batch.from_data_list([Data(edge_index=to_index(found), num_nodes=nodes) for nodes, found in graphs])
-    by_matrices = walk_features(batch, steps)
+    found = walk_features(batch, steps)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walks, "_FEW", -1)
+        torch.testing.assert_close(walk_features(batch, steps), found, rtol=0, atol=1e-7)
         patch.setattr(walks, "_SMALL", 0)
         patch.setattr(walks, "_FASTER", 0)
         patch.setattr(walks, "_COLUMNS", 2)
-        torch.testing.assert_close(walk_features(batch, steps), by_matrices, rtol=0, atol=1e-7)
+        torch.testing.assert_close(walk_features(batch, steps), found, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize(("nodes", "share"), [(150, 0.02), (150, 0.5), (300, 0.01)])
