@@ -211,13 +211,16 @@ def check_unseen(data: object, caller: str, *, batches: bool = False) -> None:
     check_nodes(data)
     edge_index, num_nodes = arcs_and_nodes(data)
     _check_edges(data)
-    if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < num_nodes):
-        raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
+    if edge_index.numel():
+        low, high = edge_index.aminmax()
+        if not (int(low) >= 0 and int(high) < num_nodes):
+            raise ValueError(f"edge_index points outside the graph's {num_nodes} nodes")
     if isinstance(data, Batch):
         graph, _ = graph_of_nodes(data, num_nodes, edge_index.device)
-        astray = (graph[edge_index[0]] != graph[edge_index[1]]).nonzero()
-        if len(astray):
-            raise ValueError(f"arc {int(astray[0])} joins two graphs of the batch: edge_index points outside its graph")
+        source, target = (graph.index_select(0, ends) for ends in edge_index)
+        if not torch.equal(source, target):
+            arc = int((source != target).nonzero()[0])
+            raise ValueError(f"arc {arc} joins two graphs of the batch: edge_index points outside its graph")
 
 
 def check_nodes(data: Data, where: str = "the graph ") -> None:
