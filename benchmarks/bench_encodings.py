@@ -1,4 +1,4 @@
-"""Encodings of a data set, counted: random walks of up to 16 steps, beside the same by matrices of all pairs of nodes.
+"""Encodings of a data set, counted: random walks of up to 16 steps, and of 4, beside matrices of all pairs of nodes.
 
 python benchmarks/bench_encodings.py --json benchmarks/results/encodings.json
 
@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from graphprune import Encodings, data
 from graphprune.graphs import PackedGraphs, walks
 
-STEPS = 16
+STEPS, FEW = 16, 4
 
 
 def superpixels(count: int, nodes: int = 150, near: int = 8) -> PackedGraphs:
@@ -49,17 +49,20 @@ def main() -> None:
         "communities": [random_graphs(200, 500, 1250)],
         "one_large": [random_graphs(1, 10_000, 50_000)],
     }
-    spec, small = Encodings(STEPS), walks._SMALL
+    found, ways = {}, (walks._SMALL, walks._FEW)
 
-    def count(graphs: list[PackedGraphs], matrices: bool) -> None:
-        walks._SMALL = walks.LARGEST if matrices else small
+    def count(graphs: list[PackedGraphs], steps: int, matrices: bool) -> None:
+        walks._SMALL, walks._FEW = (walks.LARGEST, -1) if matrices else ways
         for part in graphs:
-            spec.counted(part)
+            Encodings(steps).counted(part)
 
-    jobs = {f"{name}_s": (lambda graphs=graphs: count(graphs, matrices=False)) for name, graphs in sets.items()}
-    for name in ("superpixels", "communities"):
-        jobs[f"{name}_matrices_s"] = lambda graphs=sets[name]: count(graphs, matrices=True)
-    report("encodings", args, {"steps": STEPS} | take_turns(jobs, args.repeats, warmup=0, clock=own_time()))
+    for steps in (STEPS, FEW):
+        jobs = {f"{name}_s": (lambda g=graphs, s=steps: count(g, s, matrices=False)) for name, graphs in sets.items()}
+        for name in ("superpixels", "communities") if steps == STEPS else ("molhiv", "molecules", "superpixels"):
+            jobs[f"{name}_matrices_s"] = lambda g=sets[name], s=steps: count(g, s, matrices=True)
+        seconds = take_turns(jobs, args.repeats, warmup=0, clock=own_time())
+        found |= {f"{steps}_steps_{name}": value for name, value in seconds.items()}
+    report("encodings", args, found)
 
 
 if __name__ == "__main__":
