@@ -65,7 +65,7 @@ class RunFolder:
             self.write_results()
             try:
                 yield
-            except (ValueError, TypeError, LookupError):
+            except Exception:
                 if new and not (self.path / METRICS).exists() and not self.finished:
                     for name in (CONFIG, RESULTS, PROVENANCE):
                         (self.path / name).unlink(missing_ok=True)
