@@ -61,5 +61,10 @@ def instance(name: str, value: object, kind: Any, words: str) -> None:
         TypeError: anything else; where it is a class the text says so.
     """
     if isinstance(value, type) or not isinstance(value, kind):
-        got = f"the class {value.__name__} itself" if isinstance(value, type) else f"a {type(value).__name__}"
-        raise TypeError(f"{name} must be {words}; got {got}")
+        raise mistaken(name, value, words)
+
+
+def mistaken(name: str, value: object, words: str) -> TypeError:
+    """The error about an argument that is something else than these words say, a class in place of an object even."""
+    got = f"the class {value.__name__} itself" if isinstance(value, type) else f"an object of {type(value).__name__}"
+    return TypeError(f"{name} must be {words}; got {got if value is not None else 'None'}")

@@ -127,7 +127,8 @@ class Check:
         if index.dtype != torch.int64:
             raise TypeError(f"{where}: edge_index must be int64, got {index.dtype}")
         if index.dim() != 2 or index.size(0) != 2:
-            raise ValueError(f"{where}: edge_index has shape {tuple(index.shape)}, expected (2, E)")
+            way = ": give its transpose" if index.dim() == 2 and index.size(1) == 2 else ""
+            raise ValueError(f"{where}: edge_index has shape {tuple(index.shape)}, expected (2, E){way}")
         bad = ((index < 0) | (index >= graph.x.size(0))).any(0)
         if bool(bad.any()):
             arc = int(bad.nonzero()[0])

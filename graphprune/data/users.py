@@ -71,7 +71,8 @@ def from_graphs(
     Raises:
         ValueError: a graph that does not fit; names split, graph number and what is wrong. A split without any label, a
             task that no training graph has a label of, a class (where ``num_classes`` is not given) without any.
-        TypeError: something that is no ``Data``, or a list of it; a tensor of the wrong dtype or a sparse one.
+        TypeError: something that is no ``Data``, or no list of it; features of the wrong dtype, or that are no array of
+            numbers.
     """
     metric = metric or default_metric(task)
     parts = {split: _items(graphs, split, name) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}

@@ -32,8 +32,8 @@ def flatten(graphs: Sequence[Data] | Dataset[Data]) -> dict[str, Any]:
 
     Raises:
         ValueError: no graphs, or an attribute that cannot be packed; names the graph and the attribute.
-        TypeError: something that is no ``Data``, or no list of it, a data set of several splits, or an attribute of
-            nodes or edges that is sparse or no array of numbers.
+        TypeError: something that is no ``Data``, or no list of it, a data set of several splits, or features that are
+            no array of numbers.
     """
     if hasattr(graphs, "splits"):
         raise TypeError(f"a {type(graphs).__name__} has three splits: give one of them, such as data.test")

@@ -27,7 +27,8 @@ def with_tensors(graph: D, where: str = "") -> D:
         where: what errors begin with, such as ``"graph 3: "``.
 
     Raises:
-        TypeError: an attribute that is sparse, or no array of numbers.
+        TypeError: an attribute that is no array of numbers.
+        ValueError: one that is a sparse tensor.
     """
     if not isinstance(graph, Data):
         return graph
@@ -36,6 +37,8 @@ def with_tensors(graph: D, where: str = "") -> D:
         value = graph.get(name)
         if value is None or (isinstance(value, Tensor) and value.layout is torch.strided):
             continue
+        if isinstance(value, Tensor):
+            raise ValueError(f"{where}attribute {name!r} is sparse ({value.layout}): give it to_dense()")
         if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
             continue  # such as the two of a bipartite graph, of which others say so
         if made is graph:
@@ -53,11 +56,9 @@ def as_tensor(value: Any, where: str, empty: torch.dtype | None = None) -> Tenso
         empty: dtype of an array without entries, which has none of its own to tell.
 
     Raises:
-        TypeError: sparse, or no array of numbers.
+        TypeError: no array of numbers.
     """
     if isinstance(value, Tensor):
-        if value.layout is not torch.strided:
-            raise TypeError(f"{where} must be a dense tensor, got a sparse one ({value.layout}): give it to_dense()")
         return value
     problem = ""
     try:

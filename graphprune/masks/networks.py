@@ -29,8 +29,10 @@ def check_forward(model: nn.Module) -> None:
         TypeError: no network, or one whose forward needs other arguments; the text has the lines that wrap it.
     """
     check_network(model)
+    own = getattr(getattr(model, "signature", None), "param_dict", ())  # of torch_geometric's Sequential
     try:
-        signature = inspect.signature(model.forward)
+        given = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in own]
+        signature = inspect.Signature(given) if given else inspect.signature(model.forward)
     except (TypeError, ValueError):  # written in C, or scripted
         return
     try:
@@ -39,10 +41,10 @@ def check_forward(model: nn.Module) -> None:
         taken = signature.parameters.values()
         needed = [each.name for each in taken if each.default is each.empty and each.kind is not each.VAR_POSITIONAL]
         optional = [each.name for each in taken if each.name in _OPTIONAL and each.name not in needed]
-        given = [f"data.{name}" for name in needed] + [f"{name}=data.{name}" for name in optional]
+        words = [f"data.{name}" for name in needed] + [f"{name}=data.{name}" for name in optional]
         raise TypeError(
             f"{type(model).__name__}.forward{signature} is called with one batch of graphs here, model(data): hand in "
-            f"a subclass (or a module around it) whose forward(self, data) returns super().forward({', '.join(given)})"
+            f"a subclass (or a module around it) whose forward(self, data) returns super().forward({', '.join(words)})"
         ) from None
 
 
