@@ -80,6 +80,7 @@ CALLS = {name: lambda net, method=method: list(method.rounds(net, DATA, FIT)) fo
     "report": lambda net: report(net, DATA.val),
     "compact": lambda net: gp.compact(net, DATA.train.batch(range(4))),
     "check_removal": lambda net: gp.check_removal(net, DATA),
+    "at_init": lambda net: gp.SNIP(density=0.5).masks(net, [DATA.train.batch(range(4))]),
 }
 
 
@@ -113,7 +114,7 @@ def test_a_sequential_of_pyg_is_told_too() -> None:
         check_forward(net)
 
 
-@pytest.mark.parametrize("call", [*METHODS, "evaluate"])
+@pytest.mark.parametrize("call", [*METHODS, "evaluate", "at_init"])
 @pytest.mark.parametrize(("kind", "told"), [(Pair, r"returns a tuple.*\[0\]"), (Mapped, r"returns a dict.*\['out'\]")])
 def test_networks_that_return_more_than_logits_are_told(kind: type[Net], told: str, call: str) -> None:
     with pytest.raises(TypeError, match=f"{kind.__name__} {told}"):
