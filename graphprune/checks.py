@@ -1,4 +1,4 @@
-"""Numbers that users give: whole ones and shares, Python's or NumPy's, or an error with the argument's name."""
+"""What users give: numbers, Python's or NumPy's, and objects of a kind, or an error with the argument's name."""
 
 from __future__ import annotations
 
@@ -46,3 +46,25 @@ def share(name: str, value: Any) -> float:
     if not 0 <= real(name, value) < 1:
         raise ValueError(f"{name} must be a number of at least 0 and below 1, got {value!r}")
     return float(value)
+
+
+def instance(name: str, value: object, kind: Any, words: str) -> None:
+    """Make sure that an argument is an object of a kind.
+
+    Args:
+        name: of the argument.
+        value: what was given for it.
+        kind: what it has to be an instance of.
+        words: for that, with an example: ``"a Ticket, such as Ticket.load(path)"``.
+
+    Raises:
+        TypeError: anything else; where it is a class the text says so.
+    """
+    if isinstance(value, type) or not isinstance(value, kind):
+        raise mistaken(name, value, words)
+
+
+def mistaken(name: str, value: object, words: str) -> TypeError:
+    """The error about an argument that is something else than these words say, a class in place of an object even."""
+    got = f"the class {value.__name__} itself" if isinstance(value, type) else f"an object of {type(value).__name__}"
+    return TypeError(f"{name} must be {words}; got {got if value is not None else 'None'}")

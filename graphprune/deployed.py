@@ -83,7 +83,7 @@ class Deployed(nn.Module):
         """
         size, device = whole("batch_size", batch_size, 1), self.device
         if isinstance(graphs, Data):
-            check_unseen(graphs, "Deployed", batches=True)
+            graphs = check_unseen(graphs, "Deployed", batches=True)
             if not isinstance(graphs, Batch) and graphs.get("batch") is not None:
                 raise ValueError("a Data with the attribute 'batch': collate graphs by Batch.from_data_list")
             left = self.edges.left(with_kinds(copy.copy(graphs).to(device)))

@@ -93,6 +93,24 @@ def test_lists_need_no_brackets(typed: str, meant: dict[str, list[object]], caps
     assert printed["fit"]["milestones"] == ([30, 60] if "milestones" in typed else [])
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--class-weights 1,2", [1, 2]),
+        ("--class-weights=0.5,2", [0.5, 2]),
+        ("--class-weights [1,2]", [1, 2]),
+        ("--class-weights balanced", "balanced"),
+        ("--class-weights null", None),
+        ("--pos-weight 2", [2]),
+    ],
+)
+def test_a_list_where_a_word_may_stand_needs_no_brackets_either(typed: str, meant: object, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "dense", "--data", "MUTAG", "--out", "x", *typed.split(), "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)["fit"]
+    assert printed["pos_weight" if "pos" in typed else "class_weights"] == meant
+
+
 def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Path, capsys: Capture) -> None:
     words = tiny("random", root, tmp_path / "x", "--rounds", "2", "--seed", "4")
     with pytest.raises(SystemExit) as stop:
@@ -138,6 +156,11 @@ def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Pa
         (["prune-graphs", "nowhere", "--data", "MUTAG"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
         (["report", "a", "b"], "--out"),
+        (
+            ["run", "gicp", "--data", "MUTAG", "--stop", "4", "--densities", "0.5", "0.25"],
+            "a list is one word, as 0.5,0.25",
+        ),
+        (["run", "dense", "--data", "MUTAG", "--class-weights", "even"], "class_weights"),
     ],
 )
 def test_mistakes_cost_one_clear_line(words: list[str], message: str, tmp_path: Path, capsys: Capture) -> None:
@@ -188,6 +211,65 @@ def test_a_diverged_training_ends_with_code_1(
     monkeypatch.setattr("graphprune.train.tasks.Objective.total", lambda *_: nan)
     assert "loss is nan" in refused(tiny("dense", root, tmp_path), capsys, code=1)
     assert json.loads((tmp_path / "results.json").read_text()) == []
+
+
+SOON = ["--stop", "4", "--every", "2"]  # of the steps that a tiny training takes
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gicp", SOON),
+        ("gumbel", ["--density", "0.5", "--stop", "4"]),
+        ("granet", ["--density", "0.5", *SOON]),
+        ("gmp", ["--density", "0.5", *SOON]),
+        ("fggp", ["--density", "0.5", *SOON]),
+        ("set", ["--density", "0.5", *SOON]),
+        ("icpg", ["--rounds", "1"]),
+        ("ugs", ["--rounds", "1"]),
+    ],
+)
+def test_every_training_that_breaks_down_ends_with_code_1(
+    method: str, options: list[str], root: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    words = tiny(method, root, tmp_path / "run", *options, "--lr", "1e30", "--optimizer", "sgd")
+    assert main(words) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("graphprune run: error:")
+    assert ("not finite" in line or "is nan" in line) and "lower" in line
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "message"),
+    [
+        ("dense", ["--accumulate", "99"], "accumulate=99"),
+        ("dense", ["--loss", "bce"], "loss='bce'"),
+        ("dense", ["--devices", "3"], "devices=3"),
+        ("fggp", ["--stop", "999"], "stop=999 lies after"),
+        ("imp", ["--protect", "nothing.*"], "matches no parameter"),
+        ("imp", ["--class-weights", "1,2,3"], "class_weights"),
+    ],
+)
+def test_the_corrected_command_runs_in_the_same_folder(
+    method: str, wrong: list[str], message: str, root: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    options = {"fggp": ["--density", "0.5", "--every", "2"], "imp": ["--rounds", "1"], "dense": []}[method]
+    assert main(tiny(method, root, tmp_path / "run", *options, *wrong)) == 2
+    assert message in capsys.readouterr().err
+    right = ["--stop", "4"] if method == "fggp" else []
+    assert main(tiny(method, root, tmp_path / "run", *options, *right)) == 0
+
+
+def test_a_stored_set_is_opened_from_its_folder(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    stored = tmp_path / "stored"
+    data.store(data.load(NAME, root=root, features="deg+odeg10"), stored)
+    options = ["--model", "gcn", "--hidden", "8", "--epochs", "2", "--rounds", "1", "--unit", "channel"]
+    words = ["run", "imp", "--data", NAME, "--data-root", str(stored), *options, "--weight-rate", "0.5", "--out"]
+    assert main([*words, str(tmp_path / "run")]) == 0
+    assert main(["compact", str(tmp_path / "run"), "--out", str(tmp_path / "small")]) == 0
+    capsys.readouterr()
+    words[3] = "OTHER"
+    assert f"holds the stored set '{NAME}', not 'OTHER'" in refused([*words, str(tmp_path / "other")], capsys)
 
 
 def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import pkgutil
@@ -158,6 +159,29 @@ def test_files_that_pages_name_exist() -> None:
     for page, text in TEXTS.items():
         for name in re.findall(names, text):
             assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def texts_in_code() -> set[str]:
+    """All texts of the package, with … for what is filled in."""
+    found = set()
+    for file in (ROOT / "graphprune").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.add("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def test_errors_read_as_their_page_says() -> None:
+    texts = texts_in_code()
+    tables = TEXTS[ROOT / "docs/errors.md"].split("| given | how the error reads |")[1:]
+    rows = [line for table in tables for line in table.split("\n\n")[0].splitlines()[2:]]
+    told = [text for row in rows for text in re.findall(r"`([^`]+)`", row.split(" | ")[-1])]
+    assert len(told) > 30
+    for text in told:
+        pattern = re.compile(".*".join(map(re.escape, text.split("…"))), re.S)
+        assert any(pattern.search(known) for known in texts), text
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from graphprune.compaction.calls import Calls, located
 from graphprune.masks.copies import independent_copy, uncached_
+from graphprune.masks.networks import check_network
 from graphprune.masks.passes import of_passes
 from graphprune.measure.modes import as_it_was
 
@@ -24,9 +25,10 @@ def check_model(model: nn.Module) -> None:
     """Refuse models that are more than modules with parameters.
 
     Raises:
-        TypeError: a scripted, compiled or wrapped model.
+        TypeError: no model, or a scripted, compiled or wrapped one.
         ValueError: hooks, parametrizations, or parameters that a first forward would shape.
     """
+    check_network(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise TypeError("a scripted model cannot be made smaller: compact the module that it was made from")
     for wrapper in ("_orig_mod", "module"):

@@ -6,13 +6,15 @@ from collections import defaultdict
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch_geometric.data.data import BaseData
 
 from graphprune.compaction.check import check_model, difference, run, uncached, varied
 from graphprune.compaction.dims import Rows
 from graphprune.compaction.kernels import choose_kernels_
 from graphprune.compaction.shrink import fold_norms_, keep_factors_, plan_of, shrink_
 from graphprune.compaction.tape import Tape, recorded
+from graphprune.masks.networks import check_forward
 
 Kernels = Literal["dense", "measured"]
 
@@ -42,7 +44,8 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
         ``written_NAME`` of their modules.
 
     Raises:
-        TypeError: a scripted, compiled or wrapped model, or outputs without tensors.
+        TypeError: no model, a scripted, compiled or wrapped one, one that takes other arguments than the example; an
+            example of another kind; or outputs without tensors.
         ValueError: hooks, parametrizations or uninitialised parameters; a model whose copies would use its own weights;
             outputs that are not finite; nothing to remove (the text says why).
         RuntimeError: the small model does not run or its outputs differ; the model does not run on the example (an
@@ -52,6 +55,13 @@ def compact(model: nn.Module, example: Any, *, atol: float = 1e-5, kernels: Kern
         raise ValueError(f"kernels must be one of {get_args(Kernels)}, got {kernels!r}")
     check_model(model)
     arguments = example if isinstance(example, tuple) else (example,)
+    if not isinstance(example, tuple | Tensor | BaseData):
+        raise TypeError(
+            f"example must be a tensor, a Data or Batch, or a tuple of arguments, got a {type(example).__name__}: of a "
+            "split take data.train.batch(range(64))"
+        )
+    if isinstance(example, BaseData):
+        check_forward(model)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         # First as if the model's code read all sizes off its tensors; if it has some written down, these are kept.
         tries: list[tuple[int, Rows]] = [(0, "cross"), (0, "stay"), (1, "stay"), (2, "stay")]

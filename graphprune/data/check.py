@@ -17,6 +17,7 @@ from graphprune.data.labelled import IGNORE_INDEX
 from graphprune.data.metrics import Task
 from graphprune.graphs.encoders import ATOM_FEATURES, BOND_FEATURES, EdgeFeatures, Features
 from graphprune.graphs.flatten import check_edge_weight
+from graphprune.graphs.given import as_tensor, with_tensors
 from graphprune.graphs.pairs import EDGE_PROTECTED, check_protected
 
 
@@ -49,8 +50,8 @@ class Check:
         Raises:
             ValueError: ``features`` or ``edge_features`` that are no numbers of categories, or without ``edge_attr``.
         """
+        first = _given(first, "train graph 0")
         widths = _width(first, "x"), _width(first, "edge_attr")
-        _check_rows(first, "train graph 0")
         molecules = features == "ogb-mol"
         sizes = (
             ATOM_FEATURES if molecules else _categories("features", "x", "N", features, widths[0]),
@@ -79,6 +80,7 @@ class Check:
         """The graph as it is packed."""
         if not isinstance(graph, Data):
             raise TypeError(f"{where} is a {type(graph).__name__}, expected a torch_geometric.data.Data")
+        graph = _given(graph, where)
         if graph.get("x") is None:
             raise ValueError(f"{where} has no node features x; give bare graphs x = torch.ones(num_nodes, 1)")
         self._features(graph.x, f"{where}: x", self.width, self.sizes)
@@ -125,13 +127,13 @@ class Check:
         if index.dtype != torch.int64:
             raise TypeError(f"{where}: edge_index must be int64, got {index.dtype}")
         if index.dim() != 2 or index.size(0) != 2:
-            raise ValueError(f"{where}: edge_index has shape {tuple(index.shape)}, expected (2, E)")
+            way = ": give its transpose" if index.dim() == 2 and index.size(1) == 2 else ""
+            raise ValueError(f"{where}: edge_index has shape {tuple(index.shape)}, expected (2, E){way}")
         bad = ((index < 0) | (index >= graph.x.size(0))).any(0)
         if bool(bad.any()):
             arc = int(bad.nonzero()[0])
             ends = index[:, arc].tolist()
             raise ValueError(f"{where}: edge_index[:, {arc}] = {ends} is out of range for {graph.x.size(0)} nodes")
-        _check_rows(graph, where)
         values = graph.get("edge_attr")
         if (values is None) != (self.edge_width is None):
             has = "lacks" if values is None else "has"
@@ -171,6 +173,7 @@ class Check:
     def _labels(self, graph: Data, where: str) -> Tensor:
         """The labels of the nodes, ``(N,)`` or ``(N, T)``."""
         y, nodes = graph.get("y"), graph.x.size(0)
+        y = y if y is None else as_tensor(y, f"{where}: y")
         if not isinstance(y, Tensor) or y.dim() not in (1, 2) or y.size(0) != nodes:
             shape = tuple(y.shape) if isinstance(y, Tensor) else None
             raise ValueError(f"{where}: y must have a row for each of {nodes} nodes, got shape {shape}")
@@ -217,14 +220,14 @@ def _categories(
     return list(map(int, sizes))
 
 
-def _check_rows(graph: Any, where: str) -> None:
-    """Raise ValueError for edge features that are one number an edge, which torch_geometric takes too."""
+def _given(graph: Data, where: str) -> Data:
+    """The graph, or a copy whose features are tensors, and one number an edge a column, as torch_geometric takes it."""
+    graph = with_tensors(graph, f"{where}: ")
     values = graph.get("edge_attr") if isinstance(graph, Data) else None
     if isinstance(values, Tensor) and values.dim() == 1:
-        shape = tuple(values.shape)
-        raise ValueError(
-            f"{where}: edge_attr has shape {shape}, expected (E, D): give it columns, edge_attr.view(-1, 1)"
-        )
+        graph = copy.copy(graph)
+        graph.edge_attr = values[:, None]
+    return graph
 
 
 def _width(graph: Data, attribute: str) -> int | None:

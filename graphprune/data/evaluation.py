@@ -12,13 +12,18 @@ from graphprune.data.images import ImageBatch
 from graphprune.data.labelled import LabelledData, Samples
 from graphprune.graphs.attributes import check_data
 from graphprune.masks.copies import without_caches
+from graphprune.masks.networks import check_forward, logits_of
 
 S = TypeVar("S", bound=Samples)
 
 
 def outputs(model: nn.Module, batch: Batch | ImageBatch) -> Tensor:
-    """What a model makes of a batch: networks over images are given ``x``, those over graphs the whole batch."""
-    return model(batch.x if isinstance(batch, ImageBatch) else batch)  # type: ignore[no-any-return]
+    """What a model makes of a batch: networks over images are given ``x``, those over graphs the whole batch.
+
+    Raises:
+        TypeError: no tensor; the text says how to return one.
+    """
+    return logits_of(model, model(batch.x if isinstance(batch, ImageBatch) else batch))
 
 
 @torch.no_grad()
@@ -33,7 +38,11 @@ def predict(model: nn.Module, samples: Samples, batch_size: int = 512) -> Tensor
 
     Returns:
         Shape ``(G, outputs)``, or ``(N, outputs)`` for nodes, on the CPU.
+
+    Raises:
+        TypeError: no network, one that takes other arguments or returns no tensor.
     """
+    check_forward(model)
     modes = [(module, module.training) for module in model.modules()]
     device = next((parameter.device for parameter in model.parameters()), samples.device)
     model.eval()
@@ -62,6 +71,7 @@ def evaluate(
 
     Raises:
         ValueError: the outputs do not fit the task, or the metric is not defined on these labels.
+        TypeError: no data set, or what :func:`predict` raises.
     """
     check_data(data)
     return data.evaluate(data.labels(samples), predict(model, samples, batch_size), split=split)

@@ -22,6 +22,7 @@ from graphprune.data.metrics import Task
 from graphprune.data.repeats import check_apart, duplicates, keys_of
 from graphprune.data.splits import SEED, by_name, given_split, held_out
 from graphprune.data.users import from_graphs
+from graphprune.graphs.given import with_tensors
 
 CONSTANT = "constant"  # one column of ones in place of x
 DEGREES = tuple(name for name, cap in DEGREE_CAPS.items() if cap is not None)
@@ -214,6 +215,7 @@ def _graphs(dataset: Any, x: str | Sequence[str] | None, name: str, part: str) -
             raise TypeError(
                 f"{name}, {part} graph {number} is a {type(graph).__name__}, expected a torch_geometric Data"
             )
+        graphs[number] = with_tensors(graph, f"{name}, {part} graph {number}: ")
     if part == "whole" and len(graphs) == 1:
         raise ValueError(f"{name} is one graph: gp.data.from_nodes(dataset[0]) takes a graph whose nodes are split")
     return [_plain(graph, x, f"{name}, {part} graph {number}") for number, graph in enumerate(graphs)]

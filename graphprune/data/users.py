@@ -16,6 +16,7 @@ from graphprune.data.check import Check
 from graphprune.data.labelled import IGNORE_INDEX, SPLITS, Split
 from graphprune.data.metrics import Task, default_metric
 from graphprune.data.sequences import POSITIONS, VOCABULARY, encoded
+from graphprune.graphs.given import as_tensor, with_tensors
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_PROTECTED
 
@@ -44,10 +45,11 @@ def from_graphs(
     ``(2, 0)`` without edges) and ``y``: one class number for multiclass, a list of words for sequence, else one number
     a task, with NaN where a label is missing (0 and 1 for binary); with ``level="node"`` as many numbers for each node,
     shape ``(N,)`` for multiclass (-100 hides a label from a split), else ``(N, T)``. All graphs or none have
-    ``edge_attr`` (``(E, D)``, float, or int64 of ``edge_features`` categories), ``edge_weight`` (float ``(E,)``, 0 or
-    more) and ``edge_protected`` (bool ``(E,)``, True at arcs that are never pruned and count as little as self-loops).
-    Graphs without edges or nodes are kept and counted in :attr:`GraphData.empty`. The graphs themselves are not
-    changed.
+    ``edge_attr`` (``(E, D)``, or one column as ``(E,)``; float, or int64 of ``edge_features`` categories),
+    ``edge_weight`` (float ``(E,)``, 0 or more) and ``edge_protected`` (bool ``(E,)``, True at arcs that are never
+    pruned and count as little as self-loops). Graphs without edges or nodes are kept and counted in
+    :attr:`GraphData.empty`. Arrays and lists of numbers will do for tensors: real ones become float32, whole ones
+    int64. The graphs themselves are not changed.
 
     Args:
         train: graphs to train on.
@@ -69,7 +71,8 @@ def from_graphs(
     Raises:
         ValueError: a graph that does not fit; names split, graph number and what is wrong. A split without any label, a
             task that no training graph has a label of, a class (where ``num_classes`` is not given) without any.
-        TypeError: something that is no ``Data``, or a tensor of the wrong dtype.
+        TypeError: something that is no ``Data``, or no list of it; features of the wrong dtype, or that are no array of
+            numbers.
     """
     metric = metric or default_metric(task)
     parts = {split: _items(graphs, split, name) for split, graphs in zip(SPLITS, (train, val, test), strict=True)}
@@ -175,7 +178,9 @@ def from_nodes(
         raise TypeError(f"{name} is a {type(graph).__name__}, expected a torch_geometric.data.Data")
     if graph.get("y") is None:
         raise ValueError(f"{name} has no labels y")
+    graph = with_tensors(graph, f"{name}: ")
     masks = {split: graph.get(f"{split}_mask") for split in SPLITS}
+    masks = {split: mask if mask is None else as_tensor(mask, f"{name}: {split}_mask") for split, mask in masks.items()}
     nodes = int(graph.num_nodes or 0)
     for split, mask in masks.items():
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (nodes,) or not bool(mask.any()):
@@ -211,7 +216,9 @@ def from_nodes(
 
 def _items(graphs: Graphs, split: Split, name: str) -> list[Data]:
     if isinstance(graphs, Data) or not hasattr(graphs, "__len__"):
-        raise TypeError(f"{name}: the {split} split is a {type(graphs).__name__}, expected a list of graphs")
+        raise TypeError(
+            f"{name}: the {split} split is a {type(graphs).__name__}, expected a list of graphs: list(graphs)"
+        )
     return [graphs[number] for number in range(len(graphs))]
 
 

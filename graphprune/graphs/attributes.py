@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import is_sparse
 
@@ -31,11 +31,13 @@ def check_graph(graph: object, where: str = "") -> None:
 
 
 def check_data(data: object) -> None:
-    """Raise TypeError for graphs, or batches of them, in place of a data set; the text says how to make one."""
-    if hasattr(data, "__iter__") or hasattr(data, "__getitem__"):
+    """Raise TypeError for anything in place of a data set, such as graphs or batches; the text says how to make one."""
+    known = hasattr(data, "features") or hasattr(data, "shape")  # of graphs, of images
+    if isinstance(data, type | nn.Module) or hasattr(data, "__iter__") or hasattr(data, "__getitem__") or not known:
+        what = f"the class {data.__name__} itself" if isinstance(data, type) else f"a {type(data).__name__}"
         raise TypeError(
-            f"data is a {type(data).__name__}, not a data set: make one of your own graphs with "
-            "graphprune.data.from_graphs(train, val, test, name=..., task=...)"
+            f"data is {what}, not a data set: load one by its name with graphprune.data.load(name), or make one of "
+            "your own graphs with graphprune.data.from_graphs(train, val, test, name=..., task=...)"
         )
 
 

@@ -215,7 +215,7 @@ class AddEncodings(BaseTransform):  # type: ignore[misc]
         """The graph with the attribute; PyG's call of a transform gives a shallow copy."""
         if isinstance(data, Batch):
             raise ValueError("AddEncodings takes one graph: apply it before graphs are collated")
-        check_unseen(data, type(self).__name__)
+        data = check_unseen(data, type(self).__name__)
         own = data.get(ENCODINGS)
         if own is not None and not (_numbers(own) and len(own) == data.num_nodes and degrees_in(own) is not None):
             raise ValueError(_foreign(type(self).__name__, "it"))

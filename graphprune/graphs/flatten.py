@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
+from torch_geometric.data.data import BaseData
 
 from graphprune.graphs.attributes import (
     check_shifts,
@@ -21,6 +22,7 @@ from graphprune.graphs.attributes import (
     shift,
     without_arcs,
 )
+from graphprune.graphs.given import with_tensors
 from graphprune.graphs.joining import Joining
 from graphprune.graphs.sums import EMPTY
 
@@ -30,11 +32,14 @@ def flatten(graphs: Sequence[Data] | Dataset[Data]) -> dict[str, Any]:
 
     Raises:
         ValueError: no graphs, or an attribute that cannot be packed; names the graph and the attribute.
-        TypeError: something that is no ``Data``, or a data set of several splits.
+        TypeError: something that is no ``Data``, or no list of it, a data set of several splits, or features that are
+            no array of numbers.
     """
     if hasattr(graphs, "splits"):
         raise TypeError(f"a {type(graphs).__name__} has three splits: give one of them, such as data.test")
-    items = [graphs[number] for number in range(len(graphs))]  # type: ignore[arg-type]
+    if isinstance(graphs, BaseData | Mapping) or not (hasattr(graphs, "__len__") and hasattr(graphs, "__getitem__")):
+        raise TypeError(f"expected a list of graphs, got a {type(graphs).__name__}")
+    items = [with_tensors(graphs[number], f"graph {number}: ") for number in range(len(graphs))]  # type: ignore[arg-type]
     if not items:
         raise ValueError("cannot pack an empty sequence of graphs")
     kind, held = common_class(items), [item.to_dict() for item in items]

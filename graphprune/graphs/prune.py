@@ -14,6 +14,7 @@ from torch_geometric.data import Batch, Data
 
 from graphprune.graphs.attributes import check_graph, shift
 from graphprune.graphs.flatten import check_edge_index, check_edge_weight
+from graphprune.graphs.given import with_tensors
 from graphprune.graphs.pairs import Units, arcs_and_nodes, arcs_of, graph_units, protected_arcs
 from graphprune.graphs.required import keep_best, required_units
 from graphprune.graphs.rule import EdgeRule, unit_sizes
@@ -99,6 +100,7 @@ def score_arcs(scorer: nn.Module, data: Data) -> Tensor:
         TypeError: something that is no ``Data``, edge weights that are not float, or scores that are no tensor.
     """
     check_graph(data)
+    data = with_tensors(data)
     _check_edges(data)
     with torch.no_grad():
         return _apply(prepared(scorer, EdgeRule()), data, EdgeRule())
@@ -190,7 +192,7 @@ def _scored(scorer: nn.Module, batch: Data, rule: EdgeRule, first: int) -> _Scor
     return _Scored(units, score, size, required)
 
 
-def check_unseen(data: object, caller: str, *, batches: bool = False) -> None:
+def check_unseen(data: object, caller: str, *, batches: bool = False) -> Data:
     """Make sure that a graph that no data set has checked can be pruned.
 
     Args:
@@ -198,8 +200,12 @@ def check_unseen(data: object, caller: str, *, batches: bool = False) -> None:
         caller: named in errors.
         batches: it may be a batch of graphs.
 
+    Returns:
+        The graph; where it has arrays or lists of numbers, a copy with tensors.
+
     Raises:
-        TypeError: something that is no ``Data``, or edge weights that are not float.
+        TypeError: something that is no ``Data``, features that are no array of numbers, or edge weights that are not
+            float.
         ValueError: a batch, no ``edge_index``, or one that points outside the graph; marks or weights of the edges that
             are none; what :func:`check_nodes` raises.
     """
@@ -207,6 +213,7 @@ def check_unseen(data: object, caller: str, *, batches: bool = False) -> None:
     assert isinstance(data, Data)
     if isinstance(data, Batch) and not batches:
         raise ValueError(f"prune graphs before they are collated: {caller} takes one Data, or use prune(dataset)")
+    data = with_tensors(data)
     check_edge_index(arcs_of(data))
     check_nodes(data)
     edge_index, num_nodes = arcs_and_nodes(data)
@@ -221,6 +228,7 @@ def check_unseen(data: object, caller: str, *, batches: bool = False) -> None:
         if not torch.equal(source, target):
             arc = int((source != target).nonzero()[0])
             raise ValueError(f"arc {arc} joins two graphs of the batch: edge_index points outside its graph")
+    return data
 
 
 def check_nodes(data: Data, where: str = "the graph ") -> None:

@@ -195,8 +195,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
                 be wrong without some arcs, other encodings than those of the set, or scores that are no numbers.
             TypeError: something that is no ``Data``.
         """
-        check_unseen(data, "PruneEdges")
-        return self.left(data)
+        return self.left(check_unseen(data, "PruneEdges"))
 
     def left(self, data: Data) -> Data:
         """The same of a graph or a batch of unseen graphs that is known to be sound, each graph of it by itself."""

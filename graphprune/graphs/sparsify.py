@@ -20,6 +20,7 @@ from graphprune.checks import whole
 from graphprune.graphs.attributes import check_graph
 from graphprune.graphs.counts import EdgeCounts
 from graphprune.graphs.edges import EdgeMask, drop_arcs
+from graphprune.graphs.given import with_tensors
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.pairs import EDGE_PROTECTED, EdgeUnit, arcs_and_nodes, arcs_of, check_protected, edge_units
 from graphprune.graphs.prune import EdgeRound, Kept, check_nodes, check_unseen, keep_arcs
@@ -114,7 +115,7 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
                 scores that are no numbers, more edges needed than ``edges=``, or ``scope="all"``.
             TypeError: something that is no ``Data``.
         """
-        check_unseen(data, "Sparsify")
+        data = check_unseen(data, "Sparsify")
         if self.scope == "all":
             raise ValueError("scope='all' counts over a list of graphs: call prune(graphs), or take scope='graph'")
         return drop_arcs(data, self._decided(data)[0].arcs)
@@ -132,7 +133,7 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
     def counts(self, graphs: Data | PackedGraphs | Sequence[Data] | Dataset[Data]) -> EdgeCounts:
         """What stays of a graph or of many, and where constraints keep more than the budget."""
         if isinstance(graphs, BaseData):
-            check_unseen(graphs, "Sparsify")
+            graphs = check_unseen(graphs, "Sparsify")
         return self._decided(graphs if isinstance(graphs, Data) else _packed(graphs))[1]
 
     def __repr__(self) -> str:
@@ -228,7 +229,7 @@ def _packed(graphs: PackedGraphs | Sequence[Data] | Dataset[Data]) -> PackedGrap
     several = [graphs[number] for number in range(len(graphs))]  # type: ignore[arg-type]
     for number, graph in enumerate(several):
         check_graph(graph, f"graph {number} ")
-        check_nodes(graph, f"graph {number} ")
+        check_nodes(with_tensors(graph, f"graph {number}: "), f"graph {number} ")
     return PackedGraphs.of(several)
 
 

@@ -167,11 +167,12 @@ def _entries(axis: str, value: Any, objects: Objects) -> tuple[Entry, ...]:
         inner = {key: entry[key] for key in SECTIONS if key in entry and key not in (section, "data")}
         repeats = {key: entry[key] for key in REPEATS if key in entry and axis == "data"}
         rest = {key: value for key, value in entry.items() if key not in ("name", "label", OBJECT, *inner, *repeats)}
-        options = _section(section, rest, place)
+        options, lists = _section(section, rest, place), frozenset[str]()
         if not word:
             parser = parser_of(name if section == "method" else Dense.name, name if section == "model" else "gin")
             require(options, option_names(parser), f"{name} has no")
-        for label, own in _spread(options, frozenset() if word else list_options(parser)):
+            lists = frozenset(option for option, words in list_options(parser).items() if not words)
+        for label, own in _spread(options, lists):
             found.append(
                 Entry(
                     name,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from graphprune.checks import mistaken
 from graphprune.masks.parameters import Masks, came_back, check_ranks, in_words, masked_parameters
 from graphprune.masks.passes import Passes, sites
 
@@ -226,12 +227,14 @@ def stepping_optimizers(optimizer: Any, parameters: Mapping[str, nn.Parameter]) 
     """Those of `nested_optimizers` that own all parameters and have torch's step hooks, the innermost last.
 
     Raises:
-        TypeError: none has step hooks.
+        TypeError: no optimiser, or none that has step hooks.
         ValueError: none owns all parameters; the text names those that are missing.
     """
     every = nested_optimizers(optimizer)
     owning = [each for each in every if not not_owned(each, parameters)]
     if not owning:
+        if isinstance(optimizer, type) or not any(hasattr(each, "param_groups") for each in every):
+            raise mistaken("optimizer", optimizer, "an optimizer, such as torch.optim.Adam(model.parameters())")
         missing = min((not_owned(each, parameters) for each in every), key=len)
         raise ValueError(f"the optimizer does not own the masked parameters {missing}: give it these, or exclude them")
     # A wrapper that copies the attributes of another (Fabric's does) shares its hooks.

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from graphprune.masks.networks import check_network
+
 Masks = Mapping[str, Tensor]
 """Parameter name -> bool tensor of its shape, True = keep."""
 
@@ -43,7 +45,9 @@ def masked_parameters(model: nn.Module, masks: Masks) -> dict[str, nn.Parameter]
 
     Raises:
         ValueError: the model lacks one of them, or it has another shape than its mask (the text names it).
+        TypeError: no model, but its class for instance.
     """
+    check_network(model)
     own = dict(model.named_parameters(remove_duplicate=False))
     for name, mask in masks.items():
         if name not in own:

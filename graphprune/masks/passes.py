@@ -110,3 +110,12 @@ def _recorded() -> bool:
     """Whether the pass becomes an exported graph, in which nothing but the model has a place."""
     exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # new in torch 2.7
     return bool(torch.jit.is_tracing() or exporting())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def sparse_embeddings(model: nn.Module, names: Iterable[str]) -> list[str]:
+    """Those of a model's parameters whose gradients are sparse: of ``nn.Embedding(sparse=True)``."""
+    return [
+        name
+        for name, places in sites(model, names).items()
+        if any(isinstance(owner, nn.Embedding | nn.EmbeddingBag) and owner.sparse for owner, _ in places)
+    ]

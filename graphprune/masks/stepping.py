@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from graphprune.masks.attach import stepping_optimizers
 from graphprune.masks.maskset import MaskSet
+from graphprune.masks.networks import TrainingDiverged
 from graphprune.masks.parameters import check_trainable, masked_parameters
-from graphprune.masks.passes import sites
+from graphprune.masks.passes import sparse_embeddings
 from graphprune.masks.units import Unit, name_of
 
 Counts = int | Mapping[str, int]
@@ -80,6 +81,7 @@ class Pruning:
     Raises:
         ValueError: what `MaskSet.attach` raises, a masked parameter that is frozen, or masks that the rule does not
             have at ``step``.
+        TrainingDiverged: (in a step at which the masks change) gradients or weights that are not finite.
     """
 
     def __init__(self, rule: Rule, masks: MaskSet, model: nn.Module, optimizer: Optimizer, step: int = 0) -> None:
@@ -192,12 +194,7 @@ class Pruning:
         self._grads = {name: grad.detach().clone() for name, grad in found.items() if grad is not None}
         if sparse := [name for name, grad in self._grads.items() if grad.layout != torch.strided]:
             raise RuntimeError(f"the gradients of {sparse} are sparse, and cannot be ranked: protect these parameters")
-        wrong = [name for name, grad in self._grads.items() if not bool(grad.isfinite().all())]
-        if wrong:
-            raise RuntimeError(
-                f"the masks change after step {self.step + 1:,}, but the gradients of {wrong} are not finite: they "
-                "cannot be ranked"
-            )
+        check_finite("gradients", self._grads, f"the masks change after step {self.step + 1:,}, but")
 
     @property
     def _skipped(self) -> bool:
@@ -216,6 +213,7 @@ class Pruning:
         if self._rule.due(self.step):
             weights = {name: parameter.detach() for name, parameter in self._parameters.items()}
             grads, self._grads = self._grads, {}
+            check_finite("weights", weights, f"the masks change after step {self.step:,}, but")
             with torch.no_grad():
                 self._handle.update(self._rule.update(self.step, self.masks, weights, grads))
 
@@ -232,15 +230,17 @@ class Pruning:
             )
 
 
+def check_finite(what: str, found: Mapping[str, Tensor], when: str) -> None:
+    """Raise TrainingDiverged where numbers of a step are not finite; names the parameters."""
+    if wrong := [name for name, values in found.items() if not bool(values.isfinite().all())]:
+        raise TrainingDiverged(
+            f"{when} the {what} of {wrong} are not finite: lower the learning rate or check the data"
+        )
+
+
 def _check_dense(model: nn.Module, masks: MaskSet) -> None:
     """Refuse embeddings whose gradients are sparse: pruned rows have none, and none can be ranked."""
-    owners = sites(model, masks)
-    sparse = [
-        name
-        for name, places in owners.items()
-        if any(isinstance(owner, nn.Embedding | nn.EmbeddingBag) and owner.sparse for owner, _ in places)
-    ]
-    if sparse:
+    if sparse := sparse_embeddings(model, masks):
         raise ValueError(
             f"the gradients of {sparse} are sparse (nn.Embedding(sparse=True)), and cannot be ranked: build the "
             f"embedding with sparse=False, or protect={sparse}"

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from graphprune.masks.factors import Factor, factors_of
 from graphprune.masks.heads import HEADS
+from graphprune.masks.networks import check_network
 
 _WEIGHTED = (
     nn.Linear,
@@ -144,6 +145,7 @@ class _Prunable:
 
     def found(self, model: nn.Module) -> Targets:
         """The same of any model; factors of weights are protected as such."""
+        check_network(model)
         owners = _owners(model)
         lazy = [names[0] for parameter, names, _ in owners if is_lazy(parameter)]
         if lazy:

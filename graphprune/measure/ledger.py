@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from graphprune.graphs import PruneEdges
 from graphprune.masks import MaskSet, prunable
+from graphprune.masks.networks import check_forward
 from graphprune.masks.targets import NothingToPrune
 from graphprune.measure.costs import Costs, Scoring, Weights
 from graphprune.measure.latency import Clock, Latency, time_calls
@@ -53,10 +54,11 @@ def report(
 
     Raises:
         RuntimeError: pruned weights of the model that are not zero.
-        TypeError: samples of another kind, or edges to prune of what are no graphs.
+        TypeError: samples of another kind, edges to prune of what are no graphs, or no network that can be called so.
         ValueError: no samples, a batch size, threads or repeats below 1, uninitialised lazy parameters, weights
             that are computed from other parameters, or graphs to prune that cannot be packed.
     """
+    check_forward(model)
     weights = _weights(model, masks)
     device = device_of(model)
     measured = batches_of(samples, batch_size, device, graphs=isinstance(scorer, PruneEdges))

@@ -1,11 +1,12 @@
 """Pruning methods. A method is one class; plug-ins register in the entry-point group ``graphprune.methods``."""
 
+from graphprune.masks.networks import TrainingDiverged
 from graphprune.methods.at_init import SNIP, GraSP, MagnitudeAtInit, RandomAtInit, SynFlow
 from graphprune.methods.baselines import IMP, Dense, NoEdges, RandomPruning, SmallDense
 from graphprune.methods.clad import CLAD
 from graphprune.methods.condense import Condense
 from graphprune.methods.core.edge_gates import with_loss
-from graphprune.methods.core.fit import Fit, FitJob, FitResult, Track, TrainingDiverged
+from graphprune.methods.core.fit import Fit, FitJob, FitResult, Track
 from graphprune.methods.core.in_training import InTraining, OneTraining
 from graphprune.methods.core.iterative import IterativeMethod
 from graphprune.methods.core.learned import LearnedEdges

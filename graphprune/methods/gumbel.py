@@ -15,6 +15,7 @@ from torch.optim import Adam, Optimizer
 from graphprune.masks import Counts, MaskSet, Pruning, Unit
 from graphprune.masks.gates import DensityControl, GumbelGates
 from graphprune.masks.parameters import world_size
+from graphprune.masks.stepping import check_finite
 from graphprune.masks.units import name_of
 from graphprune.methods.core import validators
 from graphprune.methods.core.fit import derive_seed, random_state_kept
@@ -45,8 +46,9 @@ class Gumbel(InTraining):
 
     Raises:
         ValueError: (on attaching) a density that cannot leave a unit of each parameter.
-        RuntimeError: (in training) a step with a closure or in ``eval()`` mode, float16 autocast, gradients that are
-            not finite, or gates that no gradient reached.
+        RuntimeError: (in training) a step with a closure or in ``eval()`` mode, float16 autocast, or gates that no
+            gradient reached.
+        TrainingDiverged: (in training) gradients that are not finite.
     """
 
     fall: int | None = attrs.field(default=None, validator=attrs.validators.optional(validators.step))
@@ -171,9 +173,8 @@ class GatedPruning(Pruning):
                 "after each evaluation"
             )
         grads = {name: self.gates.logit(name).grad for name in self.masks.sizes(self.gates.unit)}
-        wrong = [name for name, grad in grads.items() if grad is not None and not bool(grad.sum().isfinite())]
-        if wrong:
-            raise RuntimeError(f"at step {self.step:,} the gradients of the gates of {wrong} are not finite")
+        found = {name: grad for name, grad in grads.items() if grad is not None}
+        check_finite("gradients of the gates", found, f"at step {self.step:,}")
         with torch.enable_grad():
             self.gates.penalty().backward()
         if (ranks := world_size()) > 1:

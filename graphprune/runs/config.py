@@ -13,6 +13,7 @@ from typing import Any, Self
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from graphprune import __version__
 from graphprune.files import write_text
 from graphprune.methods import METHODS
 from graphprune.runs.identity import OBJECT, plain
@@ -110,10 +111,14 @@ class RunConfig:
             FileNotFoundError: no such file.
             ValueError: it is no valid configuration.
         """
+        values = read_yaml(Path(file))
         try:
-            return cls.of(read_yaml(Path(file)))
+            return cls.of(values)
         except ValueError as error:
-            raise ValueError(f"{file}: {error}") from error
+            raise ValueError(
+                f"{file}: {error} (graphprune {__version__} reads it; where an option is unknown or missing, read it "
+                "with the version that wrote it, which provenance.json beside it tells)"
+            ) from error
 
     def plain(self) -> dict[str, Any]:
         """Nested plain data, without empty sections."""

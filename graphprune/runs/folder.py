@@ -65,8 +65,9 @@ class RunFolder:
             self.write_results()
             try:
                 yield
-            except (ValueError, TypeError, LookupError):
-                if new and not (self.path / METRICS).exists() and not self.finished:
+            except Exception as error:
+                broke_down = isinstance(error, ArithmeticError | OSError)
+                if new and not broke_down and not (self.path / METRICS).exists() and not self.finished:
                     for name in (CONFIG, RESULTS, PROVENANCE):
                         (self.path / name).unlink(missing_ok=True)
                 raise

@@ -6,7 +6,8 @@ import argparse
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_origin
+from types import UnionType
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import attrs
 import docstring_parser
@@ -181,10 +182,16 @@ def option_names(parser: ArgumentParser) -> tuple[str, ...]:
     return tuple(name for name in listed if name.partition(".")[0] in (*SECTIONS, "seed") and name not in SECTIONS)
 
 
-def list_options(parser: ArgumentParser) -> frozenset[str]:
-    """Full names of the options whose value is a list."""
-    kinds = {action.dest: get_origin(getattr(action, "_typehint", None)) for action in parser._actions}
-    return frozenset(name for name, kind in kinds.items() if kind in (list, tuple))
+def list_options(parser: ArgumentParser) -> dict[str, tuple[str, ...]]:
+    """Full names of the options whose value is a list, with the words that may stand in place of one, if there are."""
+    found: dict[str, tuple[str, ...]] = {}
+    for action in parser._actions:
+        kind = getattr(action, "_typehint", None)
+        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        if any(get_origin(each) in (list, tuple, Sequence) for each in kinds):
+            words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
+            found[action.dest] = (*words, *(["null"] if type(None) in kinds else []))
+    return found
 
 
 def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:

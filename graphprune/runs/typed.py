@@ -6,7 +6,7 @@ import argparse
 import difflib
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -32,7 +32,8 @@ def parse(parser: ArgumentParser, typed: Sequence[str], *, defaults: bool = True
     except argparse.ArgumentError as error:
         unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", str(error))
         if unknown is None:
-            raise ValueError(explained(error)) from error
+            several = " (a list is one word, as 0.5,0.25)" if "unrecognized arguments" in str(error) else ""
+            raise ValueError(explained(error) + several) from error
         flags = zip(_flags(words), _flags(typed), strict=True)  # of a mapping's parts the last words are told
         flag = next((short for full, short in flags if full.endswith(unknown[1][2:])), unknown[1])
         section = re.match(rf"--(?:{'|'.join(SECTIONS)})([._-])", flag)
@@ -48,16 +49,17 @@ def _flags(words: Sequence[str]) -> list[str]:
     return [word.partition("=")[0] for word in words]
 
 
-def _bracketed(words: Sequence[str], lists: Collection[str]) -> list[str]:
+def _bracketed(words: Sequence[str], lists: Mapping[str, Collection[str]]) -> list[str]:
     """Values of options that are lists, with the brackets and quotes that ``0.5,0.25`` and ``head.*`` lack."""
-    out, awaited = list[str](), False
+    out, awaited = list[str](), ""
     for word in words:
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        listed = awaited if not flag else flag[2:] in lists
-        if listed and (equals or not flag) and not value.lstrip().startswith("["):
+        option = flag[2:] or awaited
+        listed = option in lists and (equals or not flag) and value not in lists[option]
+        if listed and not value.lstrip().startswith("["):
             value = "[" + ", ".join(map(_quoted, value.split(","))) + "]"
         out.append(flag + equals + value)
-        awaited = listed and bool(flag) and not equals
+        awaited = option if flag and not equals else ""
     return out
 
 

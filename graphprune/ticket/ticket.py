@@ -15,9 +15,12 @@ from torch_geometric.data import Data
 
 from graphprune.data import GraphData, ImageData
 from graphprune.graphs import EdgeMask, PackedGraphs, PruneEdges, score_arcs
+from graphprune.graphs.attributes import check_graph
+from graphprune.graphs.given import with_tensors
 from graphprune.graphs.pairs import graph_units
 from graphprune.masks import MaskSet, rewind_
 from graphprune.masks.copies import independent_copy
+from graphprune.masks.networks import check_network
 from graphprune.masks.parameters import came_back, in_words
 from graphprune.ticket import contents, folder, plain
 from graphprune.ticket.scorers import first, misfits
@@ -92,7 +95,10 @@ class Ticket:
 
         Raises:
             ValueError: the ticket prunes no edges, or the graph lacks ``x`` or ``edge_index``.
+            TypeError: something that is no ``Data``.
         """
+        check_graph(data)
+        data = with_tensors(data)
         scorer = self.edges.rounds[-1].scorer if self.edges.rounds else None
         if scorer is None:
             raise ValueError(f"this ticket of {self.method} prunes no unseen graphs, so it has no edge scores")
@@ -112,6 +118,7 @@ class Ticket:
 
         Raises:
             ValueError: a batch, a graph without ``edge_index`` or ``x``, other encodings, or scores that are NaN.
+            TypeError: something that is no ``Data``.
         """
         return self.edges(data)
 
@@ -152,6 +159,7 @@ class Ticket:
         return self._loaded(model, self.rewind)
 
     def _loaded(self, model: M, state: Mapping[str, Tensor]) -> M:
+        check_network(model)
         problems = misfits(state, model.state_dict())
         if problems:
             raise ValueError(

@@ -15,7 +15,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from graphprune.checks import real, whole
 from graphprune.data.evaluation import evaluate
-from graphprune.methods.core.fit import FitJob, FitResult, TrainingDiverged, derive_seed
+from graphprune.masks.networks import TrainingDiverged
+from graphprune.masks.passes import sparse_embeddings
+from graphprune.methods.core.fit import FitJob, FitResult, derive_seed
 from graphprune.train.averaging import Average
 from graphprune.train.devices import known_accelerator, launched, seeded_by
 from graphprune.train.schedules import Rates, Schedule
@@ -118,7 +120,9 @@ class Fit:
 
     Raises:
         ValueError: a number or word outside its range, options that exclude each other; (when called) a loss that does
-            not suit the data, or more batches to accumulate than an epoch has.
+            not suit the data, more batches to accumulate than an epoch has, embeddings with sparse gradients, or a
+            batch of one node (or one graph) under batch norm; the text says which.
+        TypeError: (when called) a network that returns no tensor.
         TrainingDiverged: (when called) a loss or metric is not finite.
     """
 
@@ -207,6 +211,12 @@ class Fit:
         measure = partial(evaluate, data=data, batch_size=self.eval_batch_size)
         objective = self._losses.on(data)
         job.model.to(fabric.device)
+        trained = [name for name, parameter in job.model.named_parameters() if parameter.requires_grad]
+        if sparse := sparse_embeddings(job.model, trained):
+            raise ValueError(
+                f"optimizer={self.optimizer!r} takes no sparse gradients, as {sparse} have them "
+                "(nn.Embedding(sparse=True)): build the embedding with sparse=False"
+            )
         bare = OPTIMIZERS[self.optimizer](job.param_groups(self.lr), lr=self.lr, weight_decay=self.weight_decay)
         sizes = step_sizes(len(data.train), self.batch_size, self.accumulate, fabric.world_size)
         steps = self.epochs * len(sizes)

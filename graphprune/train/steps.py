@@ -94,7 +94,8 @@ class Steps:
         rows = torch.randperm(len(samples), generator=order)
         tallies = []
         for step, group in zip(rows.split([sum(sizes) for sizes in self.sizes]), self.sizes, strict=True):
-            batches = [samples.batch(part[rank::world]) for part in step.split(group)]
+            parts = [part[rank::world] for part in step.split(group)]
+            batches = [samples.batch(part) for part in parts]
             self.optimizer.zero_grad()
             counts = [self.objective.count(batch.y) for batch in batches]
             everywhere = summed(self.fabric, torch.stack(counts).sum(0))
@@ -102,7 +103,8 @@ class Steps:
             scale = world / torch.where(everywhere > 0, everywhere, 1)
             for number, (batch, count) in enumerate(zip(batches, counts, strict=True), start=1):
                 waiting, share = number < len(batches), len(batch.y) / sum(len(each.y) for each in batches)
-                with self.fabric.no_backward_sync(self.model, enabled=waiting), self.job.part(share):
+                syncing = self.fabric.no_backward_sync(self.model, enabled=waiting)
+                with syncing, self.job.part(share), _rows_named(parts[number - 1]):
                     total = self.objective.total(outputs(self.model, batch), batch.y)
                     self.fabric.backward(total * scale)
                 tallies.append(torch.stack([total.detach().double(), count.double()]))  # read after the last step only
@@ -150,3 +152,18 @@ class Steps:
             if parameter.grad is not None
         ]
         clip_grads_with_norm_(trained, most, get_total_norm(grads))
+
+
+@contextmanager
+def _rows_named(numbers: Tensor) -> Iterator[None]:
+    """What torch says of a batch of a single row, with the numbers of its graphs or images in the training split."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"batch norm cannot train on a single row, and a batch has just one: that of {numbers.tolist()} of the "
+            "training split, whose graphs have one node in all, or which is alone: raise batch_size, leave such graphs "
+            "out of training, or take a network without batch norm"
+        ) from error

@@ -3,10 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from graphprune.methods import METHODS
 from graphprune.models import MODELS
 from graphprune.runs import RunConfig
+from graphprune.runs.folder import RunFolder
 from graphprune.runs.options import canonical, named, read_yaml, run_parser
 from tests.runs.samples import tiny_run
 
@@ -167,3 +169,28 @@ def test_blocks_of_a_network_are_written_down_where_they_are_asked_for(model: st
     found = RunConfig.of(values | {"model": {"name": model} | asked}).model
     assert found.keys() == usual | asked.keys()
     assert {name: found[name] for name in asked} == asked
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("method", {"later": 3}, "unknown option method.later"),
+        ("data", {"shard": 1}, "unknown option data.shard"),
+        ("fit", {"lookahead": True}, "unknown option fit.lookahead"),
+        ("model", {"name": "transformer"}, "unknown model 'transformer'"),
+        ("method", {"name": "later"}, "unknown method 'later'"),
+        ("method", {"edge_rate": "auto"}, "method.edge_rate: expected float, got 'auto'"),
+    ],
+)
+def test_a_run_of_another_version_is_told_in_words(
+    section: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    values = tiny_run(tmp_path).plain()
+    values[section] = values[section] | change
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    for read in (
+        lambda: RunConfig.load(tmp_path / "config.yaml"),
+        lambda: RunFolder(tmp_path).check(tiny_run(tmp_path)),
+    ):
+        with pytest.raises(ValueError, match=rf"config.yaml: {message}.*graphprune \S+ reads it; .*provenance.json"):
+            read()

@@ -88,7 +88,7 @@ def test_fewer_rounds_of_an_unfinished_run_leave_it_as_long_as_it_was_to_be(root
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("error", [ValueError, TypeError])
+@pytest.mark.parametrize("error", [ValueError, TypeError, RuntimeError, AttributeError, KeyError, ImportError])
 def test_a_run_that_is_refused_before_its_first_epoch_blocks_no_other(
     error: type[Exception], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,14 +10,16 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch_geometric.data import Data
+from torch_geometric.nn import global_add_pool
 
 import graphprune as gp
 from graphprune.data import GraphData
 from graphprune.masks import MaskSet
-from graphprune.methods import FitJob
+from graphprune.methods import FitJob, TrainingDiverged
 from graphprune.methods.core.edge_gates import with_loss
 from graphprune.train import Fit
-from tests.train.tiny import job_for, smooth, thinned, tiny
+from tests.train.tiny import Smooth, job_for, smooth, thinned, tiny
 
 
 def loss_of(model: nn.Module, data: GraphData, rows: Tensor) -> Tensor:
@@ -162,3 +164,111 @@ def test_scaled_gradients_are_clipped_as_they_are(accumulate: int, monkeypatch: 
     plain = fit(job_for(data))
     monkeypatch.setattr("graphprune.train.loop.launched", scaled)
     torch.testing.assert_close(fit(job_for(data)).last, plain.last, rtol=1e-4, atol=1e-6)
+
+
+class Normed(nn.Module):
+    """Batch norm over nodes, or over graphs."""
+
+    def __init__(self, over: str = "nodes") -> None:
+        super().__init__()
+        self.lin, self.norm, self.head, self.over = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2), over
+
+    def forward(self, data: Any) -> torch.Tensor:
+        x = self.lin(data.x)
+        x = self.norm(x) if self.over == "nodes" else x
+        x = global_add_pool(x, data.batch, data.num_graphs)
+        return self.head(x if self.over == "nodes" else self.norm(x))
+
+
+def sized(*sizes: int) -> gp.data.GraphData:
+    """Training graphs without edges, of so many nodes."""
+    none = torch.empty(2, 0, dtype=torch.long)
+    graphs = [Data(x=torch.randn(n, 4), edge_index=none, y=torch.tensor([k % 2])) for k, n in enumerate((*sizes, 5, 5))]
+    return gp.data.from_graphs(graphs[:-2], graphs[-2:-1], graphs[-1:], name="sized", task="multiclass", num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "over"),
+    [
+        ((1, 2, 0, 1, 5), 2, "nodes"),
+        ((1, 5, 5), 1, "nodes"),
+        ((1, 0, 0, 0, 0), 2, "nodes"),
+        ((5, 5, 5), 1, "graphs"),
+    ],
+)
+def test_a_batch_of_a_single_row_is_named(sizes: tuple[int, ...], batch_size: int, over: str) -> None:
+    fit = gp.train.Fit(epochs=30, batch_size=batch_size)
+    with pytest.raises(
+        ValueError, match=r"batch norm cannot train on a single row.*that of \[[\d, ]+\] of the training"
+    ):
+        next(gp.Dense().rounds(Normed(over), sized(*sizes), fit))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "over"), [((5, 5, 1), 2, "nodes"), ((1, 1, 1), 3, "nodes"), ((5, 0, 5), 2, "graphs")]
+)
+def test_a_rest_of_a_single_graph_is_joined_to_the_batch_before(
+    sizes: tuple[int, ...], batch_size: int, over: str
+) -> None:
+    (ticket,) = gp.Dense().rounds(Normed(over), sized(*sizes), gp.train.Fit(epochs=3, batch_size=batch_size))
+    assert len(ticket.history) == 3
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "nesterov"])
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_embeddings_with_sparse_gradients_are_named(optimizer: Any, kind: Any) -> None:
+    class Embedded(Smooth):
+        def __init__(self, sparse: bool = True) -> None:
+            super().__init__(2)
+            self.table = kind(7, 4, sparse=sparse)
+
+        def forward(self, data: Any) -> torch.Tensor:
+            numbers = torch.arange(len(data.x)) % 7
+            more = self.table(numbers) if kind is nn.Embedding else self.table(numbers[:, None])
+            made = data.clone()
+            made.x = data.x + more
+            return super().forward(made)
+
+    data, fit = tiny(), gp.train.Fit(epochs=1, optimizer=optimizer)
+    with pytest.raises(ValueError, match=rf"optimizer='{optimizer}' takes no sparse gradients, as \['table.weight'\]"):
+        next(gp.Dense().rounds(Embedded(), data, fit))
+    next(gp.Dense().rounds(Embedded(sparse=False), data, fit))
+    frozen = Embedded()
+    frozen.table.requires_grad_(False)
+    next(gp.Dense().rounds(frozen, data, fit))
+    net = Embedded()
+    steps = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"gradients of \['table.weight'\] are sparse.*protect=\['table.weight'\]"):
+        gp.FGGP(density=0.5, stop=2, every=1, select=gp.prunable(include=["table.*"])).attach(net, steps)
+
+
+class Broken(nn.Module):
+    """Breaks down at a step: its weights or its loss's gradients are no numbers from there on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, data: Any) -> torch.Tensor:
+        return self.second(self.first(global_add_pool(data.x, data.batch)).relu())
+
+
+@pytest.mark.parametrize("lr", [1e20, 1e30, 1e38])
+@pytest.mark.parametrize(
+    "method",
+    [
+        gp.FGGP(density=0.5, stop=4, every=2),
+        gp.GMP(density=0.5, stop=4, every=2),
+        gp.GraNet(density=0.5, stop=4, every=2),
+        gp.RigL(density=0.5, stop=4, every=2),
+        gp.SET(density=0.5, stop=4, every=2),
+        gp.Gumbel(density=0.5, stop=4),
+        gp.IMP(rounds=1),
+        gp.Dense(),
+    ],
+    ids=lambda method: method.name,
+)
+def test_a_training_that_breaks_down_says_so_under_every_method(method: Any, lr: float) -> None:
+    fit = gp.train.Fit(epochs=4, batch_size=8, lr=lr, optimizer="sgd")
+    with pytest.raises(TrainingDiverged, match=r"lower (the learning rate|lr=)"):
+        list(method.rounds(Broken(), tiny(), fit))

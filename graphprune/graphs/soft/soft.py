@@ -16,6 +16,7 @@ from graphprune.graphs.soft.adapters import Handle, arguments, is_readout
 from graphprune.graphs.soft.registry import OWN_LAYER, doubt, edge_modules
 from graphprune.graphs.soft.running import RUNNING, Gate, check_same
 from graphprune.masks import recompute
+from graphprune.masks.networks import check_forward
 
 
 class SoftEdges:
@@ -227,8 +228,10 @@ def supports(model: nn.Module) -> None:
     """Check that `SoftEdges` can gate every convolution of the model.
 
     Raises:
-        TypeError: it cannot; names each convolution, the reason, and how to teach it.
+        TypeError: it cannot; names each convolution, the reason, and how to teach it. Or the model is none, or is not
+            called with one batch.
     """
+    check_forward(model)
     with SoftEdges(model):
         pass
 

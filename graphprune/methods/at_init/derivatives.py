@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.masks import recompute
+from graphprune.masks.networks import logits_of
 from graphprune.masks.parameters import masked_parameters
 from graphprune.methods.core.loss import Loss, is_pair, labels_of, mean_loss
 
@@ -133,7 +134,7 @@ class Flow:
             for name, weight in weights.items():
                 weight.masked_fill_(~masks[name].to(weight.device), 0)
         with recompute.once(self._model, ()):
-            flow = self._model(self._input.clone()).sum()
+            flow = logits_of(self._model, self._model(self._input.clone())).sum()
         grads = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
         scores = {name: grad * weights[name].detach() for name, grad in zip(weights, grads, strict=True)}
         if flow == 0:
@@ -153,7 +154,7 @@ class _Tempered(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         with recompute.once(self.model, ()):
-            return self.model(*args, **kwargs) / self.temperature  # type: ignore[no-any-return]
+            return logits_of(self.model, self.model(*args, **kwargs)) / self.temperature
 
 
 def _finite(tensors: dict[str, Tensor], what: str) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graphprune.data.labelled import Samples
 from graphprune.masks import MaskSet, magnitude, random, saliency
 from graphprune.masks.distribution import counts
+from graphprune.masks.networks import check_forward
 from graphprune.masks.parameters import check_trainable, masked_parameters
 from graphprune.methods.at_init.derivatives import Flow, Sensitivity
 from graphprune.methods.core import validators
@@ -52,12 +53,16 @@ class AtInit(OneTraining):
         Raises:
             ValueError: nothing prunable, frozen parameters among it, no batches where the method needs some, or
                 derivatives that are not finite.
+            TypeError: no network, or (without ``loss``) one that is not called as ``model(batch)`` or ``model(x)``, or
+                that returns no tensor.
         """
-        model = inner(model)
+        model, batches = inner(model), tuple(batches)
         dense = self.dense(model)
+        if batches and loss is None:
+            check_forward(model)
         check_trainable(masked_parameters(model, dense))
         with random_state_kept(), torch.enable_grad():
-            return self.keep(model, dense, tuple(batches), loss or mean_loss)
+            return self.keep(model, dense, batches, loss or mean_loss)
 
     def prune(self, state: RunState, fit: Fit) -> tuple[RunState, Epochs]:
         """Choose by training examples that the seed draws; nothing is trained for it."""

@@ -15,11 +15,11 @@ from torch.optim import Adam
 
 from graphprune.data.labelled import Samples
 from graphprune.masks import recompute
+from graphprune.masks.networks import TrainingDiverged
 from graphprune.methods.clad.attention import Distillation
 from graphprune.methods.clad.channels import Channels
 from graphprune.methods.clad.criteria import Criterion
 from graphprune.methods.clad.target import floors
-from graphprune.methods.core.fit import TrainingDiverged
 from graphprune.methods.core.loss import Loss
 from graphprune.methods.core.prepare import inputs
 

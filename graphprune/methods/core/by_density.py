@@ -14,6 +14,7 @@ from graphprune.data import GraphData
 from graphprune.data.evaluation import evaluate
 from graphprune.graphs import EdgeRound, check_removal
 from graphprune.masks import MaskSet
+from graphprune.masks.networks import TrainingDiverged
 from graphprune.methods.core import validators
 from graphprune.methods.core.edge_gates import UnitGates
 from graphprune.methods.core.fit import (
@@ -23,7 +24,6 @@ from graphprune.methods.core.fit import (
     Pruner,
     State,
     Stopwatch,
-    TrainingDiverged,
     snapshot,
 )
 from graphprune.methods.core.joint import JointNetwork, check_predictor, with_walks

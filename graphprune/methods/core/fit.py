@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from graphprune.checks import instance
 from graphprune.data.labelled import LabelledData
 from graphprune.masks import Handle, MaskSet, Pruning
+from graphprune.masks.networks import TrainingDiverged
 from graphprune.masks.parameters import came_back, in_words
 from graphprune.methods.core.share import part_of_step
 
 State = dict[str, Tensor]
 AnyData = LabelledData[Any]  # of graphs or of images
-
-
-class TrainingDiverged(ArithmeticError):
-    """A loss or metric became NaN; rounds finished before are untouched."""
 
 
 class Pruner(Protocol):
@@ -107,9 +106,10 @@ class FitJob:
         """Do this training with a training function.
 
         Raises:
-            TypeError: the function returned something else than a :class:`FitResult`.
+            TypeError: no function of a job, or one that returned something else than a :class:`FitResult`.
             RuntimeError: states in which pruned weights are not zero, or no masks of a training that prunes.
         """
+        check_fit(fit)
         result = fit(self)
         if not isinstance(result, FitResult):
             raise TypeError(f"fit must return a FitResult, such as job.track().result(), got {type(result).__name__}")
@@ -117,7 +117,11 @@ class FitJob:
             _check_state("best", result.best, self.masks)
             _check_state("last", result.last, self.masks)
         elif result.masks is None:
-            raise RuntimeError("the training returned no masks: it has to return job.track().result()")
+            raise RuntimeError(
+                "the training returned no masks: return job.track().result(), or of a state that is not the model's, "
+                "such as an average: keep the masks, `with job.attach(optimizer) as pruning:`, apply them, "
+                "pruning.masks.apply_(average), and return FitResult(..., masks=pruning.masks)"
+            )
         else:  # the last state may have other masks
             _check_state("best", result.best, result.masks)
         return result
@@ -160,6 +164,17 @@ class FitResult:
 
 
 Fit = Callable[[FitJob], FitResult]
+
+
+def check_fit(fit: object) -> None:
+    """Raise TypeError unless this is a function of one argument; a class in place of an instance is named."""
+    words = "a function of a FitJob, such as graphprune.train.Fit(epochs=100)"
+    instance("fit", fit, Callable, words)
+    with suppress(ValueError):  # written in C
+        try:
+            inspect.signature(fit).bind(None)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise TypeError(f"fit must be {words}; it cannot be called with a job alone: {error}") from None
 
 
 @dataclass
@@ -265,8 +280,26 @@ def _check_state(name: str, state: State, masks: MaskSet) -> None:
 
 
 def snapshot(model: nn.Module) -> State:
-    """A copy of a model's state on the CPU."""
+    """A copy of a model's state on the CPU; raises as :func:`check_state`."""
+    check_state(model)
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+
+
+def check_state(model: nn.Module) -> None:
+    """Make sure that a ticket can hold a model's state, which is tensors.
+
+    Raises:
+        TypeError: something else in it; names the entry and what puts it there.
+    """
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            path, _, last = name.rpartition(".")
+            extra = last == "_extra_state"
+            way = "get_extra_state() puts it there: take it out, or return a tensor" if extra else "make it a buffer"
+            raise TypeError(
+                f"the state of {type(model.get_submodule(path)).__name__} holds {name!r}, a {type(value).__name__}, "
+                f"and tickets hold tensors alone: {way} (of a torchmetrics metric: persistent(False))"
+            )
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

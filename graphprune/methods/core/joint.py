@@ -19,8 +19,9 @@ from graphprune.graphs.rule import in_chunks, unit_sizes
 from graphprune.graphs.scorers import Preparing, checked_scores, given_to, own_dtype
 from graphprune.graphs.walks import RETURN_WALKS, WALKED, counted_walks
 from graphprune.masks.attach import nested_optimizers, not_owned
+from graphprune.masks.networks import TrainingDiverged
 from graphprune.methods.core.edge_gates import RemovingGates, UnitGates, soft_gates
-from graphprune.methods.core.fit import AnyData, State, TrainingDiverged
+from graphprune.methods.core.fit import AnyData, State
 from graphprune.methods.core.prepare import check_encodings
 from graphprune.methods.core.state import ORIGINAL_UNITS
 

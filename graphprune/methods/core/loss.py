@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphprune.data.sequences import by_position
+from graphprune.masks.networks import logits_of
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """The mean loss of a model on a batch: ``loss(model, batch)``, 0-dimensional."""
@@ -26,7 +27,7 @@ def mean_loss(
             (NaN: unknown).
         real: mean loss of outputs and labels of the same shape.
     """
-    out: Tensor = model(batch[0] if is_pair(batch) else batch)
+    out = logits_of(model, model(batch[0] if is_pair(batch) else batch))
     labels = labels_of(batch)
     if not labels.is_floating_point():
         return functional.cross_entropy(*(by_position(out, labels) if labels.dim() == 2 else (out, labels)))
