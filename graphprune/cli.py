@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -215,6 +216,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A ``--debug`` anywhere, or the environment variable GRAPHPRUNE_DEBUG, shows the traceback of an error.
     """
+    for stream in (sys.stdout, sys.stderr):  # so that a name that a terminal cannot show breaks nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or bool(os.environ.get("GRAPHPRUNE_DEBUG"))
     words = [word for word in words if word != "--debug"]
@@ -230,6 +234,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
             raise ValueError(f"unknown command {name!r}: {hint}")
+        for word in words:
+            if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+                raise ValueError(
+                    f"{word!a} is not UTF-8 text: rename the file or folder; if it is UTF-8 and the locale is not, "
+                    "set PYTHONUTF8=1 in the environment"
+                )
         return COMMANDS[name][0](words[1:])
     except (*BAD_INPUT, *BROKEN) as error:
         if debug:

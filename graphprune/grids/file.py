@@ -16,7 +16,6 @@ import yaml
 
 from graphprune.grids.axes import Axes, Entry, Given, Mistake, Options, Place, dotted, read_axes, require, told
 from graphprune.grids.objects import FIT_OBJECT, NONE, Objects, told_apart
-from graphprune.grids.text import line_of, loaded, plain
 from graphprune.methods import METHODS, Dense
 from graphprune.models import MODELS
 from graphprune.runs.build import check, load_data
@@ -25,6 +24,7 @@ from graphprune.runs.identity import OBJECT
 from graphprune.runs.options import flat, option_names
 from graphprune.runs.protocols import OPTION as PROTOCOL
 from graphprune.runs.protocols import merged
+from graphprune.runs.yaml_text import line_of, plain, read
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def read_grid(grid: Path | Mapping[str, Any]) -> Grid:
         content, objects = told_apart(grid)
         content = plain(content)
         return Grid(cells_of(content, objects), yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    text, content = loaded(grid)
+    text, content = read(grid)
     with _lines(grid, text):
         return Grid(cells_of(*(told_apart(content) if isinstance(content, Mapping) else (content,))), text, grid)
 

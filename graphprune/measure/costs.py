@@ -114,10 +114,10 @@ class Costs:
         yield "throughput", f"{self.throughput:,.1f} {sample}s/s"
         yield (
             "memory",
-            f"peak {_size(self.peak_bytes)} of tensors, beside {_size(self.state_bytes)} of parameters and buffers and "
-            f"{_size(self.batch_bytes)} of a batch",
+            f"peak {in_mib(self.peak_bytes)} of tensors, beside {in_mib(self.state_bytes)} of parameters and buffers "
+            f"and {in_mib(self.batch_bytes)} of a batch",
         )
-        yield "file", _size(self.file_bytes)
+        yield "file", in_mib(self.file_bytes)
 
     def _macs(self, title: str, macs: Macs) -> Iterator[tuple[str, str]]:
         yield title, f"{macs.total / self.samples:,.1f}"
@@ -163,5 +163,6 @@ def _timed(latency: Latency) -> str:
     return f"{median} ms (median of {latency.repeats}; quartiles {low} and {high})"
 
 
-def _size(number: int) -> str:
+def in_mib(number: int) -> str:
+    """Bytes as KiB or MiB."""
     return f"{number / 2**20:,.2f} MiB" if number >= 2**20 else f"{number / 2**10:,.1f} KiB"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphprune import limits
 from graphprune.data import GraphData, ImageData, load
 from graphprune.graphs import EdgePredictor, EdgeRule
 from graphprune.methods import METHODS, Method, Protocol
@@ -26,7 +27,7 @@ from graphprune.train import Fit
 from graphprune.train.devices import seeded_by
 from graphprune.train.loop import OnEpoch
 
-_ANY_PREDICTOR = partial(EdgePredictor, FROM_DATA["features"], edge_features=FROM_DATA["edge_features"])
+_LAYERS = ("layers", "head_layers")
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ def check(config: RunConfig) -> None:
     """
     with torch.random.fork_rng(devices=[]):
         if OBJECT not in config.model:
-            trial(named("model", config.model["name"], MODELS), **_given(config, "model"))
+            model_class = named("model", config.model["name"], MODELS)
+            _check_size("model", _given(config, "model"), partial(trial, model_class))
         if OBJECT not in config.method:
-            method = _named_method(config, _ANY_PREDICTOR)
+            method = _named_method(config, _any_predictor)
             if method.role == "no-edges" and method.protocol.rule.constrained:
                 raise ValueError(
                     f"{method.name} removes every edge: give it a protocol without connected and min_degree, "
@@ -114,7 +116,7 @@ def last_round(config: RunConfig) -> int | None:
         last = config.method.get(LAST_ROUND)
     else:
         with torch.random.fork_rng(devices=[]):
-            last = _named_method(config, _ANY_PREDICTOR).last_round
+            last = _named_method(config, _any_predictor).last_round
     if last is not None and last < 1:
         raise ValueError(f"{config.method['name']} has nothing to run: its last_round is {last}")
     return last
@@ -129,6 +131,14 @@ def trial(model_class: type[nn.Module], **options: Any) -> nn.Module:
     taken = inspect.signature(model_class).parameters
     with torch.device("meta"):
         return model_class(**{name: value for name, value in FROM_DATA.items() if name in taken}, **options)
+
+
+def _any_predictor(**options: Any) -> EdgePredictor:
+    """A predictor for no data set in particular, without storage."""
+    make = partial(EdgePredictor, FROM_DATA["features"], edge_features=FROM_DATA["edge_features"])
+    _check_size("predictor", options, make)
+    with torch.device("meta"):
+        return make(**options)
 
 
 def _own(config: RunConfig, kind: str, data: GraphData | ImageData | None) -> Any:
@@ -150,7 +160,9 @@ def _model(config: RunConfig, data: GraphData | ImageData) -> nn.Module:
     if (own := _own(config, "model", data)) is not None:
         return own  # type: ignore[no-any-return]
     model_class: Any = named("model", config.model["name"], MODELS)
-    return model_class.for_data(data, **_given(config, "model"))  # type: ignore[no-any-return]
+    make = partial(model_class.for_data, data)
+    _check_size("model", _given(config, "model"), make)
+    return make(**_given(config, "model"))  # type: ignore[no-any-return]
 
 
 def _method(config: RunConfig, data: GraphData | ImageData) -> Method:
@@ -189,7 +201,24 @@ def _fit(config: RunConfig, on_epoch: OnEpoch | None) -> FitFunction:
 def _predictor(data: GraphData | ImageData, **options: Any) -> EdgePredictor:
     if isinstance(data, ImageData):
         raise ValueError(f"{data.name} is a set of images: they have no edges that a predictor could score")
-    return EdgePredictor.for_data(data, **options)
+    make = partial(EdgePredictor.for_data, data)
+    _check_size("predictor", options, make)
+    return make(**options)
+
+
+def _check_size(section: str, options: Mapping[str, Any], make: Callable[..., nn.Module]) -> None:
+    """Refuse a network of more layers or parameters than the limits allow: it is made without storage first."""
+    said = ", ".join(f"{name} {value}" for name, value in options.items() if name in ("hidden", "layers"))
+    what = f"the {section} with {said or 'its defaults'}"
+    limits.check("layers", max((options.get(name) or 0 for name in _LAYERS), default=0), what)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        try:
+            parameters = float(sum(weights.numel() for weights in make(**options).parameters()))
+        except (RuntimeError, TypeError) as error:
+            if "verflow" not in str(error):
+                raise
+            parameters = math.inf  # torch counts bytes with 63 bits
+    limits.check("parameters", parameters, what)
 
 
 def _given(config: RunConfig, section: str) -> dict[str, Any]:

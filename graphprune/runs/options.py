@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 
 import attrs
 import docstring_parser
-import yaml
 from jsonargparse import ArgumentParser
 
 from graphprune import data
@@ -20,6 +19,7 @@ from graphprune.graphs.sparsifiers import SCORERS, EdgeScore
 from graphprune.masks import UnitName
 from graphprune.methods import METHODS, Method, Protocol
 from graphprune.models import MODELS, GraphClassifier
+from graphprune.runs import yaml_text
 from graphprune.runs.objects import FROM_DATA, check_file, imported, is_path
 from graphprune.runs.objects import option_names as own_options
 from graphprune.runs.text import without_markup
@@ -258,16 +258,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no mapping with a mapping in each section.
+        ValueError: it cannot be read, or is no mapping with a mapping in each section.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {file}") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    _, content = yaml_text.read(file)
     if not isinstance(content, dict):
         raise ValueError(f"{file} must hold a mapping with the sections {', '.join(SECTIONS)}")
     wrong = [name for name in SECTIONS if not isinstance(content.get(name, {}), dict)]

@@ -12,6 +12,7 @@ import yaml
 
 from graphprune.methods import METHODS
 from graphprune.runs.options import canonical
+from graphprune.runs.yaml_text import parsed
 
 OPTION = "method.protocol"
 NAMES = ("clean", "paper")
@@ -68,11 +69,8 @@ def in_one(method: str, typed: Sequence[str], file: Mapping[str, Any], options: 
         else:
             rest.append(word)
     said: Any = (file.get("method") or {}).get("protocol")
-    try:
-        for value in values:
-            said = merged(method, said, yaml.safe_load(value))
-    except yaml.YAMLError:
-        return list(typed)  # which the parser refuses
+    for value in values:
+        said = merged(method, said, parsed(value, "--protocol"))
     if parts and said in NAMES:
         said = _spelt(method, said)
     if not (values or parts) or said is None:

@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 import graphprune
 from graphprune.data import ImageData
 from graphprune.data.labelled import LabelledData
+from graphprune.graphs.stored import StoredGraphs
+from graphprune.measure.costs import in_mib
 from graphprune.measure.latency import processor
+from graphprune.measure.memory import bytes_of
 from graphprune.methods import FitJob
 from graphprune.runs.build import Built, build, last_round
 from graphprune.runs.config import RunConfig
@@ -92,6 +98,7 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
     with folder.claimed(config):
         watch.started(config, folder.finished)
         if built is not None:
+            watch.notice(needs(built))
             _sign(built, folder, watch)
         for ticket in _rounds(built, folder):
             folder.save(ticket)
@@ -156,6 +163,19 @@ def circumstances(built: Built) -> dict[str, Any]:
             **data.provenance,
         },
     }
+
+
+def needs(built: Built) -> str:
+    """What memory a run takes at least, in words: its data, and its network in training."""
+    data: Any = built.data
+    held = tree_leaves([vars(part) for part in data.splits.values() if not isinstance(part, StoredGraphs)])
+    parameters = [weights for weights in built.model.parameters() if not is_lazy(weights)]
+    network = bytes_of(parameters)
+    return (
+        f"memory at least: {in_mib(bytes_of(leaf for leaf in held if isinstance(leaf, Tensor)))} for the data, "
+        f"{in_mib(network)} for the network of {sum(map(torch.numel, parameters)):,} parameters and "
+        f"{in_mib(3 * network)} to train it with Adam; batches and activations come on top"
+    )
 
 
 def weights(built: Built) -> str:

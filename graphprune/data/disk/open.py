@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from graphprune import __version__
+from graphprune import __version__, limits
 from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.columns import DTYPES
@@ -22,7 +22,6 @@ from graphprune.graphs.stored import StoredGraphs, mapped
 
 DOCUMENT = "stored.json"
 FORMAT, VERSION = "graphprune stored graphs", 1
-LIMIT = 1 << 24  # bytes of JSON
 
 # What is said of a data set besides its splits.
 FIELDS: dict[str, tuple[type, ...]] = {
@@ -71,18 +70,22 @@ def open_stored(
         train, val, test = (reader.split(document["splits"][split]) for split in SPLITS)
         if len(fields["held_out"]) not in (0, len(val)):
             raise TypeError(f"held_out has {len(fields['held_out'])} places for {len(val)} graphs")
-    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{folder / DOCUMENT} does not describe a stored set: {error!r}") from error
+    except (LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(
+            f"{folder / DOCUMENT} does not describe a stored set: {problem}. It was written by "
+            f"{document.get('written_by')} and is read by graphprune {__version__}: if it is whole, read it with the "
+            "version that wrote it, or store the set again"
+        ) from error
     return GraphData(train=train, val=val, test=test, **fields)
 
 
 def _document(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"{file.parent} is no stored set: it has no {DOCUMENT}")
-    with file.open("rb") as stream:
-        text = stream.read(LIMIT + 1)
+    limits.check("document", file.stat().st_size, str(file))
     try:
-        document = json.loads(text) if len(text) <= LIMIT else None
+        document = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -96,6 +99,8 @@ def _document(file: Path) -> dict[str, Any]:
 
 
 def _fields(found: dict[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(found.keys() - {*FIELDS, "held_out", "vocabulary", "encodings"}):
+        raise TypeError(f"it says {', '.join(unknown)} of the data, which this version does not know")
     for name, kinds in FIELDS.items():
         if type(found[name]) not in kinds:
             raise TypeError(f"{name} is {found[name]!r}")

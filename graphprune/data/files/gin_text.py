@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune import limits
 from graphprune.data.files.raw import RawFiles, check_integer
 from graphprune.data.splits import FOLDS
 
 Ints = NDArray[np.int64]
+
+SHOWN = 20  # graphs without a fold that an error names
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ def read(files: RawFiles, name: str) -> GinText:
         ValueError: damaged or contradicting files; names file and line.
     """
     file = f"{name}.txt"
-    lines = files.read(file).rstrip().split(b"\n")
+    text = files.read(file, parsed=True).rstrip()
+    limits.check("nodes", text.count(b"\n"), files.where(file))
+    lines = text.split(b"\n")
     width = np.array([len(line.split()) for line in lines])
     values = _integers(files, file, lines, int(width.sum()))
     start = np.cumsum(width) - width
@@ -137,7 +142,7 @@ def _folds(files: RawFiles, graphs: int) -> Ints | None:
     if not any(files.has(test) for test, _ in names):
         return None
     fold_of = np.full(graphs, -1)
-    for fold, (test, train) in enumerate(names):
+    for fold, (test, _) in enumerate(names):
         members = files.column(test, np.int64)
         wrong = np.flatnonzero((members < 0) | (members >= graphs))
         if len(wrong):
@@ -146,10 +151,16 @@ def _folds(files: RawFiles, graphs: int) -> Ints | None:
         if len(twice):
             files.fail(test, twice[0], f"graph {members[twice[0]]} is in fold {fold_of[members[twice[0]]] + 1} already")
         fold_of[members] = fold
-        rest = np.setdiff1d(np.arange(graphs), members)
+    missing = np.flatnonzero(fold_of < 0)
+    if len(missing):
+        shown = ", ".join(map(str, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
+        found = f"graph {shown} is" if len(missing) == 1 else f"graphs {shown} ({len(missing)} of {graphs}) are"
+        raise ValueError(
+            f"{files.where('10fold_idx')}: {found} in none of the ten test folds (graphs count from 0). Get the folds "
+            "of all graphs, or rename the folder 10fold_idx: then stratified folds are drawn by split_seed"
+        )
+    for fold, (test, train) in enumerate(names):
+        rest = np.flatnonzero(fold_of != fold)
         if files.has(train) and not np.array_equal(np.sort(files.column(train, np.int64)), rest):
             raise ValueError(f"{files.where(train)} is not the list of all graphs that {files.where(test)} lacks")
-    if (fold_of < 0).any():
-        graph = int((fold_of < 0).argmax())
-        raise ValueError(f"{files.where('10fold_idx')}: graph {graph} is in none of the ten test folds")
     return fold_of

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.data.files import unpack
 from graphprune.data.files.download import cache_folder, fetch
+from graphprune.data.files.unpack import AGAIN
 
 Bytes = NDArray[np.uint8]
 Part = Literal["train", "test"]
 Reader = Callable[[Path, Part], tuple[Bytes, Bytes]]  # images and labels of one part, from where its files are
-
-AGAIN = "get it again"
 
 SIDE = 28  # of MNIST's images and of all that come in its format
 CIFAR_SHAPE = (3, 32, 32)
@@ -52,12 +49,7 @@ def _read_idx(folder: Path, name: str, sizes: tuple[int, ...]) -> Bytes:
     path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"neither {folder / name} nor {name}.gz there; MNIST's four IDX files must be")
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is damaged or truncated ({error}); {AGAIN}") from error
+    content = unpack.read(path)
     dimensions = 1 + len(sizes)
     head = 4 + 4 * dimensions
     if len(content) < head or content[:4] != bytes((0, 0, 8, dimensions)):
@@ -84,7 +76,7 @@ def read_cifar10(place: Path, part: Part) -> tuple[Bytes, Bytes]:
         ValueError: a file is damaged.
     """
     names = [f"{stem}.bin" for stem in CIFAR_BATCHES[part]]
-    contents = _tar_members(place, names) if place.is_file() else _members(place, names)
+    contents = unpack.tar_members(place, names) if place.is_file() else _members(place, names)
     records = np.concatenate([_records(contents[name], place / name) for name in names])
     return checked(records[:, 1:].reshape(-1, *CIFAR_SHAPE), records[:, 0], place, part)
 
@@ -101,27 +93,7 @@ def _members(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     for name in names:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name} is missing{pickled(folder)}")
-    return {name: (folder / name).read_bytes() for name in names}
-
-
-def _tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """Files of a tar archive by the last part of their name; nothing is written anywhere."""
-    wanted = set(names)
-    found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name).name
-                file = archive.extractfile(member) if name in wanted and member.isfile() else None
-                if file is not None:
-                    found[name] = file.read()
-                if len(found) == len(wanted):
-                    break
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is damaged or truncated ({error}); {AGAIN}") from error
-    if missing := sorted(wanted - found.keys()):
-        raise FileNotFoundError(f"{path} holds no {', '.join(missing)}")
-    return found
+    return {name: unpack.read(folder / name) for name in names}
 
 
 def _records(content: bytes, path: Path) -> Bytes:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graphprune import limits
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
 from graphprune.data.labelled import Split
@@ -78,6 +79,30 @@ def raw_files(name: str, about: Mapping[str, str], root: str | Path | None) -> R
     return archive_files(fetch(name, about["url"], cache_folder() / "ogb" / f"{archive}.zip", expected), EDGES)
 
 
+def counts(files: RawFiles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many nodes, and lines of :data:`EDGES`, each graph has, which the limits allow; both ``(G,)``."""
+    found = []
+    for what, name in (("node", "nodes"), ("edge", "arcs")):
+        file = f"raw/num-{what}-list.csv.gz"
+        count = files.column(file, np.int64)
+        if (count < 0).any():
+            files.fail(file, int((count < 0).argmax()), f"{count.min()} {what}s")
+        limits.check(name, float(count.sum(dtype=np.float64)), files.where(file))
+        found.append(count)
+    return found[0], found[1]
+
+
+def classes(files: RawFiles, name: str, rows: int, most: int) -> Tensor:
+    """The class of each graph or node, ``(rows,)`` int64: a number from 0 to below ``most``."""
+    values = files.column(name, np.float64)
+    check_lines(files, name, len(values), rows)
+    wrong = ~((values >= 0) & (values < most) & (values % 1 == 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        files.fail(name, row, f"label {values[row]:g}, expected a class from 0 to {most - 1}")
+    return torch.from_numpy(values.astype(np.int64))
+
+
 def check_lines(files: RawFiles, name: str, lines: int, expected: int) -> None:
     """Raise unless a file has as many lines as the counts of nodes and edges make it."""
     if lines != expected:
@@ -96,7 +121,7 @@ def features(files: RawFiles, name: str, rows: int, sizes: tuple[int, ...] | Non
 
 def one_graph(files: RawFiles) -> tuple[int, NDArray[Any]]:
     """Number of nodes and arcs ``(E, 2)`` of a set that is a single graph."""
-    nodes, pairs = (files.column(f"raw/num-{what}-list.csv.gz", np.int64) for what in ("node", "edge"))
+    nodes, pairs = counts(files)
     for what, count in (("node", nodes), ("edge", pairs)):
         check_lines(files, f"raw/num-{what}-list.csv.gz", len(count), 1)
     arcs = files.table(EDGES, np.int64, 2)

@@ -28,12 +28,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-# The published files stay far below: PubMed's features have about 11 MB, its graph some 200,000 instructions.
-MAX_BYTES = 2**28
-MAX_STEPS = 2_000_000
-
-# Of a sparse matrix, which somebody will make dense; CiteSeer's features have 12 million.
-MAX_CELLS = 2**27
+from graphprune import limits
 
 _NUMBERS = {code: np.dtype(code) for code in ("b1", "i4", "i8", "f4", "f8", "u1")}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -51,17 +46,18 @@ def read(content: bytes, where: str) -> Any:
         where: how errors call it.
 
     Returns:
-        A number, a text, an array (a read-only view), a sparse matrix (scipy's CSR, at most 2^27 cells), a list or
+        A number, a text, an array (a read-only view), a sparse matrix (scipy's CSR), a list or
         tuple of numbers and texts, or a dictionary of all these.
 
     Raises:
         ValueError: the file is too large, damaged or truncated, or no pickle of that kind; if it mentions a name that
             it may not, the text has it.
     """
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"{where} has {len(content)} bytes, more than the {MAX_BYTES} that are read")
+    limits.check("parsed", len(content), where)
     try:
         return _Machine().run(content)
+    except limits.LimitExceeded as error:
+        raise limits.LimitExceeded(f"{where} is refused: {error}; nothing of it was run") from error
     except _Refused as error:
         raise ValueError(f"{where} is refused: {error}; nothing of it was run") from error
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
@@ -78,11 +74,12 @@ class _Machine:
 
     def run(self, content: bytes) -> Any:
         """Follow the instructions up to the end of the pickle."""
+        most = limits.limit("steps")
         for count, (code, argument, _) in enumerate(pickletools.genops(io.BytesIO(content))):
             if code.name == "STOP":
                 break
-            if count >= MAX_STEPS:
-                raise _Refused(f"more than {MAX_STEPS} instructions")
+            if count >= most:
+                limits.refuse("steps", f"a pickle has {count + 1:,} instructions and goes on", 2 * most)
             self.step(code.name, argument)
         value = self.stack.pop()
         return {key: _content(entry) for key, entry in value.items()} if type(value) is dict else _content(value)
@@ -215,7 +212,8 @@ def _matrix(state: Any) -> sp.csr_matrix:
     """A sparse matrix in CSR form, whose parts hold together."""
     _expect(isinstance(state, dict) and _is_shape(state.get("_shape")), "state of a sparse matrix")
     shape = state["_shape"]
-    _expect(len(shape) == 2 and math.prod(shape) <= MAX_CELLS, f"shape of a sparse matrix (at most {MAX_CELLS} cells)")
+    _expect(len(shape) == 2, "shape of a sparse matrix")
+    limits.check("numbers", math.prod(shape), "a sparse matrix that will be made dense")
     data, indices, indptr = (_vector(state.get(part), part) for part in ("data", "indices", "indptr"))
     _expect(indices.dtype.kind == indptr.dtype.kind == "i", "number type of a sparse matrix's indices")
     _expect(len(data) == len(indices) and len(indptr) == shape[0] + 1, "size of a sparse matrix's parts")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graphprune import limits
+from graphprune.data.files import unpack
 
 # An empty field between commas, or at either end of a line that has a comma.
 _BLANK = re.compile(rb"(?m)(?<=,)(?=,|\r?$)|^(?=,)")
@@ -43,24 +43,28 @@ class RawFiles:
         """Whether there is such a file."""
         return (self.place / name).is_file() if self.members is None else name in self.members
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, *, parsed: bool = False) -> bytes:
         """A file's content, unpacked if its name ends in ``.gz``.
+
+        Args:
+            name: the file.
+            parsed: its content becomes Python objects, which take many times its size.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file or the archive around it is damaged.
+            ValueError: the file or the archive around it is damaged, or it is larger than a limit.
         """
         if not self.has(name):
             raise FileNotFoundError(f"{self.where(name)} is missing")
-        try:
-            if self.members is None:
-                content = (self.place / name).read_bytes()
-            else:
-                with zipfile.ZipFile(self.place) as archive:
-                    content = archive.read(self.members[name])
-            return gzip.decompress(content) if name.endswith(".gz") else content
-        except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise ValueError(f"{self.where(name)} is damaged or truncated: {error}") from error
+        if self.members is None:
+            content = unpack.read(self.place / name)
+        else:
+            content = unpack.zip_member(self.place, self.members[name], self.where(name))
+            if name.endswith(".gz"):
+                content = unpack.gunzipped(io.BytesIO(content), self.where(name))
+        if parsed:
+            limits.check("parsed", len(content), self.where(name))
+        return content
 
     def table(
         self, name: str, dtype: type[np.generic], columns: int | None = None, *, blank_is_nan: bool = False
@@ -75,9 +79,11 @@ class RawFiles:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, or a line is empty, has another width or is no row of numbers.
+            ValueError: the file is damaged or larger than a limit, or a line is empty, has another width or is no row
+                of numbers.
         """
         text = self.read(name).rstrip()
+        limits.check("numbers", text.count(b",") + text.count(b"\n") + 1, self.where(name))
         if not text:
             return np.empty((0, columns or 0), dtype=dtype)
         if blank_is_nan:
@@ -98,7 +104,7 @@ class RawFiles:
     def _explain(self, name: str, text: bytes, dtype: type[np.generic], columns: int | None) -> None:
         """Raise for the first line that is at fault."""
         integer = np.issubdtype(dtype, np.integer)
-        for row, line in enumerate(text.split(b"\n")):
+        for row, line in enumerate(io.BytesIO(text)):
             fields = line.split(b",")
             columns = columns or len(fields)
             try:
@@ -145,12 +151,7 @@ def find(root: str | Path, marker: str, places: Sequence[str]) -> RawFiles:
 
 def archive_files(path: Path, marker: str) -> RawFiles:
     """The files of a zip archive, named from the folder that holds ``marker``."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Some TU archives have doubled slashes in their names.
-            members = {str(PurePosixPath(name)): name for name in archive.namelist()}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is not a readable zip archive (truncated?): {error}") from error
+    members = unpack.zip_members(path)
     tops = [name.removesuffix(marker) for name in members if name == marker or name.endswith(f"/{marker}")]
     top = min(tops, key=len, default="")
     return RawFiles(path, {name.removeprefix(top): full for name, full in members.items() if name.startswith(top)})

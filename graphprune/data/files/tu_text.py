@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graphprune import limits
 from graphprune.data.files.raw import RawFiles
 
 
@@ -25,6 +26,7 @@ def graph_of_nodes(files: RawFiles, name: str) -> tuple[NDArray[np.int64], int]:
     """
     file, targets = f"{name}_graph_indicator.txt", _target_file(files, name)
     graph_of = files.column(file, np.int64) - 1
+    limits.check("nodes", len(graph_of), files.where(file))
     num_graphs = len(files.table(targets, np.float64))
     if num_graphs == 0:
         raise ValueError(f"{files.where(targets)} is empty")
@@ -69,7 +71,7 @@ def features(files: RawFiles, name: str, level: str, rows: int) -> tuple[Tensor,
     if files.has(file := f"{name}_{level}_labels.txt"):
         labels = numbered(files.table(file, np.int64))
         _check_rows(files, file, len(labels), rows, level)
-    return torch.from_numpy(np.concatenate([attributes, one_hot(labels)], axis=1)), labels
+    return torch.from_numpy(np.concatenate([attributes, one_hot(labels, files.where(file))], axis=1)), labels
 
 
 def _check_rows(files: RawFiles, file: str, found: int, rows: int, level: str) -> None:
@@ -83,10 +85,15 @@ def numbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack(columns, axis=1) if columns else labels
 
 
-def one_hot(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Numbered labels ``(rows, L)``, each in as many columns as it has numbers."""
-    columns = [column[:, None] == np.arange(column.max(initial=-1) + 1) for column in numbers.T]
-    return np.concatenate([np.empty((len(numbers), 0), dtype=bool), *columns], axis=1).astype(np.float32)
+def one_hot(numbers: NDArray[np.int64], where: str) -> NDArray[np.float32]:
+    """Numbered labels ``(rows, L)``, each in as many columns as it has numbers; errors say where they are from."""
+    kinds = [int(column.max(initial=-1)) + 1 for column in numbers.T]
+    limits.check("categories", max(kinds, default=0), where)
+    limits.check("numbers", len(numbers) * sum(kinds), f"{where}, one-hot,")
+    columns = np.zeros((len(numbers), sum(kinds)), dtype=np.float32)
+    for column, first in zip(numbers.T, np.cumsum(kinds) - kinds, strict=True):
+        columns[np.arange(len(numbers)), first + column] = 1
+    return columns
 
 
 def _finite(files: RawFiles, file: str) -> NDArray[np.float32]:

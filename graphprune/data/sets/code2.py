@@ -30,7 +30,7 @@ def read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:
     attribute to the next such one. ``edge_attr`` is uint8, for there are more than 10^8 arcs. The vocabulary is the
     5,000 most frequent words of the training graphs; five positions are learnt.
     """
-    nodes, pairs = (files.column(f"raw/num-{what}-list.csv.gz", np.int64) for what in ("node", "edge"))
+    nodes, pairs = ogb_files.counts(files)
     total = int(nodes.sum())
     tree = files.table(ogb_files.EDGES, np.int64, 2)
     ogb_files.check_lines(files, ogb_files.EDGES, len(tree), int(pairs.sum()))
@@ -82,7 +82,7 @@ def _column(files: RawFiles, what: str, rows: int) -> Tensor:
 def _words(files: RawFiles, rows: int) -> list[list[str]]:
     """The words of every graph, which its line has between blanks."""
     name = "raw/graph-label.csv.gz"
-    lines = files.read(name).decode().splitlines()
+    lines = files.read(name, parsed=True).decode().splitlines()
     ogb_files.check_lines(files, name, len(lines), rows)
     words = [line.split() for line in lines]
     if not all(words):

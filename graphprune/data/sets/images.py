@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.data.files.image_files import AGAIN, FILES, Bytes, Part, find
+from graphprune.data.files.image_files import FILES, Bytes, Part, find
+from graphprune.data.files.unpack import AGAIN
 from graphprune.data.images import WHITE, Augment, ImageData, Images
 from graphprune.data.labelled import Split
 from graphprune.data.sets.shared import Card

@@ -35,8 +35,7 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
 def _read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:
     task, tasks = ogb_files.TASKS[about["task type"]], int(about["num tasks"])
     molecules = about["data type"] == "mol"
-    nodes = files.column("raw/num-node-list.csv.gz", np.int64)
-    pairs = files.column("raw/num-edge-list.csv.gz", np.int64)
+    nodes, pairs = ogb_files.counts(files)
     edges = files.table(ogb_files.EDGES, np.int64, 2)
     ogb_files.check_lines(files, ogb_files.EDGES, len(edges), int(pairs.sum()))
     x = _rows(files, "raw/node-feat.csv.gz", int(nodes.sum()), ATOM_FEATURES if molecules else None)
@@ -49,7 +48,7 @@ def _read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:
             both_ways(edges) if both else torch.from_numpy(np.ascontiguousarray(edges.T)),
             node={"x": torch.ones(int(nodes.sum()), 1) if x is None else x},
             edge={} if edge_attr is None else {"edge_attr": edge_attr.repeat_interleave(2 if both else 1, dim=0)},
-            graph={"y": _labels(files, task, tasks, len(nodes))},
+            graph={"y": _labels(files, task, tasks, int(about["num classes"]), len(nodes))},
         )
     except ValueError as error:
         raise ValueError(f"{files.place}: {error}") from error
@@ -78,12 +77,17 @@ def _rows(files: RawFiles, name: str, rows: int, sizes: tuple[int, ...] | None) 
     return None if sizes is None and not files.has(name) else ogb_files.features(files, name, rows, sizes)
 
 
-def _labels(files: RawFiles, task: Task, tasks: int, rows: int) -> Tensor:
+def _labels(files: RawFiles, task: Task, tasks: int, classes: int, rows: int) -> Tensor:
+    """Classes ``(rows,)`` int64, else float32 ``(rows, tasks)``: 0 and 1, or finite numbers, NaN where unknown."""
     name = "raw/graph-label.csv.gz"
+    if task == "multiclass":
+        return ogb_files.classes(files, name, rows, classes)
     values: NDArray[Any] = files.table(name, np.float32, tasks, blank_is_nan=True)
     ogb_files.check_lines(files, name, len(values), rows)
-    if task != "multiclass":
-        return torch.from_numpy(values)
-    if np.isnan(values).any():
-        files.fail(name, int(np.isnan(values).any(1).argmax()), "the label is missing")
-    return torch.from_numpy(values[:, 0]).long()
+    known = np.isin(values, (0, 1)) if task == "binary" else np.isfinite(values)
+    wrong = ~(known | np.isnan(values))
+    if wrong.any():
+        row = int(wrong.any(1).argmax())
+        expected = "0, 1 or nothing" if task == "binary" else "a finite number or nothing"
+        files.fail(name, row, f"label {values[row][wrong[row]][0]:g}, expected {expected}")
+    return torch.from_numpy(values)

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from graphprune.data.base import GraphData
 from graphprune.data.files import ogb_files
-from graphprune.data.files.raw import RawFiles
 from graphprune.data.labelled import SPLITS
 from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
@@ -48,7 +46,7 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
             ogb_files.check_lines(files, file, len(values), nodes)
             node[extra] = torch.from_numpy(values)
     classes = int(about["num classes"])
-    y = _classes(files, nodes, classes)
+    y = ogb_files.classes(files, "raw/node-label.csv.gz", nodes, classes)
     split = ogb_files.split(files, about["split"], nodes, "node")
     pairs = simple_pairs(arcs, nodes)
     train, val, test = split_views(one_graph(pairs, node), y, [split[part] for part in SPLITS])
@@ -69,14 +67,3 @@ def load(name: str, *, root: str | Path | None) -> GraphData:
             "edges": f"{len(arcs)} arcs made {len(pairs)} undirected edges, without repeats and self-loops",
         },
     )
-
-
-def _classes(files: RawFiles, nodes: int, classes: int) -> Tensor:
-    name = "raw/node-label.csv.gz"
-    values = files.column(name, np.float32)
-    ogb_files.check_lines(files, name, len(values), nodes)
-    wrong = ~np.isin(values, np.arange(classes))
-    if wrong.any():
-        row = int(wrong.argmax())
-        files.fail(name, row, f"label {values[row]:g}, expected a class from 0 to {classes - 1}")
-    return torch.from_numpy(values.astype(np.int64))

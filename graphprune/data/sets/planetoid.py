@@ -15,10 +15,10 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from graphprune import limits
 from graphprune.data.base import GraphData
 from graphprune.data.files import pickles
 from graphprune.data.files.download import cache_folder, fetch
-from graphprune.data.files.pickles import MAX_CELLS
 from graphprune.data.files.raw import RawFiles, find
 from graphprune.data.sets.shared import one_graph, simple_pairs, split_views
 
@@ -154,8 +154,7 @@ class _Files:
         lists = self.lists()
         nodes = max(known + len(ty), len(lists))
         test = self.test_nodes(known, nodes, len(ty))
-        if nodes * allx.shape[1] > MAX_CELLS:
-            self.fail("graph", f"{nodes} nodes with {allx.shape[1]} features each are more than is read")
+        limits.check("numbers", nodes * allx.shape[1], f"{self.where('graph')}: {nodes:,} nodes with their features")
         features, labels = np.zeros((nodes, allx.shape[1]), np.float32), np.zeros(nodes, np.int64)
         features[:known], features[test] = allx.toarray(), tx.toarray()
         labels[:known], labels[test] = ally.argmax(1), ty.argmax(1)
@@ -190,7 +189,7 @@ class _Files:
         lists = self.pickled("graph")
         fits = isinstance(lists, dict) and all(type(node) is int and type(near) is list for node, near in lists.items())
         # One list may stand at many nodes without taking any room in the file.
-        if not fits or sum(map(len, lists.values())) > pickles.MAX_STEPS:
+        if not fits or sum(map(len, lists.values())) > limits.limit("steps"):
             self.fail("graph", "expected a list of neighbours for each node")
         if not all(type(node) is int for node in chain.from_iterable(lists.values())):
             self.fail("graph", "expected node numbers as neighbours")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from graphprune.data.base import GraphData
 from graphprune.data.files.download import cache_folder, fetch
 from graphprune.data.files.raw import RawFiles, archive_files, find
+from graphprune.data.files.unpack import array
 from graphprune.data.labelled import SPLITS, Split
 from graphprune.data.sets.shared import both_ways, simple_pairs
 from graphprune.graphs.packed import PackedGraphs
@@ -109,7 +109,7 @@ def _graphs(files: RawFiles, part: str) -> PackedGraphs:
 def _pairs(files: RawFiles, name: str, nodes: int) -> NDArray[np.int64]:
     """The links of a file of node-link data, ``(P, 2)``."""
     try:
-        graph = json.loads(files.read(name))
+        graph = json.loads(files.read(name, parsed=True))
         count = len(graph["nodes"])
         links = [(link["source"], link["target"]) for link in graph["links"]]
         pairs = np.array(links).reshape(len(links), 2)
@@ -123,12 +123,8 @@ def _pairs(files: RawFiles, name: str, nodes: int) -> NDArray[np.int64]:
 
 
 def _array(files: RawFiles, name: str, dimensions: int) -> NDArray[Any]:
-    content = files.read(name)
-    try:
-        values: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
-        _fail(files, name, f"damaged or truncated, or an array of objects ({error})")
-    if not isinstance(values, np.ndarray) or values.ndim != dimensions or values.dtype.kind not in "buif":
+    values = array(files.read(name), files.where(name))
+    if values.ndim != dimensions or values.dtype.kind not in "buif":
         _fail(files, name, f"expected an array of numbers with {dimensions} dimension{'s' * (dimensions > 1)}")
     return values
 

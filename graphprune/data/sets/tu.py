@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graphprune import limits
 from graphprune.data.base import GraphData
 from graphprune.data.degrees import DEGREE_CAPS, DegreeColumns
 from graphprune.data.files import gin_text, tu_text
@@ -136,6 +137,7 @@ def graph_data(
     degrees = None if cap is None else DegreeColumns(first=x.size(1), cap=cap)
     bare = content.graphs
     if degrees is not None:
+        limits.check("numbers", len(x) * (x.size(1) + 2 + degrees.cap), f"{name} with features {features}")
         x = torch.cat([x, degrees.columns(bare)], dim=1)
     graphs = PackedGraphs(
         bare.node_count,
@@ -191,6 +193,7 @@ def read(files: RawFiles, name: str) -> TUGraphs:
         return _read_gin(files, name)
     graph_of, num_graphs = tu_text.graph_of_nodes(files, name)
     arcs = files.table(f"{name}_A.txt", np.int64, 2) - 1
+    limits.check("arcs", len(arcs), files.where(f"{name}_A.txt"))
     tu_text.check_arcs(files, f"{name}_A.txt", arcs, graph_of)
     node, _ = tu_text.features(files, name, "node", len(graph_of))
     edge, edge_labels = tu_text.features(files, name, "edge", len(arcs))
@@ -200,10 +203,19 @@ def read(files: RawFiles, name: str) -> TUGraphs:
 def _read_gin(files: RawFiles, name: str) -> TUGraphs:
     text = gin_text.read(files, name)
     _, classes = np.unique(text.labels, return_inverse=True)
-    y, node = torch.from_numpy(classes), torch.from_numpy(tu_text.one_hot(tu_text.numbered(text.tags[:, None])))
+    node = tu_text.one_hot(tu_text.numbered(text.tags[:, None]), files.where(f"{name}.txt"))
     nothing = np.empty((len(text.arcs), 0), dtype=np.int64)
     edge = torch.from_numpy(nothing).float()
-    return _content(text.graph_of, len(text.labels), text.arcs, y, node, edge, nothing, text.fold)
+    return _content(
+        text.graph_of,
+        len(text.labels),
+        text.arcs,
+        torch.from_numpy(classes),
+        torch.from_numpy(node),
+        edge,
+        nothing,
+        text.fold,
+    )
 
 
 def _content(

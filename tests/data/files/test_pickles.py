@@ -177,11 +177,12 @@ def test_a_far_place_in_the_memo_takes_no_memory():
 
 
 def test_files_beyond_the_bounds_are_refused(monkeypatch):
-    monkeypatch.setattr(pickles, "MAX_STEPS", 100)
-    with pytest.raises(ValueError, match="more than 100 instructions"):
+    monkeypatch.setenv("GRAPHPRUNE_LIMITS", "steps=100,parsed=1000")
+    with pytest.raises(
+        ValueError, match="here is refused: a pickle has 101 instructions and goes on, more than the 100 that are"
+    ):
         pickles.read(b"\x80\x02" + b"N" * 200 + b".", "here")
-    monkeypatch.setattr(pickles, "MAX_BYTES", 1000)
-    with pytest.raises(ValueError, match="here has 1001 bytes, more than the 1000 that are read"):
+    with pytest.raises(ValueError, match="here has 1,001 bytes to parse, more than the 1,000 that are allowed"):
         pickles.read(b"N" * 1001, "here")
 
 

@@ -12,7 +12,6 @@ from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import coalesce, remove_self_loops
 
 from graphprune import data
-from graphprune.data.files import pickles
 from graphprune.data.labelled import IGNORE_INDEX
 from tests.data.loopback import serve
 from tests.data.sets.planetoid_files import CLASSES, FEATURES, KNOWN, NODES, TRAIN, parts, python2, write
@@ -185,9 +184,10 @@ def test_one_list_at_many_nodes_does_not_grow(tmp_path):
 
 def test_a_graph_too_large_to_be_dense_is_refused(tmp_path, monkeypatch):
     write(tmp_path)
-    monkeypatch.setattr("graphprune.data.sets.planetoid.MAX_CELLS", NODES * FEATURES - 1)
-    assert NODES * FEATURES < pickles.MAX_CELLS
-    with pytest.raises(ValueError, match="540 nodes with 6 features each are more than is read"):
+    monkeypatch.setenv("GRAPHPRUNE_LIMITS", f"numbers={NODES * FEATURES - 1}")
+    with pytest.raises(
+        ValueError, match="540 nodes with their features has 3,240 numbers in one table, more than the 3,"
+    ):
         data.load("Cora", root=tmp_path)
 
 
