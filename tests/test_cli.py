@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def refused(words: list[str], capsys: Capture, code: int = 2) -> str:
     assert main(words) == code
     captured = capsys.readouterr()
     assert captured.out == ""
-    (line,) = captured.err.splitlines()
+    (line,) = (line for line in captured.err.splitlines() if not line.startswith("memory at least: "))
     return line
 
 
@@ -132,6 +133,37 @@ def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Pa
         (["run", "icpg", "--data", "MUTAG", "--edge-rate", "1"], "edge_rate must lie in [0, 1), got 1.0"),
         (["run", "icpg", "--data", "MUTAG", "--fold", "11"], "fold"),
         (["run", "gat", "--data", "MUTAG"], "unknown method 'gat'"),
+        (["run", "icpg", "--data", "MUTAG", "--hidden", "100000000"], "has 60,000,012,900,000,224 parameters, more"),
+        (["run", "dense", "--data", "MUTAG", "--hidden", "100000"], "has 60,012,900,223 parameters, more than the 1,"),
+        (
+            ["run", "imp", "--data", "MUTAG", "--hidden", "10000000000"],
+            "hidden 10000000000, layers 3 has inf parameters",
+        ),
+        (["run", "icpg", "--data", "MUTAG", "--predictor.hidden", "100000000"], "the predictor with hidden 100000000,"),
+        (
+            ["run", "icpg", "--data", "MUTAG", "--layers", "1000000000"],
+            "has 1,000,000,000 layers, more than the 10,000",
+        ),
+        (
+            ["run", "icpg", "--data", "MUTAG", "--predictor.layers", "20000"],
+            "layers 20000 has 20,000 layers, more than",
+        ),
+        (
+            ["run", "imp", "--data", "digits", "--model", "resnet-20", "--hidden", "99999"],
+            "parameters, more than the 1,",
+        ),
+        (["run", "imp", "--data", "MUTAG", "--rounds", "!!timestamp x"], "'!!timestamp x' is no value of YAML"),
+        (["run", "imp", "--data", "MUTAG", "--rounds=!!bool maybe"], "!!bool maybe' is no value of YAML"),
+        (["run", "imp", "--data", "MUTAG", "--lr", "2024-13-45"], "fit.lr"),
+        (
+            ["run", "imp", "--data", "MUTAG", "--protocol", "!!bool maybe"],
+            "--protocol is not YAML, line 1: 'maybe' is no",
+        ),
+        (
+            ["run", "imp", "--data", "MUT\udcc3\udcbcAG"],
+            "'MUT\\udcc3\\udcbcAG' is not UTF-8 text: rename the file or folder",
+        ),
+        (["report", "r\udcff"], "'r\\udcff' is not UTF-8 text: rename the file or folder"),
         (["run", "icpg", "--data", "MUTAG", "--model", "gat", "--hidden", "6"], "multiple of the 4"),
         (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["run", "icpg", "--data", "TOY", "--data-root", "nowhere"], "nowhere"),
@@ -243,3 +275,51 @@ def test_version(capsys: Capture) -> None:
 def test_help_comes_without_torch() -> None:
     program = "import sys; from graphprune.cli import main; main([]); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=dict(os.environ))
+
+
+@pytest.mark.parametrize("name", [b"gr\xfcn", b"x\xff", "grün".encode(), b"\xf0\x9f\x8c\xb3"[:3], "日".encode()])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_folders_that_a_terminal_cannot_show(name: bytes, encoding: str, tmp_path: Path) -> None:
+    """What is not UTF-8 is refused before anything is written, what is works though the terminal cannot show it."""
+    words = [
+        "run",
+        "dense",
+        "--data",
+        "MUTAG",
+        "--hidden",
+        "2",
+        "--layers",
+        "1",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "999",
+    ]
+    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "graphprune.cli", *words, "--out", name]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=200)
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        assert done.returncode == 2 and b"is not UTF-8 text: rename the file" in done.stderr, done.stderr
+        assert not list(tmp_path.iterdir())
+    else:
+        assert done.returncode == 0 and b"results: " in done.stdout, done.stderr
+        assert (tmp_path / name.decode() / "results.json").is_file()
+
+
+def test_a_locale_without_utf_8_is_told(tmp_path: Path) -> None:
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "graphprune.cli", "report", "grün".encode()]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=200)
+    assert done.returncode == 2 and b"set PYTHONUTF8=1 in the environment" in done.stderr
+
+
+def test_a_run_says_what_it_needs(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(tiny("dense", root, tmp_path / "run")) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("memory at least: ")]
+    assert re.fullmatch(
+        r"memory at least: [\d.]+ KiB for the data, [\d.]+ KiB for the network of [\d,]+ parameters and [\d.]+ KiB to "
+        "train it with Adam; batches and activations come on top",
+        line,
+    )

@@ -110,8 +110,9 @@ class RunConfig:
             FileNotFoundError: no such file.
             ValueError: it is no valid configuration.
         """
+        values = read_yaml(Path(file))
         try:
-            return cls.of(read_yaml(Path(file)))
+            return cls.of(values)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
 

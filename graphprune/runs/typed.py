@@ -29,12 +29,11 @@ def parse(parser: ArgumentParser, typed: Sequence[str], *, defaults: bool = True
     words = canonical(typed, [action.dest for action in parser._actions])
     try:
         return parser.parse_args(_bracketed(words, list_options(parser)), defaults=defaults)
-    except (AttributeError, LookupError) as error:
-        tagged = next((word for word in words if "!!" in word), None)
-        if tagged is None:
+    except (AttributeError, LookupError, argparse.ArgumentError) as error:
+        if tagged := next((word for word in words if "!!" in word), None):
+            raise ValueError(f"{tagged!r} is no value of YAML ({error}): leave out the tag") from error
+        if not isinstance(error, argparse.ArgumentError):
             raise
-        raise ValueError(f"{tagged!r} is no value of YAML ({error}): leave out the tag") from error
-    except argparse.ArgumentError as error:
         unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", str(error))
         if unknown is None:
             raise ValueError(explained(error)) from error
