@@ -63,9 +63,10 @@ def test_merge_keys_in_a_run_and_in_a_grid(tmp_path: Path) -> None:
     assert (config.fit["lr"], config.fit["epochs"]) == (0.2, 2)
     file.write_text(
         "data: [MUTAG]\nmodels: [{name: gin, hidden: 4}]\nmethods:\n"
-        "- &a {name: imp, weight_rate: 0.1}\n- &b {<<: *a, weight_rate: 0.2, label: b}\n- {<<: *b, rounds: 2, label: c}\nseeds: [0]\n"
+        "- &a {name: imp, weight_rate: 0.1}\n- &b {<<: *a, weight_rate: 0.2, label: b}\n"
+        "- {<<: *b, weight_rate: 0.3, label: c}\nseeds: [0]\n"
     )
-    assert [cell.config.method["weight_rate"] for cell in read_grid(file).cells] == [0.1, 0.2, 0.2]
+    assert [cell.config.method["weight_rate"] for cell in read_grid(file).cells] == [0.1, 0.2, 0.3]
 
 
 WRONG = {
