@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def refused(words: list[str], capsys: Capture, code: int = 2) -> str:
     assert main(words) == code
     captured = capsys.readouterr()
     assert captured.out == ""
-    (line,) = captured.err.splitlines()
+    (line,) = (line for line in captured.err.splitlines() if not line.startswith("memory at least: "))
     return line
 
 
@@ -150,6 +151,37 @@ def test_a_file_of_options_and_the_command_line_over_it(root: Path, tmp_path: Pa
         (["run", "icpg", "--data", "MUTAG", "--edge-rate", "1"], "edge_rate must lie in [0, 1), got 1.0"),
         (["run", "icpg", "--data", "MUTAG", "--fold", "11"], "fold"),
         (["run", "gat", "--data", "MUTAG"], "unknown method 'gat'"),
+        (["run", "icpg", "--data", "MUTAG", "--hidden", "100000000"], "has 60,000,012,900,000,224 parameters, more"),
+        (["run", "dense", "--data", "MUTAG", "--hidden", "100000"], "has 60,012,900,223 parameters, more than the 1,"),
+        (
+            ["run", "imp", "--data", "MUTAG", "--hidden", "10000000000"],
+            "hidden 10000000000, layers 3 has inf parameters",
+        ),
+        (["run", "icpg", "--data", "MUTAG", "--predictor.hidden", "100000000"], "the predictor with hidden 100000000,"),
+        (
+            ["run", "icpg", "--data", "MUTAG", "--layers", "1000000000"],
+            "has 1,000,000,000 layers, more than the 10,000",
+        ),
+        (
+            ["run", "icpg", "--data", "MUTAG", "--predictor.layers", "20000"],
+            "layers 20000 has 20,000 layers, more than",
+        ),
+        (
+            ["run", "imp", "--data", "digits", "--model", "resnet-20", "--hidden", "99999"],
+            "parameters, more than the 1,",
+        ),
+        (["run", "imp", "--data", "MUTAG", "--rounds", "!!timestamp x"], "'!!timestamp x' is no value of YAML"),
+        (["run", "imp", "--data", "MUTAG", "--rounds=!!bool maybe"], "!!bool maybe' is no value of YAML"),
+        (["run", "imp", "--data", "MUTAG", "--lr", "2024-13-45"], "fit.lr"),
+        (
+            ["run", "imp", "--data", "MUTAG", "--protocol", "!!bool maybe"],
+            "--protocol is not YAML, line 1: 'maybe' is no",
+        ),
+        (
+            ["run", "imp", "--data", "MUT\udcc3\udcbcAG"],
+            "'MUT\\udcc3\\udcbcAG' is not UTF-8 text: rename the file or folder",
+        ),
+        (["report", "r\udcff"], "'r\\udcff' is not UTF-8 text: rename the file or folder"),
         (["run", "icpg", "--data", "MUTAG", "--model", "gat", "--hidden", "6"], "multiple of the 4"),
         (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["run", "icpg", "--data", "TOY", "--data-root", "nowhere"], "nowhere"),
@@ -325,3 +357,13 @@ def test_version(capsys: Capture) -> None:
 def test_help_comes_without_torch() -> None:
     program = "import sys; from graphprune.cli import main; main([]); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=dict(os.environ))
+
+
+def test_a_run_says_what_it_needs(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(tiny("dense", root, tmp_path / "run")) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("memory at least: ")]
+    assert re.fullmatch(
+        r"memory at least: [\d.]+ KiB for the data, [\d.]+ KiB for the network of [\d,]+ parameters and [\d.]+ KiB to "
+        "train it with Adam; batches and activations come on top",
+        line,
+    )

@@ -122,11 +122,11 @@ class PackedGraphs(Dataset[Data]):
         """Pack a sequence of ``Data`` (a packed data set is returned as it is).
 
         An attribute with "edge" in its name and a row an arc belongs to the edges, any other with a row a node to the
-        nodes, one with a single row to the graph; entries that are no tensors are kept as they are.
+        nodes, one with a single row to the graph; other entries that are no tensors are kept as they are.
 
         Raises:
-            ValueError: no graphs, an attribute that is missing in some graph or has no clear level, an arc that points
-                outside its graph.
+            ValueError: no graphs, an attribute that some graph lacks or without a clear level, an arc out of its graph.
+            TypeError: what is no list of ``Data``, or holds features that are no array of numbers.
         """
         if isinstance(graphs, PackedGraphs):
             return graphs

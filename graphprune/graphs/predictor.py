@@ -140,7 +140,7 @@ class EdgePredictor(nn.Module):
         """A predictor for the features of this data set.
 
         Raises:
-            ValueError: as the constructor does; ``edges=True`` for a set without edge features.
+            ValueError: as the constructor does; ``edges=True`` for a set without edge features; TypeError: no data set.
         """
         check_data(data)
         if getattr(data, "level", "graph") == "image":

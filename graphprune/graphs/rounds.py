@@ -193,7 +193,7 @@ class PruneEdges(BaseTransform):  # type: ignore[misc]
         Raises:
             ValueError: a batch (prune before collation), a graph without ``edge_index`` or with an attribute that would
                 be wrong without some arcs, other encodings than those of the set, or scores that are no numbers.
-            TypeError: something that is no ``Data``.
+            TypeError: something that is no ``Data``, or features that are no array of numbers.
         """
         return self.left(check_unseen(data, "PruneEdges"))
 

@@ -113,7 +113,7 @@ class Sparsify(BaseTransform):  # type: ignore[misc]
             ValueError: a batch (prune before collation), a bipartite graph, one without ``edge_index`` or without a
                 number of nodes, an attribute that would be wrong without some arcs, marks of ``protect`` that are none,
                 scores that are no numbers, more edges needed than ``edges=``, or ``scope="all"``.
-            TypeError: something that is no ``Data``.
+            TypeError: something that is no ``Data``, or features that are no array of numbers.
         """
         data = check_unseen(data, "Sparsify")
         if self.scope == "all":

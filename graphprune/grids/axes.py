@@ -13,8 +13,9 @@ from graphprune.methods import METHODS, Dense
 from graphprune.models import MODELS
 from graphprune.runs.config import GROWING, parser_of
 from graphprune.runs.identity import OBJECT
-from graphprune.runs.options import SECTIONS, hint, list_options, named, option_names
+from graphprune.runs.options import SECTIONS, hint, named, option_names
 from graphprune.runs.protocols import rule_hint
+from graphprune.runs.typed import list_options
 
 REPEATS = ("seeds", "folds")
 KEYS = ("common", *ENTRIES, "sparsity", "joint", *REPEATS)

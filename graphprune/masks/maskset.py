@@ -51,6 +51,7 @@ class MaskSet(Mapping[str, Tensor]):
 
         Raises:
             ValueError: what ``select`` raises, or a selected parameter is but a factor of a weight.
+            TypeError: no network, or no unit.
         """
         if not isinstance(unit, Unit):
             raise TypeError(f"unit must be a unit such as Channel() or what coupled_channels returns, got {unit!r}")
@@ -217,7 +218,7 @@ class MaskSet(Mapping[str, Tensor]):
         Raises:
             ValueError: masks that do not fit the model, a masked parameter that the optimiser does not own, or an
                 optimiser that holds masks already.
-            TypeError: an optimiser without torch's step hooks.
+            TypeError: no network, no optimiser, or one without torch's step hooks.
             RuntimeError: in a distributed run, ranks with different masks.
         """
         return Handle(self, model, optimizer)

@@ -62,7 +62,7 @@ class GraphNetwork(Network):
         """Make sure that a network over graphs is given a data set, and none of images.
 
         Raises:
-            TypeError: a list of graphs.
+            TypeError: no data set, such as a list of graphs.
             ValueError: images.
         """
         check_data(data)

@@ -149,6 +149,7 @@ class GraphClassifier(GraphNetwork):
         Raises:
             ValueError: images, a readout over graphs for labels of nodes, or the other way round, or ``bonds=True``
                 without edge features.
+            TypeError: no data set, such as a list of graphs.
         """
         cls.check_graphs(data)
         options, known = reading(data, options), data.edge_features

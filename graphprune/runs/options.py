@@ -6,8 +6,7 @@ import argparse
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import attrs
 import docstring_parser
@@ -180,18 +179,6 @@ def option_names(parser: ArgumentParser) -> tuple[str, ...]:
     """Full names of the options of a run that a parser has, such as ``method.rounds``; ``seed`` has no section."""
     listed = [action.dest for action in parser._actions]
     return tuple(name for name in listed if name.partition(".")[0] in (*SECTIONS, "seed") and name not in SECTIONS)
-
-
-def list_options(parser: ArgumentParser) -> dict[str, tuple[str, ...]]:
-    """Full names of the options whose value is a list, with the words that may stand in place of one, if there are."""
-    found: dict[str, tuple[str, ...]] = {}
-    for action in parser._actions:
-        kind = getattr(action, "_typehint", None)
-        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-        if any(get_origin(each) in (list, tuple, Sequence) for each in kinds):
-            words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
-            found[action.dest] = (*words, *(["null"] if type(None) in kinds else []))
-    return found
 
 
 def check_names(values: Mapping[str, Any], parser: ArgumentParser) -> None:

@@ -7,11 +7,13 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace
 
 from graphprune.methods import Protocol
-from graphprune.runs.options import SECTIONS, canonical, list_options, option_names
+from graphprune.runs.options import SECTIONS, canonical, option_names
 from graphprune.runs.text import explained
 
 
@@ -29,12 +31,11 @@ def parse(parser: ArgumentParser, typed: Sequence[str], *, defaults: bool = True
     words = canonical(typed, [action.dest for action in parser._actions])
     try:
         return parser.parse_args(_bracketed(words, list_options(parser)), defaults=defaults)
-    except (AttributeError, LookupError) as error:
-        tagged = next((word for word in words if "!!" in word), None)
-        if tagged is None:
+    except (AttributeError, LookupError, argparse.ArgumentError) as error:
+        if tagged := next((word for word in words if "!!" in word), None):
+            raise ValueError(f"{tagged!r} is no value of YAML ({error}): leave out the tag") from error
+        if not isinstance(error, argparse.ArgumentError):
             raise
-        raise ValueError(f"{tagged!r} is no value of YAML ({error}): leave out the tag") from error
-    except argparse.ArgumentError as error:
         unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", str(error))
         if unknown is None:
             several = " (a list is one word, as 0.5,0.25)" if "unrecognized arguments" in str(error) else ""
@@ -48,6 +49,18 @@ def parse(parser: ArgumentParser, typed: Sequence[str], *, defaults: bool = True
         near = difflib.get_close_matches(flag, [f"--{name}" for name in dashed], n=2)
         guess = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"{parser.prog} has no option {flag}{guess}") from error
+
+
+def list_options(parser: ArgumentParser) -> dict[str, tuple[str, ...]]:
+    """Full names of the options whose value is a list, with the words that may stand in place of one, if there are."""
+    found: dict[str, tuple[str, ...]] = {}
+    for action in parser._actions:
+        kind = getattr(action, "_typehint", None)
+        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        if any(get_origin(each) in (list, tuple, Sequence) for each in kinds):
+            words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
+            found[action.dest] = (*words, *(["null"] if type(None) in kinds else []))
+    return found
 
 
 def _flags(words: Sequence[str]) -> list[str]:

@@ -106,7 +106,7 @@ def parsed(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{where}{line}: {error.problem or error.context}") from error
+        raise ValueError(f"{where} is not YAML{line}: {error.problem or error.context}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
 

@@ -96,7 +96,7 @@ def classes(files: RawFiles, name: str, rows: int, most: int) -> Tensor:
     """The class of each graph or node, ``(rows,)`` int64: a number from 0 to below ``most``."""
     values = files.column(name, np.float64)
     check_lines(files, name, len(values), rows)
-    wrong = ~((values >= 0) & (values < most) & (values % 1 == 0))
+    wrong = ~np.isin(values, np.arange(most))
     if wrong.any():
         row = int(wrong.argmax())
         files.fail(name, row, f"label {values[row]:g}, expected a class from 0 to {most - 1}")

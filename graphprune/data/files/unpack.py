@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -43,7 +44,10 @@ def read(path: Path) -> bytes:
 def gunzipped(packed: Stream, where: str) -> bytes:
     """What a gzip stream unpacks to; errors call it ``where``."""
     with _damage(where), gzip.GzipFile(fileobj=packed) as file:
-        return _all(file, where)
+        content = _all(file, where)
+        if not packed.tell():
+            raise EOFError("it is empty")
+    return content
 
 
 def zip_members(path: Path) -> dict[str, str]:
@@ -54,9 +58,21 @@ def zip_members(path: Path) -> dict[str, str]:
     """
     with _damage(str(path), "is not a readable zip archive (truncated?)"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-    limits.check("members", len(names), str(path))
+        limits.check("members", len(names), str(path))
+        if (listed := _listed(path)) not in (0xFFFF, len(names) & 0xFFFF):
+            raise zipfile.BadZipFile(f"it ends with a count of {listed} files, its directory has {len(names)}")
+        for found in archive.infolist():  # a damaged name would look as if the set had no such file
+            archive.open(found).close()  # which compares the two places that have it
     # Some TU archives have doubled slashes in their names, and some tools write backslashes.
     return {str(PurePosixPath(name.replace("\\", "/"))): name for name in names}
+
+
+def _listed(path: Path) -> int:
+    """How many files the end of a zip archive counts, in 16 bits; damage in its directory hides some."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, io.SEEK_END) - 22 - 0xFFFF))
+        end = file.read()
+    return int(struct.unpack_from("<H", end, end.rindex(b"PK\5\6") + 10)[0])
 
 
 def zip_member(path: Path, name: str, where: str) -> bytes:
@@ -108,7 +124,7 @@ def array(content: bytes, where: str) -> NDArray[Any]:
         if asked != there:
             raise ValueError(f"its head promises {asked:,} bytes, {there:,} follow")
         values: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, LookupError, TypeError, OverflowError, EOFError, OSError, SyntaxError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, EOFError, OSError, SyntaxError, TokenError) as error:
         raise ValueError(f"{where}: damaged or truncated, or an array of objects ({error})") from error
     return values
 

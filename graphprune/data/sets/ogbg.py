@@ -40,6 +40,7 @@ def _read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:
     ogb_files.check_lines(files, ogb_files.EDGES, len(edges), int(pairs.sum()))
     x = _rows(files, "raw/node-feat.csv.gz", int(nodes.sum()), ATOM_FEATURES if molecules else None)
     edge_attr = _rows(files, "raw/edge-feat.csv.gz", int(pairs.sum()), BOND_FEATURES if molecules else None)
+    y = _labels(files, task, tasks, int(about["num classes"]), len(nodes))
     both = about["add_inverse_edge"] == "True"
     try:
         graphs = PackedGraphs(
@@ -48,7 +49,7 @@ def _read(files: RawFiles, name: str, about: dict[str, str]) -> GraphData:
             both_ways(edges) if both else torch.from_numpy(np.ascontiguousarray(edges.T)),
             node={"x": torch.ones(int(nodes.sum()), 1) if x is None else x},
             edge={} if edge_attr is None else {"edge_attr": edge_attr.repeat_interleave(2 if both else 1, dim=0)},
-            graph={"y": _labels(files, task, tasks, int(about["num classes"]), len(nodes))},
+            graph={"y": y},
         )
     except ValueError as error:
         raise ValueError(f"{files.place}: {error}") from error

@@ -51,8 +51,7 @@ def check_removal(model: nn.Module, data: Any) -> None:
         data: a graph, a batch, any sequence of graphs, or a whole data set, of which a few training graphs are taken.
 
     Raises:
-        TypeError: the network has convolutions that cannot be gated, none, or is not called so (as
-            :class:`~graphprune.SoftEdges`).
+        TypeError: the network has convolutions that cannot be gated, or none, or is not called so.
         ValueError: outputs differ, or the gates get no gradient; names the module where the difference starts, and the
             ways out.
         RuntimeError: a convolution's gates get gradients that are not finite.

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from graphprune.checks import instance
 from graphprune.data.labelled import LabelledData
 from graphprune.masks import Handle, MaskSet, Pruning
 from graphprune.masks.networks import TrainingDiverged
 from graphprune.masks.parameters import came_back, in_words
+from graphprune.methods.core.handed import check_fit, check_state
 from graphprune.methods.core.share import part_of_step
 
 State = dict[str, Tensor]
@@ -166,17 +165,6 @@ class FitResult:
 Fit = Callable[[FitJob], FitResult]
 
 
-def check_fit(fit: object) -> None:
-    """Raise TypeError unless this is a function of one argument; a class in place of an instance is named."""
-    words = "a function of a FitJob, such as graphprune.train.Fit(epochs=100)"
-    instance("fit", fit, Callable, words)
-    with suppress(ValueError):  # written in C
-        try:
-            inspect.signature(fit).bind(None)  # type: ignore[arg-type]
-        except TypeError as error:
-            raise TypeError(f"fit must be {words}; it cannot be called with a job alone: {error}") from None
-
-
 @dataclass
 class Track:
     """Follows a training: call :meth:`epoch` after each epoch and return :meth:`result`.
@@ -283,23 +271,6 @@ def snapshot(model: nn.Module) -> State:
     """A copy of a model's state on the CPU; raises as :func:`check_state`."""
     check_state(model)
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
-
-
-def check_state(model: nn.Module) -> None:
-    """Make sure that a ticket can hold a model's state, which is tensors.
-
-    Raises:
-        TypeError: something else in it; names the entry and what puts it there.
-    """
-    for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
-            path, _, last = name.rpartition(".")
-            extra = last == "_extra_state"
-            way = "get_extra_state() puts it there: take it out, or return a tensor" if extra else "make it a buffer"
-            raise TypeError(
-                f"the state of {type(model.get_submodule(path)).__name__} holds {name!r}, a {type(value).__name__}, "
-                f"and tickets hold tensors alone: {way} (of a torchmetrics metric: persistent(False))"
-            )
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

@@ -23,7 +23,7 @@ from graphprune.graphs.attributes import check_data
 from graphprune.graphs.rule import original_units
 from graphprune.masks import MaskSet, Selector, Unit, prunable, sparing
 from graphprune.methods.core import validators
-from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, Stopwatch, check_fit, check_state, snapshot
+from graphprune.methods.core.fit import AnyData, Fit, FitJob, FitResult, Stopwatch, snapshot
 from graphprune.methods.core.prepare import prepared, unit_in
 from graphprune.methods.core.protocol import CLEAN, Protocol, protocol
 from graphprune.methods.core.shown import Shown
@@ -53,9 +53,7 @@ class Method(Shown, ABC):
     """
 
     protocol: Protocol = attrs.field(default=CLEAN, converter=protocol)
-    select: Selector = attrs.field(
-        factory=prunable, validator=validators.that(callable, "must be a function of a model, such as prunable()")
-    )
+    select: Selector = attrs.field(factory=prunable, validator=validators.selector)
     protect: tuple[str, ...] = attrs.field(default=(), converter=validators.patterns)
     prune_heads: bool | None = None
     seed: int = attrs.field(default=0, validator=validators.whole())
@@ -121,16 +119,11 @@ class Method(Shown, ABC):
 
         Raises:
             ValueError: what :meth:`supports` raises, or ``after`` comes from other data, settings or another model.
-            TypeError: something else than a network, a data set, a training function or a ticket; a network that is not
-                called with one batch, or whose state holds more than tensors.
+            TypeError: another kind of object; a network not called with one batch, or whose state is more than tensors.
             TrainingDiverged: a training broke down; rounds yielded before stand.
         """
         check_data(data)
-        check_fit(fit)
         self.selector(model)  # what is no weight at all is told before anything is copied or run
-        check_state(model)
-        if after is not None:
-            instance("after", after, Ticket, "a Ticket, such as Ticket.load(path)")
         model = self.prepared(model, data)
         self.supports(model, data)
         state = self._start(model, data) if after is None else self._resume(model, data, after)
@@ -168,6 +161,7 @@ class Method(Shown, ABC):
         return RunState(0, model, masks, edges, data, full, digest)
 
     def _resume(self, model: nn.Module, data: AnyData, after: Ticket) -> RunState:
+        instance("after", after, Ticket, "a Ticket, such as Ticket.load(path)")
         state = self._start(model, data)
         made = after.rewound(state.model)
         after.check(method=self.name, settings=self.settings(), data_digest=state.digest)

@@ -21,6 +21,7 @@ from graphprune.masks.copies import independent_copy, read_by, uncached_
 from graphprune.masks.heads import heads_of, keep_heads_
 from graphprune.masks.networks import check_forward
 from graphprune.masks.recompute import once
+from graphprune.methods.core.handed import check_state
 
 EXAMPLES = 8  # samples with which a network runs once to show what it is
 
@@ -41,9 +42,11 @@ def prepared(model: nn.Module, data: LabelledData[Any], *, prune_heads: bool) ->
         ValueError: what :func:`check_encodings` and :func:`~graphprune.masks.copies.independent_copy` raise, or the
             output of a copy comes from the original's weights, or depends on the graph that was seen before; or no
             head.
-        TypeError: no network, or one whose forward takes other arguments than a batch.
+        TypeError: no network, or one whose forward takes other arguments than a batch, or whose state is more than
+            tensors.
     """
     check_forward(model)
+    check_state(model)
     check_encodings(model, data)
     if _prepared.get(model) is prune_heads:
         return model

@@ -76,6 +76,7 @@ step_or_share = attrs.validators.and_(
 )
 first_step = whole(0, "must be a number of optimiser steps, a whole one")
 switch = kind(bool, "True or False")
+selector = that(callable, "must be a function of a model, such as prunable()")
 scope = one_of("global", "layer")
 unit = that(lambda value: isinstance(value, Unit) or value in _UNITS, f"must be one of {', '.join(map(repr, _UNITS))}")
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import resource
 import weakref
 from dataclasses import replace
@@ -315,6 +316,39 @@ def test_a_description_of_something_else(folder, text):
         open_stored(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found["data"].pop("level"), "it lacks 'level'"),
+        (lambda found: found["data"].pop("provenance"), "it lacks 'provenance'"),
+        (lambda found: found["data"].update(colour=1), "it says colour of the data, which this version does not know"),
+        (lambda found: found["data"].update(b=1, a=None), "it says a, b of the data, which this version does not know"),
+        (lambda found: found.pop("splits"), "it lacks 'splits'"),
+    ],
+)
+def test_newer_and_older_options_are_told_in_words(folder, change, message):
+    edit(folder, change)
+    with pytest.raises(ValueError, match=rf"{DOCUMENT} does not describe a stored set: {message}\. It was written by "):
+        open_stored(folder)
+
+
+def test_1e999_is_named(folder):
+    file = folder / DOCUMENT
+    for name in ("num_classes", "num_tasks"):
+        text = file.read_text()
+        file.write_text(re.sub(rf'("{name}": )\d+', r"\g<1>1e999", text))
+        with pytest.raises(ValueError, match=rf"{DOCUMENT} does not describe a stored set: {name} is inf"):
+            open_stored(folder)
+        file.write_text(text)
+
+
+def test_a_description_of_gigabytes_is_not_read(folder):
+    with (folder / DOCUMENT).open("wb") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(ValueError, match=rf"{DOCUMENT} has 1,099,511,627,776 bytes, more than the 16,777,216 that are"):
+        open_stored(folder)
+
+
 def test_another_version_says_who_wrote_it(folder):
     edit(folder, lambda found: found.update(version=2, written_by={"graphprune": "9.9"}))
     with pytest.raises(ValueError, match=r"is of version 2, written by \{'graphprune': '9.9'\}; graphprune .* reads"):
@@ -345,6 +379,12 @@ LIES = {
     "a level": entry("x", level="nodes"),
     "degrees": lambda found: found["data"].update(degrees={"first": 0}),
     "held out": lambda found: found["data"].update(held_out=["first"]),
+    "endless degrees": lambda found: found["data"].update(degrees={"first": float("inf"), "cap": 10}),
+    "endless classes": lambda found: found["data"].update(num_classes=float("inf")),
+    "an endless shape": entry("x", shape=[float("inf"), 2]),
+    "an endless version": lambda found: found["data"].update(held_out=[float("inf")]),
+    "endless features": lambda found: found["data"].update(features=float("inf")),
+    "a newer option": lambda found: found["data"].update(temperature=3),
     "few held out": lambda found: found["data"].update(held_out=[1]),
 }
 
