@@ -35,8 +35,8 @@ def writing(what: object, done: str = "finished rounds are untouched") -> Iterat
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if reason.startswith("cannot write "):
-            raise  # told of a file within
+        if error.errno is None or reason.startswith("cannot write "):
+            raise  # it is in words already
         full = ": free some and run the command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise OSError(error.errno or errno.EIO, f"cannot write {what}: {reason}{full}; {done}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,8 +66,6 @@ def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor],
     text = plain.dumps(head)
     if len(text) > LIMIT:
         raise ValueError(f"{folder}: history and provenance take {len(text):,} bytes, more than {LIMIT:,}")
-    if os.path.lexists(folder):
-        raise FileExistsError(f"{folder} exists already and is not overwritten: choose another folder")
     what = f"the {kind} in {folder}, which takes {len(blob) + len(text):,} bytes"
     with writing(what, "rounds saved earlier are untouched"), new_folder(folder) as made:
         for ending, content in (("safetensors", blob), ("json", text)):
