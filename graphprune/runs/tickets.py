@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graphprune.compaction import compact, save
 from graphprune.data import GraphData, ImageData
-from graphprune.files import finite, new_folder, read_json, write_json, writing
+from graphprune.files import finite, new_folder, read_json, remove_leftovers, write_json, writing
 from graphprune.graphs import PackedGraphs
 from graphprune.graphs.pairs import EdgeUnit
 from graphprune.graphs.rule import prunable_arcs
@@ -170,10 +170,12 @@ def _earlier(out: Path, summary: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         FileExistsError: something else is there.
     """
+    place = out.resolve()
+    remove_leftovers(place.parent, place.name)  # of a process that was killed
     if not os.path.lexists(out):
         return None
     if out.is_dir() and not any(out.iterdir()):
-        out.resolve().rmdir()
+        place.rmdir()
         return None
     if (out / SUMMARY).is_file():
         found = read_json(out / SUMMARY)

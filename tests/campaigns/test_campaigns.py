@@ -22,8 +22,8 @@ def counts(name: str, tmp_path: Path, *words: str) -> dict[str, int]:
 
 def test_kills(tmp_path: Path) -> None:
     only = ["--only", "ticket", "store", "prune-graphs"]
-    found = counts("kills", tmp_path, "--kills", "24", "--parents", "0", *only)
-    assert found["repeated"] >= 8 and found["killed"] >= 6
+    found = counts("kills", tmp_path, "--kills", "12", "--parents", "0", *only)
+    assert found["repeated"] >= 6 and found["killed"] >= 4
     faults = ("cannot be repeated", "other content", "leftovers", "hangs", "processes left")
     assert not any(found[fault] for fault in faults)
 

@@ -67,7 +67,9 @@ def test_the_same_command_again_leaves_what_is_finished(
     made(folder, command, out)
     before = contents(out)
     assert "nothing to do" not in capsys.readouterr().out
+    (out.parent / ".out.0123.tmp").mkdir()  # of a kill between the naming of the folder and the end
     made(folder, command, out)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert "nothing to do" in capsys.readouterr().out
     assert contents(out) == before
     assert main([command, str(folder / "channels"), "--out", str(out)]) == 0  # the same ticket by another path
