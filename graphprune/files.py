@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 LOCK = ".lock"
 _PART = ".part."  # begins the name of a file that is being written
+_unsynced: set[Path] = set()  # lines that this process has added; nothing new gets its name before they are on the disk
 
 
 @contextmanager
@@ -54,6 +55,7 @@ def new_file(file: Path) -> Iterator[Path]:
     part = file.with_name(f"{_PART}{file.name}")
     try:
         yield part
+        _sync_lines()
         sync(part)
         part.replace(file)
         sync(file.parent)
@@ -84,6 +86,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
             inner = hidden / folder.name
             inner.mkdir()
             yield inner
+            _sync_lines()
             for parent, _, files in os.walk(inner, topdown=False):
                 for path in (*files, ""):
                     sync(Path(parent, path))
@@ -178,13 +181,18 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def append_json(file: Path, entry: Mapping[str, Any], *, synced: bool = True) -> None:
-    """Add a line of JSON, down to the disk if ``synced``; a kill or a loss of power leaves a part of it at most."""
+    """Add a line of JSON, of which a kill or a loss of power leaves a part at most.
+
+    It is on the disk before anything that this process writes later gets its name, and at once if ``synced``.
+    """
+    _unsynced.add(file)
     new = not file.exists()
     with writing(file), file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(entry) + "\n")
         if synced:
             stream.flush()
             os.fsync(stream.fileno())
+            _unsynced.discard(file)
     if new:
         sync(file.parent)
 
@@ -199,6 +207,13 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
+
+
+def _sync_lines() -> None:
+    for file in list(_unsynced):
+        with suppress(FileNotFoundError):
+            sync(file)
+        _unsynced.discard(file)
 
 
 def finite(content: Any) -> Any:

@@ -21,7 +21,6 @@ from graphprune.files import (
     make_folder,
     read_json,
     remove_leftovers,
-    sync,
     write_json,
     write_text,
     writing,
@@ -223,8 +222,6 @@ class RunFolder:
 
     def save(self, ticket: Ticket) -> None:
         """Finish a round; its metrics are on the disk before it is."""
-        if (self.path / METRICS).exists():
-            sync(self.path / METRICS)
         ticket.save(self.round(ticket.round))
         self.write_results()
 
