@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help venv demo docs lint structure test test-slow anchors
+.PHONY: help venv demo docs lint structure test test-slow campaigns anchors
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make structure  files, lines, floors and arrows of the code'
 	@echo 'make test       lint, then every test that is not marked slow'
 	@echo 'make test-slow  the tests marked slow'
+	@echo 'make campaigns  kills over all commands, mutated tickets and files: up to two hours; CAMPAIGN=... chooses one'
 	@echo 'PYTHON=... chooses the interpreter of .venv (3.11 or newer; now: $(PYTHON))'
 
 venv: $(INSTALLED)
@@ -52,6 +53,11 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# Each for a limited time; a small version of each is in `make test`.
+CAMPAIGN ?= kills tickets inputs
+campaigns: $(INSTALLED)
+	for name in $(CAMPAIGN); do OMP_NUM_THREADS=1 $(BIN)/python -m "tests.campaigns.$$name" || exit 1; done
 
 # One grid after the other, each resumable; ANCHORS=name chooses one.
 ANCHORS ?= *

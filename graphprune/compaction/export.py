@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from graphprune.compaction.layers import (
     write_sizes,
     written_sizes,
 )
+from graphprune.files import new_file
 from graphprune.graphs.encodings import ENCODINGS
 from graphprune.graphs.segments import graph_of_nodes
 
@@ -81,20 +81,19 @@ def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
     if not all(isinstance(each, Tensor) for each in inputs):
         raise TypeError(f"example must be a tensor, a tuple of tensors or a Data, got {type(example).__name__}")
     path = Path(path)
-    tried = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")  # until it is found to compute the same
     sizes = tuple({_many(each): torch.export.Dim.DYNAMIC} for each in inputs)
     try:
         with torch.no_grad():
             program = torch.export.export(model, inputs, dynamic_shapes=(sizes,) if names else sizes, strict=False)
-        if path.suffix == ".onnx":
-            onnx_ops.write(program, names, tried)
-            found = onnx_ops.run(tried, inputs)
-        else:
-            torch.export.save(program, tried)
-            found = run(torch.export.load(tried).module(), inputs)
-        if (apart := difference(run(model, inputs), found)) > ATOL:
-            raise RuntimeError(f"the program's outputs are off by {apart:.2g} of the largest")
-        tried.replace(path)
+        with new_file(path) as tried:
+            if path.suffix == ".onnx":
+                onnx_ops.write(program, names, tried)
+                found = onnx_ops.run(tried, inputs)
+            else:
+                torch.export.save(program, tried)
+                found = run(torch.export.load(tried).module(), inputs)
+            if (apart := difference(run(model, inputs), found)) > ATOL:
+                raise RuntimeError(f"the program's outputs are off by {apart:.2g} of the largest")
     except (ImportError, OSError):
         raise
     except Exception as error:
@@ -102,8 +101,6 @@ def save(model: nn.Module, example: Any, path: str | Path) -> tuple[str, ...]:
             f"torch.export cannot follow {type(model).__name__}: {_reason(error)}. Save its "
             "state_dict() instead, and load it with graphprune.compaction.restored(the model as it was, state)"
         ) from error
-    finally:
-        tried.unlink(missing_ok=True)
     return names
 
 

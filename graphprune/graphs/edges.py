@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
+from graphprune.files import new_file
 from graphprune.graphs.attributes import arc_attributes, check_graph, check_shifts, cut
 from graphprune.graphs.pairs import arcs_of
 from graphprune.graphs.segments import pointers
@@ -82,7 +83,7 @@ class EdgeMask:
     def save(self, file: Path | str) -> None:
         """Write ``file`` and, beside it, ``file.ptr``: two plain .npy arrays, because a zip of both would not map."""
         for path, values in zip(_files(file), (self.keep, self.ptr), strict=True):
-            with path.open("wb") as out:
+            with new_file(path) as part, part.open("wb") as out:
                 np.save(out, values.cpu().numpy())
 
     @classmethod

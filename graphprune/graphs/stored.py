@@ -111,6 +111,8 @@ def room(folder: Path, advice: str) -> Iterator[None]:
     """
     try:
         yield
+    except FileExistsError:
+        raise  # that is no matter of room
     except OSError as error:
         what = "no space left" if error.errno in _FULL else error.strerror or str(error)
         raise ValueError(f"cannot write to {folder}: {what}; {advice}") from error

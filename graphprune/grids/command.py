@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from graphprune.files import below, write_json, write_text, writing
+from graphprune.files import below, taking_turns, write_json, write_text
 from graphprune.grids.board import shown
 from graphprune.grids.executors import processes
 from graphprune.grids.file import read_grid
@@ -102,9 +102,8 @@ def run_cells(source: Path | Mapping[str, Any], out: Path, workers: AbstractCont
     grid.check_data(cell for cell in grid.cells if cell.name not in settled)
     rest = [job for job in jobs if job.name not in settled]
     with workers as executor:
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-        write_text(out / GRID, grid.text)
+        with taking_turns(out):
+            write_text(out / GRID, grid.text)
         print(f"{len(jobs)} cells in {out}, {len(before)} finished; Ctrl-C stops, the same command goes on", flush=True)
         states: list[dict[str, str]] = []
 
@@ -114,7 +113,8 @@ def run_cells(source: Path | Mapping[str, Any], out: Path, workers: AbstractCont
             show(done, jobs)
             if (now := _states(jobs, done)) != states:
                 states = now
-                write_json(out / CELLS, states)
+                with taking_turns(out):
+                    write_json(out / CELLS, states)
 
         with shown(len(jobs)) as show:
             outcomes = run_grid(rest, executor, tick)

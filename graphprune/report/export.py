@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphprune.files import write_text, writing
+from graphprune.files import make_folder, write_text, writing
 from graphprune.methods.core.shown import Table
 from graphprune.report.collect import collect
 from graphprune.report.records import PLACE
@@ -83,14 +83,14 @@ def write_latex(tables: Iterable[tuple[str, Table]], folder: Path) -> list[Path]
         folder: for the files; older tables in it go.
     """
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.tex"):
-            old.unlink()
+        make_folder(folder)
     files = []
     for prefix, table in tables:
         name = "-".join(re.findall(r"[a-z0-9]+", f"{prefix} {table.title}".lower()))
         files.append(folder / f"{name}.tex")
         write_text(files[-1], latex(table, name))
+    for old in set(folder.glob("*.tex")).difference(files):
+        old.unlink()
     return files
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphprune.files import write_text, writing
+from graphprune.files import taking_turns, write_text
 from graphprune.methods.core.shown import Illustration, Table
 from graphprune.report import tables
 from graphprune.report.collect import collect
@@ -72,16 +72,19 @@ def write_report(folders: Sequence[Path], out: Path, *, csv: bool = False, latex
         ImportError: matplotlib or jinja2 is missing, or pandas for ``csv``.
     """
     needed(*["pandas"] * csv)
+    groups = collect(folders)
+    with taking_turns(out):
+        return _write(groups, folders, out, csv, latex)
+
+
+def _write(groups: Sequence[Group], folders: Sequence[Path], out: Path, csv: bool, latex: bool) -> Written:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     from graphprune.report.style import styles
 
-    groups = collect(folders)
     found = [findings(group) for group in groups]
     looks = styles({series.label: series.role for group in groups for series in group.series})
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        chapters = [chapter(one, out, number, looks, number <= DRAWN) for number, one in enumerate(found, start=1)]
+    chapters = [chapter(one, out, number, looks, number <= DRAWN) for number, one in enumerate(found, start=1)]
     environment = Environment(
         loader=PackageLoader("graphprune.report", "templates"),
         autoescape=select_autoescape(("html.j2",)),

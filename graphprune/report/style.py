@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from graphprune.files import make_folder, new_file
 from graphprune.methods.core.shown import Role
 
 INK, FAINT = "#222222", "#dddddd"
@@ -189,11 +190,13 @@ class Lent:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write ``path`` as .png (for the screen) and .pdf (for print); returns the .png."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     png = path.with_name(path.name + ".png")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # it is laid out now, and need not be for each file
-    figure.savefig(png, dpi=160, facecolor="white", metadata={"Software": None})
-    with matplotlib.rc_context({"pdf.fonttype": 42}):  # TrueType: some publishers refuse Type 3
-        figure.savefig(path.with_name(path.name + ".pdf"), facecolor="white", metadata={"CreationDate": None})
+    with new_file(png) as part:
+        figure.savefig(part, dpi=160, facecolor="white", metadata={"Software": None})
+    pdf = path.with_name(path.name + ".pdf")
+    with matplotlib.rc_context({"pdf.fonttype": 42}), new_file(pdf) as part:  # TrueType: some publishers refuse Type 3
+        figure.savefig(part, facecolor="white", metadata={"CreationDate": None})
     return png

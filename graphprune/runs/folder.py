@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from graphprune.files import finite, read_json, write_json, write_text, writing
+from graphprune.files import (
+    LOCK,
+    append_json,
+    finite,
+    is_part,
+    locked,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+    writing,
+)
 from graphprune.runs.build import last_round
 from graphprune.runs.config import GROWING, SAME, RunConfig
 from graphprune.runs.objects import LAST_ROUND, RECORDS
@@ -27,7 +36,7 @@ Row = dict[str, Any]
 
 CONFIG = "config.yaml"
 METRICS, RESULTS, PROVENANCE = RECORDS
-LOCK = ".lock"
+SYNCED = 1.0  # seconds that a line of the metrics waits for the disk at most, but for the next line
 
 
 class RunFolder:
@@ -39,13 +48,16 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._begun: set[tuple[Any, Any]] = set()  # trainings whose lines this sitting has written
+        self._synced = 0.0
 
     @contextmanager
-    def claimed(self, config: RunConfig) -> Iterator[None]:
+    def claimed(self, config: RunConfig) -> Iterator[list[str]]:
         """Make the folder, or go on in that of an earlier, perhaps interrupted, run of this configuration.
 
         Inside the block no other process can claim it. What the earlier run wrote after its last finished round is
-        cut off. A new run that is refused before its first epoch leaves the folder to any other.
+        cut off; the block is told of lines of the metrics that are damaged, which go. A new run that is refused before
+        its first epoch leaves the folder to any other.
 
         Raises:
             FileExistsError: see :meth:`check`.
@@ -54,17 +66,19 @@ class RunFolder:
         """
         self.check(config)
         with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        with _locked(self.path / LOCK):
+            make_folder(self.path)
+        with locked(self.path / LOCK):
             self.check(config)
             new = not (self.path / CONFIG).exists()
             self._longer(config).save(self.path / CONFIG)
-            for rest in self.path.glob(".round-*.tmp"):  # a ticket that was being saved when the process died
-                shutil.rmtree(rest)
-            self._cut_metrics()
+            remove_leftovers(self.path)  # a ticket that was being saved when the process died
+            for rest in filter(is_part, list(self.path.iterdir())):
+                rest.unlink()
+            finished = self.finished
+            damaged = self._keep_metrics(lambda entry: entry["round"] <= finished)
             self.write_results()
             try:
-                yield
+                yield damaged
             except Exception as error:
                 broke_down = isinstance(error, ArithmeticError | OSError)
                 if new and not broke_down and not (self.path / METRICS).exists() and not self.finished:
@@ -91,7 +105,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise FileExistsError(f"{self.path} is not a folder; choose another --out")
         if not (self.path / CONFIG).exists():
-            if any(entry.name != LOCK and not entry.name.endswith(".part") for entry in self.path.iterdir()):
+            if any(entry.name != LOCK and not is_part(entry) for entry in self.path.iterdir()):
                 raise FileExistsError(f"{self.path} holds other files and no {CONFIG}; choose another --out")
             return
         if read_yaml(self.path / CONFIG) == config.plain():
@@ -165,7 +179,7 @@ class RunFolder:
     def wait(self) -> None:
         """Return as soon as no other process runs here; the system drops the lock of one that died."""
         if (self.path / LOCK).exists():
-            with _locked(self.path / LOCK, wait=True):
+            with locked(self.path / LOCK, wait=True):
                 pass
 
     def last_ticket(self) -> Ticket | None:
@@ -208,7 +222,7 @@ class RunFolder:
     # ------------------------------------------------------------------ writing
 
     def save(self, ticket: Ticket) -> None:
-        """Finish a round."""
+        """Finish a round; its metrics are on the disk before it is."""
         ticket.save(self.round(ticket.round))
         self.write_results()
 
@@ -217,47 +231,50 @@ class RunFolder:
         write_json(self.path / RESULTS, self.rows())
 
     def log(self, entry: Mapping[str, Any]) -> None:
-        """Add a line to the metrics."""
-        file = self.path / METRICS
-        with writing(file), file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(finite(dict(entry))) + "\n")
+        """Add a line to the metrics; those that an earlier sitting has left of the same training go first."""
+        if (training := (entry["round"], entry["phase"])) not in self._begun:
+            self._begun.add(training)
+            self._keep_metrics(lambda other: (other["round"], other.get("phase")) != training)
+        now = time.monotonic()
+        append_json(self.path / METRICS, finite(dict(entry)), synced=(due := now - self._synced >= SYNCED))
+        self._synced = now if due else self._synced
 
-    def sign(self, entry: Mapping[str, Any]) -> list[Any]:
-        """Record where, when and how this sitting computes; returns the entries of earlier ones."""
+    def sittings(self) -> list[Any]:
+        """Where, when and how earlier sittings computed."""
         file = self.path / PROVENANCE
-        earlier: list[Any] = read_json(file) if file.exists() else []
-        write_json(file, [*earlier, dict(entry)])
-        return earlier
+        found: list[Any] = read_json(file) if file.exists() else []
+        return found
 
-    def _cut_metrics(self) -> None:
-        file, finished = self.path / METRICS, self.finished
+    def sign(self, entry: Mapping[str, Any]) -> None:
+        """Record where, when and how this sitting computes."""
+        write_json(self.path / PROVENANCE, [*self.sittings(), dict(entry)])
+
+    def _keep_metrics(self, stays: Callable[[dict[str, Any]], bool]) -> list[str]:
+        """Cut lines off the metrics; what is damaged goes too, and is told."""
+        file = self.path / METRICS
         if not file.exists():
-            return
-        kept = []
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                break  # the line that was being written when the process died
-            if entry["round"] > finished:
-                break
-            kept.append(line + "\n")
-        write_text(file, "".join(kept))
+            return []
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept, damaged = [], list[str]()
+        for number, line in enumerate(lines, start=1):
+            if (entry := _entry(line)) is not None:
+                kept += [line] if stays(entry) else []
+            elif line.endswith("\n"):  # else it was being written when the process died
+                damaged.append(f"{file}, line {number}, is damaged and left out: {line.strip()[:60]!r}")
+        if len(kept) < len(lines):
+            write_text(file, "".join(kept))
+        return damaged
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """What a whole line of the metrics says; None: it is damaged."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = line.endswith("\n") and isinstance(entry, dict) and type(entry.get("round")) is int
+    return entry if whole else None
 
 
 def _numbers(row: Row) -> Row:
     return {name: math.nan if value is None else value for name, value in row.items()}
-
-
-@contextmanager
-def _locked(file: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock that the system drops with the process."""
-    lock = FileLock(file)
-    try:
-        lock.acquire(blocking=wait)
-    except Timeout as error:
-        raise BlockingIOError(errno.EAGAIN, f"another process is running in {file.parent}") from error
-    try:
-        yield
-    finally:
-        lock.release()

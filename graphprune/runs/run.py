@@ -7,8 +7,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from graphprune.measure.costs import in_mib
 from graphprune.measure.latency import processor
 from graphprune.measure.memory import bytes_of
 from graphprune.methods import FitJob
+from graphprune.methods.hamp.journal import JOURNAL
 from graphprune.runs.build import Built, build, last_round
 from graphprune.runs.config import RunConfig
 from graphprune.runs.folder import Row, RunFolder
@@ -35,6 +37,15 @@ from graphprune.ticket import Ticket
 from graphprune.train import Fit
 
 _VERSIONED = ("torch", "torch-geometric", "numpy", "ogb", "lightning-fabric", "torchmetrics")
+
+# What the last bits of results depend on, and where a sitting's entry has it.
+_BITS = {
+    "{} threads": ("threads",),
+    "the processor {}": ("machine", "processor"),
+    "kernels for {}": ("machine", "kernels"),
+    "the GPU {}": ("machine", "gpu"),
+    "torch {}": ("versions", "torch"),
+}
 
 _NAMED = 12  # tensors at the start and the end of a deep network that are told by name
 
@@ -95,11 +106,13 @@ def run_one(config: RunConfig, out: Path | str, watch: Watch | None = None) -> l
         for _ in _rounds(built, folder):
             pass
         return folder.rows()
-    with folder.claimed(config):
+    with folder.claimed(config) as damaged:
         watch.started(config, folder.finished)
+        for text in damaged:
+            watch.notice(text)
         if built is not None:
             watch.notice(needs(built))
-            _sign(built, folder, watch)
+            _sign(built, folder, watch, damaged)
         for ticket in _rounds(built, folder):
             folder.save(ticket)
             watch.ticket(ticket)
@@ -127,20 +140,38 @@ def _warm_up(built: Built) -> None:
         data.evaluate(y, torch.zeros(len(y), data.num_outputs), split=split)
 
 
-def _sign(built: Built, folder: RunFolder, watch: Watch) -> None:
+def _sign(built: Built, folder: RunFolder, watch: Watch, damaged: Sequence[str]) -> None:
     entry = circumstances(built)
-    earlier = folder.sign(entry)
+    begun = folder.finished or (folder.path / JOURNAL).exists()
+    changed = _changed(folder.sittings(), entry) if begun else []
+    if noted := [*damaged, *changed]:
+        entry["notices"] = noted
+    folder.sign(entry)
+    for text in changed:
+        watch.notice(text)
     if built.method.prunes_weights and not folder.finished:
         watch.notice(entry["weights"])
     has_edge_attr = getattr(built.data, "edge_features", None) is not None
     if has_edge_attr and not getattr(built.model, "reads_edge_attr", True) and not folder.finished:
         watch.notice(f"{type(built.model).__name__} does not read the edge features (edge_attr) of {built.data.name}")
-    threads = {entry["threads"] for entry in earlier} - {torch.get_num_threads()}
-    if folder.finished and threads:
-        watch.notice(
-            f"earlier rounds ran with {min(threads)} threads, the next ones with {torch.get_num_threads()}: "
-            "the last bits of the results may differ from an uninterrupted run's"
-        )
+
+
+def _changed(earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[str]:
+    """What decides over the last bits of results and is not what it was in earlier sittings."""
+    told = []
+    for text, place in _BITS.items():
+        then, value = [reduce(_entry_of, place, entry) for entry in earlier], reduce(_entry_of, place, now)
+        if others := sorted({text.format(other) for other in then if other not in (None, value)}):
+            told.append(
+                f"earlier rounds ran with {', '.join(others)}, the next ones with {text.format(value)}: "
+                "the last bits of the results may differ from an uninterrupted run's"
+            )
+    return told
+
+
+def _entry_of(known: Any, name: str) -> Any:
+    """Older entries tell less."""
+    return known.get(name) if isinstance(known, Mapping) else None
 
 
 def circumstances(built: Built) -> dict[str, Any]:
@@ -199,7 +230,8 @@ def weights(built: Built) -> str:
 def machine() -> dict[str, Any]:
     """What a computation's time depends on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"system": platform.platform(), "processor": processor(), "cpus": os.cpu_count(), "gpu": gpu}
+    found = {"system": platform.platform(), "processor": processor(), "cpus": os.cpu_count(), "gpu": gpu}
+    return found | {"kernels": torch.backends.cpu.get_cpu_capability()}
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from graphprune.compaction import compact, save
 from graphprune.data import GraphData, ImageData
-from graphprune.files import write_json, writing
+from graphprune.files import finite, new_folder, read_json, remove_leftovers, write_json, writing
 from graphprune.graphs import PackedGraphs
 from graphprune.graphs.pairs import EdgeUnit
 from graphprune.graphs.rule import prunable_arcs
@@ -23,6 +25,7 @@ from graphprune.runs.trained import Trained
 from graphprune.ticket import Ticket
 from graphprune.ticket.models import model_of
 
+SUMMARY = "summary.json"
 _EXAMPLE = 64  # training samples that show what is constant
 
 
@@ -33,9 +36,11 @@ def compact_ticket(
 
     Args:
         trained: the ticket. Its own data set's samples are measured.
-        out: new folder. It gets ``weights.safetensors`` (``graphprune.compaction.restored`` makes a model of them),
-            ``costs.json``, and, if torch.export can follow the network, ``program.pt2``, which ``torch.export.load``
-            runs without this package; of graphs it takes what :func:`graphprune.compaction.save` says, pruned.
+        out: new folder, which appears when it is complete; one that the same call has finished is left as it is. It
+            gets ``weights.safetensors`` (``graphprune.compaction.restored`` makes a model of them), ``costs.json``,
+            ``summary.json`` (of what ticket and data), and, if torch.export can follow the network, ``program.pt2``,
+            which ``torch.export.load`` runs without this package; of graphs it takes what
+            :func:`graphprune.compaction.save` says, pruned.
         options: of the data set, where its run does not tell them; see :class:`graphprune.runs.trained.Trained`.
         path: where the run's model is imported from, ``module:name``, if it is not the package's.
 
@@ -43,18 +48,20 @@ def compact_ticket(
         The small network.
 
     Raises:
-        FileExistsError: ``out`` is there.
+        FileExistsError: ``out`` holds something else.
         ValueError: a ticket of a model that is not the package's, nothing to remove, or other data than the ticket's.
     """
-    if out.exists():
-        raise FileExistsError(f"{out} exists; choose another --out")
     ticket = trained.ticket
     data = trained.data(options or {})
+    summary = _summary(ticket, data, str(trained.folder)) | ({} if path is None else {"model": path})
+    earlier = _earlier(out, summary)
     recorded = ticket.provenance.get("model", {})
     masked = ticket.build(model_of(recorded) if path is None else _own_model(trained, data, path))
     batch = data.train.batch(range(min(_EXAMPLE, len(data.train))))
     example = batch.x if isinstance(data, ImageData) else batch
     small = compact(masked, example)
+    if earlier is not None:
+        return small
     costs = {"masked": report(masked, data.test, masks=ticket.masks)}
     costs["compacted"] = report(small, data.test, masks=ticket.masks)
     if ticket.edges.rounds:
@@ -62,15 +69,15 @@ def compact_ticket(
     for name, each in costs.items():
         print(f"{name}, on the test samples of {data.name}\n{each}\n")
     print(_gain(*costs.values()))
-    with writing(out):
-        out.mkdir(parents=True)
+    with writing(out), new_folder(out.resolve()) as made_in:
         state = {name: value.contiguous() for name, value in small.state_dict().items()}
-        safetensors.torch.save_file(state, out / "weights.safetensors")
+        safetensors.torch.save_file(state, made_in / "weights.safetensors")
         try:
-            save(small, example, out / "program.pt2")
+            save(small, example, made_in / "program.pt2")
         except RuntimeError as error:
             print(f"no program.pt2: {error}")
-    write_json(out / "costs.json", {name: each.as_row() for name, each in costs.items()})
+        write_json(made_in / "costs.json", {name: each.as_row() for name, each in costs.items()})
+        write_json(made_in / SUMMARY, summary)
     print(f"written: {', '.join(str(file) for file in sorted(out.iterdir()))}")
     return small
 
@@ -114,7 +121,8 @@ def prune_data(ticket: Ticket, data: GraphData | ImageData, out: Path, source: s
     Args:
         ticket: its predictors prune each graph on its own.
         data: graphs with the features that the ticket was trained on; another data set is welcome.
-        out: new folder. It gets a mask for each split, ``train.npy`` (one bool an arc, True is kept, in the order of
+        out: new folder, which appears when it is complete; one that the same call has finished is left as it is. It
+            gets a mask for each split, ``train.npy`` (one bool an arc, True is kept, in the order of
             the data set's arcs; :meth:`graphprune.EdgeMask.load` reads it), and ``summary.json``.
         source: what the summary says of where the ticket is from.
 
@@ -122,34 +130,67 @@ def prune_data(ticket: Ticket, data: GraphData | ImageData, out: Path, source: s
         The summary.
 
     Raises:
-        FileExistsError: ``out`` is there and not empty.
+        FileExistsError: ``out`` holds something else.
         ValueError: images, a ticket that prunes no edges, or graphs with other features.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not empty; choose another --out")
     if isinstance(data, ImageData):
         raise ValueError(f"{data.name} is a set of images: there are no edges to prune")
     if not ticket.edges.rounds:
         raise ValueError(f"{source}: this ticket of {ticket.method} prunes no edges")
     _check_features(ticket, data, source)
-    summary: dict[str, Any] = {
-        "ticket": {"path": source, "method": ticket.method, "round": ticket.round, "row": ticket.row},
-        "data": {"name": data.name, "digest": data.digest(), **data.provenance},
-        "splits": {},
-    }
+    summary = _summary(ticket, data, source)
+    if (earlier := _earlier(out, summary)) is not None:
+        return earlier
+    summary["splits"] = {}
     masks = {split: ticket.edge_mask(graphs) for split, graphs in data.splits.items()}
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out), new_folder(out.resolve()) as made_in:
         for split, mask in masks.items():
-            mask.save(out / f"{split}.npy")
+            mask.save(made_in / f"{split}.npy")
             counts = summary["splits"][split] = _counts(data.splits[split], mask.keep, ticket.edges.rule.unit)
             print(
                 f"{split}: {counts['removed_arcs']:,} of {counts['arcs']:,} arcs removed from {counts['graphs']:,} "
                 f"graphs, edge sparsity {counts['edge_sparsity']:.2%}"
             )
-    write_json(out / "summary.json", summary)
+        write_json(made_in / SUMMARY, summary)
     print(f"masks and summary: {out}")
     return summary
+
+
+def _summary(ticket: Ticket, data: GraphData | ImageData, source: str) -> dict[str, Any]:
+    """What an output is made of."""
+    return {
+        "ticket": {"path": source, "method": ticket.method, "round": ticket.round, "row": ticket.row},
+        "data": {"name": data.name, "digest": data.digest(), **data.provenance},
+    }
+
+
+def _earlier(out: Path, summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of an output that is there and made of the same; None: it is to be made. An empty folder goes.
+
+    Raises:
+        FileExistsError: something else is there.
+    """
+    place = out.resolve()
+    remove_leftovers(place.parent, place.name)  # of a process that was killed
+    if not os.path.lexists(out):
+        return None
+    if out.is_dir() and not any(out.iterdir()):
+        place.rmdir()
+        return None
+    if (out / SUMMARY).is_file():
+        found = read_json(out / SUMMARY)
+        if isinstance(found, dict) and all(
+            _without_path(found.get(name)) == _without_path(value) for name, value in summary.items()
+        ):
+            print(f"{out} is there already, made of the same ticket and data: nothing to do")
+            return found
+    raise FileExistsError(f"{out} exists, is not empty and holds something else; choose another --out")
+
+
+def _without_path(told: Any) -> Any:
+    """As JSON has it, without the place of a ticket, which may be said in several ways."""
+    told = json.loads(json.dumps(finite(told)))
+    return {name: value for name, value in told.items() if name != "path"} if isinstance(told, dict) else told
 
 
 def _counts(graphs: PackedGraphs, keep: Tensor, unit: EdgeUnit) -> dict[str, Any]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ import torch
 from torch import Tensor
 
 from graphprune import __version__
-from graphprune.files import write_synced, writing
+from graphprune.files import new_folder, writing
 from graphprune.ticket import plain
 
 FORMAT = 1
@@ -40,8 +37,7 @@ _HEAD = {"format": int, "written_by": dict[str, str], "sha256": str, "bytes": in
 def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor], kind: str = "ticket") -> None:
     """Write a new folder.
 
-    The files are complete and on the disk before the folder gets its name, so a process that is killed leaves
-    no half of one (but perhaps a hidden folder ``.NAME.*.tmp`` beside it).
+    The files are complete and on the disk before the folder gets its name, see :func:`graphprune.files.new_folder`.
 
     Args:
         folder: must not exist; its parents are made.
@@ -70,20 +66,10 @@ def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor],
     text = plain.dumps(head)
     if len(text) > LIMIT:
         raise ValueError(f"{folder}: history and provenance take {len(text):,} bytes, more than {LIMIT:,}")
-    if os.path.lexists(folder):
-        raise FileExistsError(f"{folder} exists already and is not overwritten: choose another folder")
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
     what = f"the {kind} in {folder}, which takes {len(blob) + len(text):,} bytes"
-    try:
-        with writing(what, "rounds saved earlier are untouched"):
-            temporary.mkdir(parents=True)
-            for ending, content in (("safetensors", blob), ("json", text)):
-                write_synced(temporary / f"{kind}.{ending}", content)
-            _sync(temporary)
-            temporary.rename(folder)
-            _sync(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # nothing is there if all went well
+    with writing(what, "rounds saved earlier are untouched"), new_folder(folder) as made:
+        for ending, content in (("safetensors", blob), ("json", text)):
+            (made / f"{kind}.{ending}").write_bytes(content)
 
 
 def read(folder: Path, kind: str = "ticket") -> tuple[Any, dict[str, Tensor]]:
@@ -143,13 +129,3 @@ def _tensors(file: Path, size: int, sha256: str) -> dict[str, Tensor]:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-
-
-def _sync(folder: Path) -> None:
-    """Make a folder's entries durable, where the system can (Windows cannot open folders)."""
-    if os.name != "nt":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

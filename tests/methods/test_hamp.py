@@ -20,6 +20,7 @@ from torch import nn
 
 from graphprune import HAMP, MaskSet, Ticket, compact, prunable
 from graphprune.data import GraphData, from_nodes
+from graphprune.files import locked
 from graphprune.graphs import EdgeRule
 from graphprune.graphs.sparsifiers import Degree
 from graphprune.methods import Protocol
@@ -620,15 +621,30 @@ def test_a_point_that_cannot_be_judged_is_named(data: GraphData, monkeypatch: py
         hamp().explore(network(data), data, FIT)
 
 
-def test_the_evaluator_judges_everything_before_it_measures(data: GraphData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing else of ours is to run while the clock does."""
+def test_workers_judge_what_is_then_measured_and_written_before_they_go_on(
+    data: GraphData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else of ours is to run while the clock does; a kill costs as many evaluations as there are workers."""
     events: list[str] = []
     real_judge, real_meter = proxy.Proxy._judged, Meter.__call__
     monkeypatch.setattr(proxy.Proxy, "_judged", lambda *given: (events.append("judge"), real_judge(*given))[1])
     monkeypatch.setattr(evaluation.Meter, "__call__", lambda *given: (events.append("time"), real_meter(*given))[1])
+    real_add = journal.Journal.add
+
+    def add(self: journal.Journal, *given: Any) -> None:
+        real_add(self, *given)
+        assert len((tmp_path / journal.EVALUATIONS).read_text().splitlines()) == 2 + events.count("written")
+        events.append("written")
+
+    monkeypatch.setattr(journal.Journal, "add", add)
     with ThreadPoolExecutor(2) as executor:
-        hamp(executor=executor, workers=2, search="random").explore(network(data), data, FIT)
-    assert events == ["judge"] * 14 + ["time"] * 14
+        hamp(journal=tmp_path, executor=executor, workers=2, search="random").explore(network(data), data, FIT)
+    assert events == ["judge", "judge", "time", "written", "time", "written"] * 7
+
+
+def test_a_journal_has_one_search_at_a_time(data: GraphData, tmp_path: Path) -> None:
+    with locked(tmp_path / ".lock"), pytest.raises(BlockingIOError, match="another process is running in"):
+        hamp(journal=tmp_path).explore(network(data), data, FIT)
 
 
 def test_masks_have_the_vectors_of_their_channels(data: GraphData) -> None:

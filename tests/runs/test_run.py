@@ -273,6 +273,85 @@ def test_what_can_be_pruned_and_another_number_of_threads_are_told(root: Path, t
     assert any("99 threads" in text for text in watch.heard)
 
 
+def heard(config: RunConfig, out: Path) -> list[str]:
+    """What a sitting tells."""
+
+    class Listening(Watch):
+        def notice(self, text: str) -> None:
+            texts.append(text)
+
+    texts: list[str] = []
+    run_one(config, out, Listening())
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("old", "told"),
+    [
+        ({"machine": {"processor": "Another CPU"}}, "with the processor Another CPU, the next ones with the"),
+        ({"machine": {"kernels": "AVX1"}}, "with kernels for AVX1, the next ones with kernels for"),
+        ({"versions": {"torch": "1.0"}}, f"with torch 1.0, the next ones with torch {torch.__version__}"),
+        ({"threads": 99}, "with 99 threads, the next ones with"),
+        ({"machine": {"kernels": None}}, None),  # of a version that did not record it
+        ({"machine": None, "versions": None}, None),
+    ],
+)
+def test_another_processor_or_torch_is_said_in_the_log(
+    old: dict[str, Any], told: str | None, root: Path, tmp_path: Path
+) -> None:
+    run_one(tiny_run(root, "random", rounds=1), tmp_path)
+    file = tmp_path / "provenance.json"
+    (entry,) = json.loads(file.read_text())
+    assert "notices" not in entry
+    for name, value in old.items():
+        entry[name] = entry[name] | value if isinstance(value, dict) else value
+    file.write_text(json.dumps([entry]))
+    texts = heard(tiny_run(root, "random", rounds=2), tmp_path)
+    notices = json.loads(file.read_text())[1].get("notices", [])
+    assert notices == [text for text in texts if "earlier rounds ran" in text]
+    assert len(notices) == (told is not None) and all(told in text for text in notices if told)
+
+
+DAMAGE = [
+    (lambda line: line[:20] + "\n", "damaged"),
+    (lambda line: "\x00" * 30 + "\n", "damaged"),
+    (lambda line: "{}\n", "'{}'"),
+    (lambda line: line.replace("round", "found"), "found"),
+    (lambda line: line.replace('"round": 1', '"round": "1"'), "damaged"),
+    (lambda line: "[" * 100_000 + "\n", "damaged"),
+]
+
+
+@pytest.mark.parametrize(("damage", "told"), DAMAGE)
+def test_a_damaged_line_is_said_and_those_after_it_stay(damage: Any, told: str, root: Path, tmp_path: Path) -> None:
+    run_one(tiny_run(root, "random", rounds=2), tmp_path)
+    file = tmp_path / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], damage(lines[1]), *lines[2:]]))
+    (text,) = (text for text in heard(tiny_run(root, "random", rounds=3), tmp_path) if "line 2" in text)
+    assert "metrics.jsonl, line 2, is damaged and left out" in text and told in text
+    after = file.read_text().splitlines(keepends=True)
+    assert after[: len(lines) - 1] == [lines[0], *lines[2:]] and len(after) == len(lines) + 1
+    assert json.loads((tmp_path / "provenance.json").read_text())[-1]["notices"] == [text]
+    assert not any("line 2" in text for text in heard(tiny_run(root, "random", rounds=3), tmp_path))
+
+
+def test_metrics_are_on_the_disk_before_their_round(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphprune.runs.folder.SYNCED", 1e9)
+    order, fsync, rename = [], os.fsync, Path.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (order.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))[1]
+    )
+    monkeypatch.setattr(Path, "rename", lambda path, target: (order.append(str(target)), rename(path, target))[1])
+    run_one(tiny_run(root, "random", rounds=2), tmp_path)
+    for number in (1, 2):
+        named = order.index(str(tmp_path / f"round-{number}"))
+        assert str(tmp_path / "metrics.jsonl") in order[:named]
+        order = order[named + 1 :]
+
+
 @pytest.mark.slow
 def test_two_processes_keep_one_folder(root: Path, tmp_path: Path) -> None:
     """Under torchrun every process runs the command."""

@@ -122,9 +122,9 @@ def counted(folder, last):
 
 root, sample, whole = Path(sys.argv[1]), ticket(), 0
 sample.save(root / "first")  # what is done only once
-total = counted(root / "counted", 1 << 30)
-for last in {*range(total - 40, total, 2), *range(0, total, total // 10)}:
-    folder = root / f"killed-{last}"
+total = counted(root / "counted" / "t", 1 << 30)
+for last in {*range(total - 200, total, 10), *range(0, total, total // 10)}:
+    folder = root / f"killed-{last}" / "t"
     child = os.fork()
     if not child:
         counted(folder, last)
@@ -136,6 +136,7 @@ for last in {*range(total - 40, total, 2), *range(0, total, total // 10)}:
     else:
         sample.save(folder)  # what was left behind is not in the way
     assert facts(Ticket.load(folder)) == facts(sample), last
+    assert whole or os.listdir(folder.parent) == ["t"], last  # nothing is left of what died before its renaming
 print(whole)
 """
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -24,6 +22,7 @@ from graphprune.data.disk.open import DOCUMENT, FIELDS, FORMAT, VERSION, Reader
 from graphprune.data.labelled import SPLITS, Split
 from graphprune.data.metrics import Task, default_metric
 from graphprune.data.users import described
+from graphprune.files import new_folder
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.stored import room
 
@@ -114,7 +113,9 @@ def _write(
     pieces: Mapping[Split, Iterator[PackedGraphs]],
     describe: Callable[[Mapping[Split, PackedGraphs]], GraphData],
 ) -> None:
-    with _new(folder) as temporary:
+    with ExitStack() as stack:
+        with room(folder.parent, ADVICE):
+            temporary = stack.enter_context(new_folder(folder))
         splits: dict[Split, Any] = {}
         known: dict[str, str] = {}  # files by their content
         for split in SPLITS:
@@ -137,21 +138,7 @@ def _write(
         )
         with room(temporary, ADVICE):
             (temporary / DOCUMENT).write_text(text + "\n")
-
-
-@contextmanager
-def _new(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside ``folder``, which gets its name in the end and goes if anything is wrong."""
-    if os.path.lexists(folder):
-        raise FileExistsError(f"{folder} exists already; stored sets are not overwritten: choose another folder")
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        with room(folder.parent, ADVICE):
-            temporary.mkdir(parents=True)
-        yield temporary
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            stack.close()
 
 
 def _described(data: GraphData) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from graphprune.ticket import Ticket
 class Evaluator:
     """The objectives of points, the error first; what the journal has is not computed again.
 
-    The executor (None: this process) judges a batch of points in as many parts as there are workers.
+    The executor (None: this process) judges as many points at once as there are workers.
     """
 
     proxy: Proxy
@@ -88,13 +88,11 @@ class Evaluator:
             for point in points:
                 yield from self.proxy.judge([point])
             return
-        # All of them before the first is measured: nothing else is to run while the clock does.
-        parts = [points[first :: self.workers] for first in range(self.workers)]
-        found = list(self.executor.map(self.proxy.judge, [part for part in parts if part]))
-        judged = dict(
-            zip((point for part in parts for point in part), (one for part in found for one in part), strict=True)
-        )
-        yield from (judged[point] for point in points)
+        # As many as there are workers, and all of them before the first is measured: nothing else is to run while the
+        # clock does. They are in the journal before more are judged.
+        for first in range(0, len(points), self.workers):
+            found = list(self.executor.map(self.proxy.judge, [[one] for one in points[first : first + self.workers]]))
+            yield from (judged for (judged,) in found)
 
 
 @dataclass(frozen=True)

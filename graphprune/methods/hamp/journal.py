@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphprune.files import LOCK, append_json, locked, make_folder, remove_leftovers, write_text
 from graphprune.methods.core.fit import state_digest
 from graphprune.methods.hamp.genes import Gene
 from graphprune.ticket import Ticket
@@ -67,6 +68,25 @@ class Journal:
     _head: dict[str, Any] = field(default_factory=dict, init=False)
     _dense: str | None = field(default=None, init=False)  # digest of the network that the evaluations are of
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder; no other process can write to it inside the block.
+
+        Raises:
+            ValueError: it is no folder.
+            BlockingIOError: another process searches with it.
+        """
+        if self.folder is None:
+            yield
+            return
+        try:
+            make_folder(self.folder)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ValueError(f"journal={str(self.folder)!r} is no folder: {error.strerror}") from error
+        with locked(self.folder / LOCK):
+            remove_leftovers(self.folder)
+            yield
+
     def dense(self) -> Ticket | None:
         """The dense network, if it has been trained.
 
@@ -83,15 +103,11 @@ class Journal:
         ``clock`` is what measured seconds depend on.
 
         Raises:
-            ValueError: they are of another search, or damaged before the last line, or the folder is none.
+            ValueError: they are of another search, or damaged before the last line.
         """
         self._head = {"genes": [vars(gene) for gene in genes], "objectives": list(objectives), **clock}
         if self.folder is None:
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ValueError(f"journal={str(self.folder)!r} is no folder: {error.strerror}") from error
         file = self.folder / EVALUATIONS
         if not (lines := list(_whole_lines(file))):
             return
@@ -124,18 +140,13 @@ class Journal:
             dense.save(self.folder / DENSE)
         # Without what a killed process has begun to write.
         lines = [self._head | {"dense": own}, *map(_line, self.known, self.known.values())]
-        part = file.with_name(file.name + ".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        part.replace(file)
+        write_text(file, "".join(json.dumps(line) + "\n" for line in lines))
 
     def add(self, point: Point, found: Found) -> None:
         """Remember an evaluation."""
         self.known[point] = found
         if self.folder is not None:
-            with (self.folder / EVALUATIONS).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(_line(point, found)) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
+            append_json(self.folder / EVALUATIONS, _line(point, found))
 
 
 def read(folder: Path) -> Record:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
-from multiprocessing import get_context
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args
@@ -33,6 +32,7 @@ from graphprune.methods.hamp.genes import Genes
 from graphprune.methods.hamp.journal import JOURNAL, Journal, check_start
 from graphprune.methods.hamp.proxy import BATCH, Meter, Objective, Proxy, held_out, random_samples
 from graphprune.methods.hamp.searches import EVOLVING, Search, diverse, fewest, find
+from graphprune.processes import processes
 from graphprune.ticket import Ticket
 
 
@@ -94,7 +94,7 @@ class HAMP(Method):
         journal: folder that keeps the dense network and every evaluation, so that a killed search goes on to the same
             front, and searches by other means need not evaluate a point again. A run's folder has one; None: nothing is
             kept.
-        executor: judges points in place of own processes, in as many parts as ``workers`` says.
+        executor: judges points in place of own processes, as many at once as ``workers`` says.
 
     Raises:
         ValueError: bad options; (in `rounds`) a device that is not there, fewer than two numbers to search, a model
@@ -208,7 +208,12 @@ class HAMP(Method):
         return replace(state, round=after.round)
 
     def _search(self, start: RunState, fit: Fit, *, ended: bool = False) -> Searched:
-        journal, begun = Journal(self.journal), Stopwatch()
+        journal = Journal(self.journal)
+        with journal.held():
+            return self._searched(journal, start, fit, ended)
+
+    def _searched(self, journal: Journal, start: RunState, fit: Fit, ended: bool) -> Searched:
+        begun = Stopwatch()
         genes = self._genes(start.model, start.data)
         dense = journal.dense()
         if dense is not None:
@@ -271,7 +276,7 @@ class HAMP(Method):
     def _judges(self) -> AbstractContextManager[Executor | None]:
         if self.executor is not None or self.workers == 1:
             return nullcontext(self.executor)
-        return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
+        return processes(self.workers)
 
     def _ticket(self, state: RunState, result: FitResult, search: Epochs, started: Stopwatch) -> Ticket:
         ticket = super()._ticket(state, result, search, started)
