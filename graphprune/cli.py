@@ -1,4 +1,4 @@
-"""The command line: ``graphprune run | bench | demo | list | prune-graphs | compact | report``."""
+"""The command line: ``graphprune run | bench | demo | list | prune-graphs | compact | report | verify``."""
 
 from __future__ import annotations
 
@@ -189,6 +189,27 @@ def report(argv: Sequence[str]) -> int:
     return 0
 
 
+def verify(argv: Sequence[str]) -> int:
+    """Say which files of runs, grids, tickets, deployed objects and stored sets are not what was written.
+
+    Each is compared with its digests, results with the tickets that they are of. A digest is no signature: who rewrites
+    a file can give it another. The exit code is 1 if anything is damaged.
+    """
+    from graphprune.runs import verify as reading
+
+    parser = _parser("verify")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with all that lies in and below it")
+    given = parser.parse_args(argv)
+    found, number = list[reading.Finding](), 0
+    for folder in given.folders:
+        here, files = reading.verify(folder)
+        print("".join(f"{each}\n" for each in here), end="")
+        found, number = [*found, *here], number + files
+    told = (f"{sum(each.kind == kind for each in found)} {kind}" for kind in ("damaged", "no digest", "unfinished"))
+    print(f"{number} files read: {', '.join(told)}")
+    return int(any(each.kind == "damaged" for each in found))
+
+
 def list_(argv: Sequence[str]) -> int:
     """List methods, models, data sets and convolutions, and what each supports."""
     from graphprune.runs.listing import listing
@@ -204,6 +225,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "bench": (bench, "GRID.yaml --out FOLDER"),
     "demo": (demo, "[--out FOLDER]"),
     "report": (report, "FOLDER ... [--out FOLDER]"),
+    "verify": (verify, "FOLDER ..."),
     "prune-graphs": (prune_graphs, "TICKET [--data NAME] --out FOLDER"),
     "compact": (compact, "TICKET --out FOLDER"),
     "list": (list_, ""),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+from graphprune.files import unique
 
 # JSON knows no such numbers; this key marks the objects that stand for them.
 _MARK = "$float"
@@ -53,10 +55,19 @@ def loads(text: bytes) -> Any:
     """The value behind a JSON text, NaN and inf included.
 
     Raises:
-        ValueError: no standard JSON, or nested beyond measure.
+        ValueError: no standard JSON, a key that stands twice in an object, or nested beyond measure.
     """
+    return _parsed(text, lambda members: _decode(unique(members)))
+
+
+def parsed(text: bytes) -> Any:
+    """The same value as it stands there, objects in place of NaN and inf; raises as :func:`loads`."""
+    return _parsed(text, unique)
+
+
+def _parsed(text: bytes, made: Callable[[list[tuple[str, Any]]], Any]) -> Any:
     try:
-        return json.loads(text, object_hook=_decode, parse_constant=_refuse)
+        return json.loads(text, object_pairs_hook=made, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphprune.files import unique
 from graphprune.methods.core.fit import state_digest
 from graphprune.methods.hamp.genes import Gene
+from graphprune.sealed import DIGEST, check_seal, seal
 from graphprune.ticket import Ticket
 
 JOURNAL, DENSE, EVALUATIONS = "search", "dense", "evaluations.jsonl"  # the first is its folder in a run's
@@ -66,6 +68,7 @@ class Journal:
     known: dict[Point, Found] = field(default_factory=dict, init=False)
     _head: dict[str, Any] = field(default_factory=dict, init=False)
     _dense: str | None = field(default=None, init=False)  # digest of the network that the evaluations are of
+    _sealed: bool = field(default=True, init=False)  # a journal from before there were digests goes on without any
 
     def dense(self) -> Ticket | None:
         """The dense network, if it has been trained.
@@ -103,7 +106,7 @@ class Journal:
             )
             raise ValueError(f"{file} is of another search, which differs in {told}: choose another folder")
         self.known = {one.point: dict(one.found) for one in _record(file, lines).evaluations}
-        self._dense = old.get("dense")
+        self._dense, self._sealed = old.get("dense"), DIGEST in old
         if self.known and self._dense is None and not (self.folder / DENSE).exists():
             raise ValueError(
                 f"{file} does not say which dense network it is of, and none is beside it: choose another folder"
@@ -125,7 +128,7 @@ class Journal:
         # Without what a killed process has begun to write.
         lines = [self._head | {"dense": own}, *map(_line, self.known, self.known.values())]
         part = file.with_name(file.name + ".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        part.write_text("".join(map(self._text, lines)), encoding="utf-8")
         part.replace(file)
 
     def add(self, point: Point, found: Found) -> None:
@@ -133,9 +136,12 @@ class Journal:
         self.known[point] = found
         if self.folder is not None:
             with (self.folder / EVALUATIONS).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(_line(point, found)) + "\n")
+                stream.write(self._text(_line(point, found)))
                 stream.flush()
                 os.fsync(stream.fileno())
+
+    def _text(self, line: Mapping[str, Any]) -> str:
+        return json.dumps(seal(line) if self._sealed else line) + "\n"
 
 
 def read(folder: Path) -> Record:
@@ -172,9 +178,12 @@ def _record(file: Path, lines: Sequence[Mapping[str, Any]]) -> Record:
     try:
         genes = tuple(Gene(**gene) for gene in lines[0]["genes"])
         objectives = tuple(lines[0]["objectives"])
+        sealed = check_seal(lines[0])
         for line in lines[1:]:
             number += 1
             found.append(_evaluation(line, genes, objectives))
+            if check_seal(line) != sealed:
+                raise ValueError(f"{'it has no digest' if sealed else 'it has a digest'}, unlike the first line")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file}, line {number}: damaged ({type(error).__name__}: {error})") from error
     return Record(genes, objectives, tuple(found))
@@ -202,9 +211,9 @@ def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
-            found = json.loads(line)
+            found = json.loads(line, object_pairs_hook=unique)
         except ValueError as error:
-            if number < len(lines):
+            if number < len(lines) or line.endswith("\n"):
                 raise ValueError(f"{file}, line {number}: damaged ({error})") from error
             return
         if not isinstance(found, dict):
