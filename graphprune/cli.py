@@ -205,9 +205,11 @@ def verify(argv: Sequence[str]) -> int:
         here, files = reading.verify(folder)
         print("".join(f"{each}\n" for each in here), end="")
         found, number = [*found, *here], number + files
-    told = (f"{sum(each.kind == kind for each in found)} {kind}" for kind in ("damaged", "no digest", "unfinished"))
-    print(f"{number} files read: {', '.join(told)}")
-    return int(any(each.kind == "damaged" for each in found))
+    damaged, old = (sum(each.kind == kind for each in found) for kind in ("damaged", "no digest"))
+    print(
+        f"{number} files read: {damaged} damaged, {old} without a digest (of older versions: nothing vouches for them)"
+    )
+    return int(damaged > 0)
 
 
 def list_(argv: Sequence[str]) -> int:

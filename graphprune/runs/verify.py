@@ -12,7 +12,7 @@ from typing import Any, Literal
 from graphprune import deployed
 from graphprune.data.disk.open import DOCUMENT as STORED
 from graphprune.data.disk.open import described, open_stored
-from graphprune.files import finite, unique
+from graphprune.files import finite, read_json, unique
 from graphprune.methods.hamp import journal
 from graphprune.runs.entries import CELLS, TICKET, read_entries, told
 from graphprune.runs.folder import CONFIG, METRICS, PROVENANCE, RESULTS, RunFolder
@@ -23,7 +23,6 @@ from graphprune.ticket.folder import DOCUMENT
 Kind = Literal["damaged", "no digest", "unfinished"]
 Check = Callable[[Path], Iterator[tuple[Kind, str]]]
 
-OLD = "written before files had digests: nothing tells whether it is what was written"
 TORN = "ends within a line, as what a killed process was writing; the same command goes on"
 
 
@@ -133,6 +132,8 @@ def _entries(file: Path) -> Iterator[tuple[Kind, str]]:
 
 
 def _results(file: Path) -> Iterator[tuple[Kind, str]]:
+    if not (file.parent / CONFIG).exists() and isinstance(read_json(file), dict):
+        return  # other programs have files of this name
     rows, run = read_entries(file), RunFolder(file.parent)
     for row in rows:
         ticket = run.round(row["round"]) / DOCUMENT
@@ -165,7 +166,7 @@ def _config(file: Path) -> Iterator[tuple[Kind, str]]:
 
 def _old(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Kind, str]]:
     if without := sum(DIGEST not in document for document in documents):
-        yield "no digest", OLD if len(documents) == 1 else f"{without} of {len(documents)} entries, {OLD}"
+        yield "no digest", f"{without} of {len(documents)} entries" if len(documents) > 1 else "written without one"
 
 
 KINDS = ("ticket", deployed.KIND)
