@@ -151,7 +151,7 @@ def _results(file: Path) -> Iterator[tuple[Kind, str]]:
 
 
 def _config(file: Path) -> Iterator[tuple[Kind, str]]:
-    """Rows that have a digest tell the options, too."""
+    """Rows of tickets with a digest tell the options, too."""
     options = finite(told(file))
     results = file.with_name(RESULTS)
     try:
@@ -159,7 +159,7 @@ def _config(file: Path) -> Iterator[tuple[Kind, str]]:
     except ValueError:  # damaged themselves
         rows = []
     for row in rows:
-        if DIGEST in row and (differ := [name for name, value in options.items() if row.get(name) != value]):
+        if TICKET in row and (differ := [name for name, value in options.items() if row.get(name) != value]):
             raise ValueError(f"the row of round {row['round']} in {RESULTS} has another {', '.join(differ)}")
     return iter(())
 

@@ -130,7 +130,8 @@ def _head(file: Path, kind: str) -> dict[str, Any]:
         text = stream.read(LIMIT + 1)
     if len(text) > LIMIT:
         raise ValueError(f"more than {LIMIT:,} bytes are no {kind}")
-    written = plain.require(plain.parsed(text), dict, "the document")
+    written, value = plain.read(text)
+    written = plain.require(written, dict, "the document")
     # First of all, as other versions may have other fields.
     version = plain.require(written.get("format"), int, "format")
     if version != FORMAT:
@@ -141,7 +142,7 @@ def _head(file: Path, kind: str) -> dict[str, Any]:
             f"format {FORMAT}: install the version that wrote it"
         )
     own = {DIGEST: str} if check_seal(written) else {}
-    return plain.require_fields(plain.loads(text), {**_HEAD, kind: dict, **own}, "document")
+    return plain.require_fields(value, {**_HEAD, kind: dict, **own}, "document")
 
 
 def _tensors(file: Path, size: int, sha256: str) -> dict[str, Tensor]:

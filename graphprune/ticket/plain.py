@@ -55,19 +55,32 @@ def loads(text: bytes) -> Any:
     """The value behind a JSON text, NaN and inf included.
 
     Raises:
-        ValueError: no standard JSON, a key that stands twice in an object, or nested beyond measure.
+        ValueError: no standard JSON, or nested beyond measure.
     """
-    return _parsed(text, lambda members: _decode(unique(members)))
+    return _parsed(text, object_hook=_decode)
 
 
-def parsed(text: bytes) -> Any:
-    """The same value as it stands there, objects in place of NaN and inf; raises as :func:`loads`."""
-    return _parsed(text, unique)
+def read(text: bytes) -> tuple[Any, Any]:
+    """A JSON text as it stands there, and the value behind it, which differ where there are NaN and inf.
+
+    Raises:
+        ValueError: as :func:`loads`, or a key that stands twice in an object.
+    """
+    marked = False
+
+    def made(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal marked
+        found = unique(members)
+        marked = marked or _MARK in found
+        return found
+
+    written = _parsed(text, object_pairs_hook=made)
+    return written, loads(text) if marked else written
 
 
-def _parsed(text: bytes, made: Callable[[list[tuple[str, Any]]], Any]) -> Any:
+def _parsed(text: bytes, **hooks: Callable[..., Any]) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=made, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, **hooks)  # type: ignore[arg-type]
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -112,7 +125,7 @@ def fits(value: object, hint: Any) -> bool:
         return False
     if isinstance(value, dict):
         value = list(value.values())
-    return not (isinstance(value, list) and inner) or all(fits(entry, inner[-1]) for entry in value)
+    return not (isinstance(value, list) and inner) or inner[-1] is Any or all(fits(entry, inner[-1]) for entry in value)
 
 
 def require(value: object, hint: Any, where: str) -> Any:
