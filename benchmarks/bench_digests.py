@@ -79,7 +79,7 @@ def timed() -> Iterator[dict[str, float]]:
     places = [
         (folder, "seal"),
         (folder, "check_seal"),
-        (plain, "parsed"),
+        (plain, "read"),
         (run_folder, "seal"),
         (entries, "check_seal"),
     ]
