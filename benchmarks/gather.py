@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphprune.files import below, read_json, write_json
+from graphprune.files import below, write_json
+from graphprune.runs.entries import read_entries
+from graphprune.sealed import DIGEST, seal
 
 DATA = ("name", "digest", "graphs", "images")
 
@@ -23,13 +25,15 @@ def gather(runs: Path, out: Path, grid: str) -> None:
     """Write ``out/rows.json`` (a line a round), ``out/circumstances.json``, report.md and its figures."""
     lines, seen = [], {}
     for file in below(runs, "results.json"):
-        found = read_json(file)
+        found = read_entries(file)
         if not found:  # of a cell that has begun
             continue
         cell = file.parent.relative_to(runs).as_posix()
         losses = _last_losses(file.with_name("metrics.jsonl"))
-        lines += [json.dumps({"cell": cell, **row, "train_loss": losses.get(row["round"])}) for row in found]
-        for entry in read_json(file.with_name("provenance.json")):
+        for row in found:
+            line = {"cell": cell, **row, "train_loss": losses.get(row["round"])}
+            lines.append(json.dumps(seal(line) if DIGEST in row else line))
+        for entry in read_entries(file.with_name("provenance.json")):
             kept: dict[str, Any] = {name: entry[name] for name in ("machine", "threads", "versions")}
             kept["data"] = {name: entry["data"][name] for name in DATA if name in entry["data"]}
             seen.setdefault(json.dumps(kept, sort_keys=True), kept)

@@ -1,4 +1,4 @@
-"""The command line: ``graphprune run | bench | demo | list | prune-graphs | compact | report``."""
+"""The command line: ``graphprune run | bench | demo | list | prune-graphs | compact | report | verify``."""
 
 from __future__ import annotations
 
@@ -190,6 +190,29 @@ def report(argv: Sequence[str]) -> int:
     return 0
 
 
+def verify(argv: Sequence[str]) -> int:
+    """Say which files of runs, grids, tickets, deployed objects and stored sets are not what was written.
+
+    Each is compared with its digests, results with the tickets that they are of. A digest is no signature: who rewrites
+    a file can give it another. The exit code is 1 if anything is damaged.
+    """
+    from graphprune.runs import verify as reading
+
+    parser = _parser("verify")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with all that lies in and below it")
+    given = parser.parse_args(argv)
+    found, number = list[reading.Finding](), 0
+    for folder in given.folders:
+        here, files = reading.verify(folder)
+        print("".join(f"{each}\n" for each in here), end="")
+        found, number = [*found, *here], number + files
+    damaged, old = (sum(each.kind == kind for each in found) for kind in ("damaged", "no digest"))
+    print(
+        f"{number} files read: {damaged} damaged, {old} without a digest (of older versions: nothing vouches for them)"
+    )
+    return int(damaged > 0)
+
+
 def list_(argv: Sequence[str]) -> int:
     """List methods, models, data sets and convolutions, and what each supports."""
     from graphprune.runs.listing import listing
@@ -205,6 +228,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "bench": (bench, "GRID.yaml --out FOLDER"),
     "demo": (demo, "[--out FOLDER]"),
     "report": (report, "FOLDER ... [--out FOLDER]"),
+    "verify": (verify, "FOLDER ..."),
     "prune-graphs": (prune_graphs, "TICKET [--data NAME] --out FOLDER"),
     "compact": (compact, "TICKET --out FOLDER"),
     "list": (list_, ""),

@@ -204,7 +204,7 @@ def read_json(file: Path) -> Any:
         ValueError: it is damaged; the text names it.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=unique)
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
 
@@ -214,6 +214,20 @@ def _sync_lines() -> None:
         with suppress(FileNotFoundError):
             sync(file)
         _unsynced.discard(file)
+
+
+def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these members of a JSON text, for ``object_pairs_hook``.
+
+    Raises:
+        ValueError: a key stands twice.
+    """
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+    return found
 
 
 def finite(content: Any) -> Any:

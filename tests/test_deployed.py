@@ -12,6 +12,7 @@ from torch_geometric.nn import GCNConv, global_mean_pool
 
 import graphprune as gp
 from graphprune.deployed import Deployed, deploy
+from graphprune.sealed import seal
 from graphprune.train import Fit
 
 
@@ -244,6 +245,6 @@ def test_fields_that_lie_are_refused(made: tuple[nn.Module, gp.Ticket, Deployed]
         {name: value for name, value in inner.items() if name != "about"},
     )
     for change in changes:
-        place.write_text(json.dumps({**document, "deployed": change}))
+        place.write_text(json.dumps(seal({**document, "deployed": change})))
         with pytest.raises(ValueError, match="it: "):
             Deployed.load(tmp_path / "it")

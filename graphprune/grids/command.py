@@ -18,9 +18,10 @@ from graphprune.grids.board import shown
 from graphprune.grids.executors import processes
 from graphprune.grids.file import read_grid
 from graphprune.grids.grid import Job, Outcome, run_grid, standing
-from graphprune.report.records import CELLS
 from graphprune.report.report import write_report
+from graphprune.runs.entries import CELLS
 from graphprune.runs.folder import CONFIG, RESULTS
+from graphprune.sealed import seal
 
 GRID = "grid.yaml"
 
@@ -114,7 +115,7 @@ def run_cells(source: Path | Mapping[str, Any], out: Path, workers: AbstractCont
             if (now := _states(jobs, done)) != states:
                 states = now
                 with taking_turns(out):
-                    write_json(out / CELLS, states)
+                    write_json(out / CELLS, [seal(state) for state in states])
 
         with shown(len(jobs)) as show:
             outcomes = run_grid(rest, executor, tick)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ PROTOCOL = "method.protocol"  # the results have better words for it
 OBJECT = ("method.name", "method.object", "method.source")
 
 
-def collect(folders: Sequence[Path]) -> tuple[Group, ...]:
-    """Read every ``results.json`` in and below these folders.
+def collect(folders: Sequence[Path], left_out: Collection[Path] = ()) -> tuple[Group, ...]:
+    """Read every ``results.json`` in and below these folders, but for those in the folders ``left_out``.
 
     Raises:
         FileNotFoundError: there is none, or a folder is missing.
@@ -27,7 +27,7 @@ def collect(folders: Sequence[Path]) -> tuple[Group, ...]:
             one name; the text names the folders.
     """
     groups = _split(
-        read_runs(folders),
+        read_runs(folders, left_out),
         lambda run: (*(run.rows[0][name] for name in ("data", "model", "metric")), _key(run.setting)),
     )
     made = []

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from graphprune.files import below, read_json
+from graphprune.files import below
 from graphprune.methods import METHODS
 from graphprune.methods.core.shown import Shown
+from graphprune.runs.entries import CELLS, read_entries
 from graphprune.runs.folder import CONFIG, PROVENANCE, RESULTS
 from graphprune.runs.options import flat, read_yaml
+from graphprune.sealed import DIGEST
 
-CELLS = "cells.json"
 # Numbers of a row; results of older versions do not have the last ones.
 NUMBERS = (
     "edge_sparsity_train",
@@ -106,13 +107,11 @@ class Cell:
     error: str
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Every run in and below these folders that has finished a round.
+def result_files(folders: Sequence[Path]) -> list[Path]:
+    """The results of every run in and below these folders.
 
     Raises:
-        FileNotFoundError: there is none, or a folder is missing.
-        ValueError: a file is damaged or has no results of runs, or runs on different data go by one name; the text
-            names the folders.
+        FileNotFoundError: there are none in one of them, or it is missing.
     """
     files: dict[Path, None] = {}
     for folder in folders:
@@ -122,10 +121,23 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         if not found and not (folder / CELLS).exists():
             raise FileNotFoundError(f"{folder} holds no {RESULTS}: name the folder of a run, or one that holds runs")
         files |= dict.fromkeys(file.resolve() for file in found)
+    return list(files)
+
+
+def read_runs(folders: Sequence[Path], left_out: Collection[Path] = ()) -> list[Run]:
+    """Every run in and below these folders that has finished a round, but for those of the folders ``left_out``.
+
+    Raises:
+        FileNotFoundError: there is none, or a folder is missing.
+        ValueError: a file is damaged or has no results of runs, or runs on different data go by one name; the text
+            names the folders.
+    """
+    files = [file for file in result_files(folders) if file.parent not in left_out]
     runs = [run for run in map(read_run, files) if run.rows]
     if not runs:
         failed = "".join(f"; {cell.name} failed: {cell.error}" for cell in read_cells(folders) if cell.error)
-        raise ValueError(f"no run in {', '.join(map(str, folders))} has finished a round yet{failed}")
+        damaged = "".join(f"; {folder} is damaged, see graphprune verify" for folder in sorted(left_out))
+        raise ValueError(f"no run in {', '.join(map(str, folders))} has finished a round yet{failed}{damaged}")
     _same_data(runs)
     return runs
 
@@ -137,16 +149,16 @@ def read_run(file: Path) -> Run:
         ValueError: it is damaged or holds something else.
     """
     rows = _read(file, "run the same graphprune run or bench again: it is written from the tickets of finished rounds")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= NEEDED for row in rows):
+    if not all(row.keys() >= NEEDED for row in rows):
         raise ValueError(f"{file} is no list of rows with the columns {', '.join(sorted(NEEDED))}")
     config, provenance = file.with_name(CONFIG), file.with_name(PROVENANCE)
-    entries = tuple(read_json(provenance)) if provenance.exists() else ()
+    entries = tuple(read_entries(provenance)) if provenance.exists() else ()
     undefined = dict.fromkeys(_without_edges(entries), math.nan)
     return Run(
         file.parent,
         tuple(
             {**ADDED, **{name: math.nan if value is None else value for name, value in row.items()}, **undefined}
-            for row in rows
+            for row in ({name: value for name, value in row.items() if name != DIGEST} for row in rows)
         ),
         flat(read_yaml(config)) if config.exists() else {},
         entries,
@@ -154,9 +166,9 @@ def read_run(file: Path) -> Run:
     )
 
 
-def _read(file: Path, remedy: str) -> Any:
+def _read(file: Path, remedy: str) -> list[dict[str, Any]]:
     try:
-        return read_json(file)
+        return read_entries(file)
     except ValueError as error:
         raise ValueError(f"{error}. Delete it and {remedy}") from error
 
@@ -185,9 +197,7 @@ def read_cells(folders: Iterable[Path]) -> tuple[Cell, ...]:
     found: dict[tuple[str, str], Cell] = {}
     for file in dict.fromkeys(file.resolve() for folder in folders for file in below(folder, CELLS)):
         entries = _read(file, "run the same graphprune bench again")
-        if not isinstance(entries, list) or not all(
-            isinstance(entry, dict) and entry.keys() >= {"cell", "state"} for entry in entries
-        ):
+        if not all(entry.keys() >= {"cell", "state"} for entry in entries):
             raise ValueError(f"{file} is no list of cells with the entries cell and state")
         for entry in entries:
             if entry["state"] != "done":

@@ -15,6 +15,7 @@ from graphprune.methods.core.shown import Illustration, Table
 from graphprune.report import tables
 from graphprune.report.collect import collect
 from graphprune.report.compare import Findings, dense_for, findings, trained_otherwise
+from graphprune.report.damage import Damage
 from graphprune.report.export import write_csv, write_latex
 from graphprune.report.overview import overview
 from graphprune.report.records import IGNORED, PLACE, REPEATED, Run, mixtures, parts, read_cells
@@ -58,7 +59,7 @@ def needed(*more: str) -> None:
 
 
 def write_report(folders: Sequence[Path], out: Path, *, csv: bool = False, latex: bool = False) -> Written:
-    """Read every run in these folders and write the report.
+    """Read every run in these folders and write the report, which names damaged files; their runs are left out.
 
     Args:
         folders: runs, or folders that hold any number of runs.
@@ -68,16 +69,19 @@ def write_report(folders: Sequence[Path], out: Path, *, csv: bool = False, latex
 
     Raises:
         FileNotFoundError: no results there.
-        ValueError: damaged results, the same run twice, or different data under one name.
+        ValueError: no run that is not damaged, the same run twice, or different data under one name.
         ImportError: matplotlib or jinja2 is missing, or pandas for ``csv``.
     """
     needed(*["pandas"] * csv)
-    groups = collect(folders)
+    damage = Damage(folders)
+    groups = collect(folders, damage.left_out)
     with taking_turns(out):
-        return _write(groups, folders, out, csv, latex)
+        return _write(groups, damage, folders, out, csv, latex)
 
 
-def _write(groups: Sequence[Group], folders: Sequence[Path], out: Path, csv: bool, latex: bool) -> Written:
+def _write(
+    groups: Sequence[Group], damage: Damage, folders: Sequence[Path], out: Path, csv: bool, latex: bool
+) -> Written:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     from graphprune.report.style import styles
@@ -98,9 +102,10 @@ def _write(groups: Sequence[Group], folders: Sequence[Path], out: Path, csv: boo
     content = {
         "overview": first,
         "chapters": chapters,
+        "damaged": damage.texts,
         "cells": read_cells(folders),
         "mixtures": list(mixtures([run for group in groups for run in group.runs])),
-        "origins": list(origins(groups)),
+        "origins": [*origins(groups), ("Digests", damage.digests)],
     }
     for name in ("report.md", "report.html"):
         write_text(out / name, environment.get_template(f"{name}.j2").render(content))
@@ -113,6 +118,7 @@ def _write(groups: Sequence[Group], folders: Sequence[Path], out: Path, csv: boo
     titled = [*((one["title"], one["results"]) for one in chapters), *((table.title, table) for table in first)]
     texts = [f"{title}\n{text_table(table.head, table.rows, numbers=True)}" for title, table in titled]
     texts += ["\n  ".join(one["words"]) for one in chapters]
+    texts += ["\n  ".join(["damaged files:", *damage.texts])] if damage.texts else []
     summary = "\n\n".join(filter(None, texts))
     return Written(out / "report.md", out / "report.html", summary, tuple(others))
 

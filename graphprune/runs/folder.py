@@ -19,18 +19,20 @@ from graphprune.files import (
     is_part,
     locked,
     make_folder,
-    read_json,
     remove_leftovers,
+    unique,
     write_json,
     write_text,
     writing,
 )
 from graphprune.runs.build import last_round
-from graphprune.runs.config import GROWING, SAME, RunConfig
+from graphprune.runs.config import GROWING, RunConfig
+from graphprune.runs.entries import TICKET, read_entries, told
 from graphprune.runs.objects import LAST_ROUND, RECORDS
-from graphprune.runs.options import flat, read_yaml
-from graphprune.ticket import Ticket, plain
-from graphprune.ticket.folder import DOCUMENT
+from graphprune.runs.options import read_yaml
+from graphprune.sealed import DIGEST, check_seal, seal
+from graphprune.ticket import Ticket
+from graphprune.ticket.folder import DOCUMENT, head
 
 Row = dict[str, Any]
 
@@ -139,8 +141,8 @@ class RunFolder:
             if (match := re.fullmatch(r"round-([1-9]\d*)", entry.name))
         }
         file, last = self.path / RESULTS, max(found, default=0)
-        told: set[int] = {row["round"] for row in read_json(file)} if file.exists() else set()
-        missing = {number for number in told - found if number < last}
+        there: set[int] = {row["round"] for row in read_entries(file)} if file.exists() else set()
+        missing = {number for number in there - found if number < last}
         if missing:
             raise ValueError(
                 f"{self.round(min(missing))} is missing although round {last} is there; put it back, or delete "
@@ -173,7 +175,7 @@ class RunFolder:
         file, saved, last = self.path / RESULTS, self._saved(), self.last_round(config)
         if last is None or not saved or not file.exists() or saved[-1] < last:
             return None
-        rows: list[Row] = read_json(file)
+        rows = read_entries(file)
         return [_numbers(row) for row in rows] if [row["round"] for row in rows] == saved else None
 
     def wait(self) -> None:
@@ -197,21 +199,21 @@ class RunFolder:
             raise ValueError(f"{error}. Delete {folder} to compute this round again") from error
 
     def rows(self) -> list[Row]:
-        """One row a finished round, as the tickets have it, with the options of the run by their full names.
+        """One row a finished round, as the tickets have it, with the options that :func:`told` gives.
 
-        Options without a value are left out, as are those that tell no runs apart: rounds and the place of raw data.
+        A row of a ticket with a digest has that as ``ticket``, and a digest of its own.
 
         Raises:
             ValueError: a ticket's document is damaged.
         """
-        config = flat(read_yaml(self.path / CONFIG)) if (self.path / CONFIG).exists() else {}
-        told = (name for name, value in config.items() if value is not None and name not in (*SAME, "seed"))
-        options = {name: config[name] for name in told}
+        options = told(self.path / CONFIG)
         rows = []
         for number in self._saved():
             file = self.round(number) / DOCUMENT
             try:
-                rows.append({**plain.loads(file.read_bytes())["ticket"]["row"], **options})
+                found = head(file)
+                row = {**found["ticket"]["row"], **options}
+                rows.append(seal({**row, TICKET: found[DIGEST]}) if DIGEST in found else row)
             except (ValueError, KeyError, TypeError, OSError) as error:
                 raise ValueError(
                     f"{file} is damaged ({error!r}); delete {self.round(number)} and all rounds after it to compute "
@@ -236,18 +238,18 @@ class RunFolder:
             self._begun.add(training)
             self._keep_metrics(lambda other: (other["round"], other.get("phase")) != training)
         now = time.monotonic()
-        append_json(self.path / METRICS, finite(dict(entry)), synced=(due := now - self._synced >= SYNCED))
+        line = seal(finite(dict(entry)))
+        append_json(self.path / METRICS, line, synced=(due := now - self._synced >= SYNCED))
         self._synced = now if due else self._synced
 
     def sittings(self) -> list[Any]:
         """Where, when and how earlier sittings computed."""
         file = self.path / PROVENANCE
-        found: list[Any] = read_json(file) if file.exists() else []
-        return found
+        return read_entries(file) if file.exists() else []
 
     def sign(self, entry: Mapping[str, Any]) -> None:
         """Record where, when and how this sitting computes."""
-        write_json(self.path / PROVENANCE, [*self.sittings(), dict(entry)])
+        write_json(self.path / PROVENANCE, [*self.sittings(), seal(entry)])
 
     def _keep_metrics(self, stays: Callable[[dict[str, Any]], bool]) -> list[str]:
         """Cut lines off the metrics; what is damaged goes too, and is told."""
@@ -269,7 +271,9 @@ class RunFolder:
 def _entry(line: str) -> dict[str, Any] | None:
     """What a whole line of the metrics says; None: it is damaged."""
     try:
-        entry = json.loads(line)
+        entry = json.loads(line, object_pairs_hook=unique)
+        if isinstance(entry, dict):
+            check_seal(entry)
     except (ValueError, RecursionError):
         return None
     whole = line.endswith("\n") and isinstance(entry, dict) and type(entry.get("round")) is int

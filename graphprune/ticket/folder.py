@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from graphprune import __version__
 from graphprune.files import new_folder, writing
+from graphprune.sealed import DIGEST, check_seal, seal
 from graphprune.ticket import plain
 
 FORMAT = 1
@@ -32,6 +34,8 @@ _BROKEN = (
 )
 
 _HEAD = {"format": int, "written_by": dict[str, str], "sha256": str, "bytes": int}
+
+_log = logging.getLogger(__name__)
 
 
 def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor], kind: str = "ticket") -> None:
@@ -63,7 +67,7 @@ def write(folder: Path, document: dict[str, Any], tensors: Mapping[str, Tensor],
         "bytes": len(blob),
         kind: document,
     }
-    text = plain.dumps(head)
+    text = plain.dumps(seal(head))
     if len(text) > LIMIT:
         raise ValueError(f"{folder}: history and provenance take {len(text):,} bytes, more than {LIMIT:,}")
     what = f"the {kind} in {folder}, which takes {len(blob) + len(text):,} bytes"
@@ -86,14 +90,25 @@ def read(folder: Path, kind: str = "ticket") -> tuple[Any, dict[str, Tensor]]:
     for file in (document, blob):
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: the folder has to hold {document.name} and {blob.name}")
+    found = head(document, kind)
+    if DIGEST not in found:
+        _log.info("%s has no digest: nothing tells whether it is what was written", document)
     try:
-        head = _head(document, kind)
-    except ValueError as error:
-        raise ValueError(f"{document}: {error}") from error
-    try:
-        return head[kind], _tensors(blob, head["bytes"], head["sha256"])
+        return found[kind], _tensors(blob, found["bytes"], found["sha256"])
     except ValueError as error:
         raise ValueError(f"{blob}: {error}") from error
+
+
+def head(file: Path, kind: str = "ticket") -> dict[str, Any]:
+    """What a document says, of itself and as ``kind``; it has a ``digest`` unless it was written before there were any.
+
+    Raises:
+        ValueError: as :func:`read`, of this file alone.
+    """
+    try:
+        return _head(file, kind)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _head(file: Path, kind: str) -> dict[str, Any]:
@@ -101,17 +116,19 @@ def _head(file: Path, kind: str) -> dict[str, Any]:
         text = stream.read(LIMIT + 1)
     if len(text) > LIMIT:
         raise ValueError(f"more than {LIMIT:,} bytes are no {kind}")
-    head = plain.require(plain.loads(text), dict, "the document")
+    written, value = plain.read(text)
+    written = plain.require(written, dict, "the document")
     # First of all, as other versions may have other fields.
-    version = plain.require(head.get("format"), int, "format")
+    version = plain.require(written.get("format"), int, "format")
     if version != FORMAT:
-        writer = head.get("written_by")
+        writer = written.get("written_by")
         name = writer.get("graphprune") if isinstance(writer, dict) else None
         raise ValueError(
             f"format {version} was written by graphprune {str(name)[:40]!r}; graphprune {__version__} reads "
             f"format {FORMAT}: install the version that wrote it"
         )
-    return plain.require_fields(head, {**_HEAD, kind: dict}, "document")
+    own = {DIGEST: str} if check_seal(written) else {}
+    return plain.require_fields(value, {**_HEAD, kind: dict, **own}, "document")
 
 
 def _tensors(file: Path, size: int, sha256: str) -> dict[str, Tensor]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+from graphprune.files import unique
 
 # JSON knows no such numbers; this key marks the objects that stand for them.
 _MARK = "$float"
@@ -55,8 +57,30 @@ def loads(text: bytes) -> Any:
     Raises:
         ValueError: no standard JSON, or nested beyond measure.
     """
+    return _parsed(text, object_hook=_decode)
+
+
+def read(text: bytes) -> tuple[Any, Any]:
+    """A JSON text as it stands there, and the value behind it, which differ where there are NaN and inf.
+
+    Raises:
+        ValueError: as :func:`loads`, or a key that stands twice in an object.
+    """
+    marked = False
+
+    def made(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal marked
+        found = unique(members)
+        marked = marked or _MARK in found
+        return found
+
+    written = _parsed(text, object_pairs_hook=made)
+    return written, loads(text) if marked else written
+
+
+def _parsed(text: bytes, **hooks: Callable[..., Any]) -> Any:
     try:
-        return json.loads(text, object_hook=_decode, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, **hooks)  # type: ignore[arg-type]
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -101,7 +125,7 @@ def fits(value: object, hint: Any) -> bool:
         return False
     if isinstance(value, dict):
         value = list(value.values())
-    return not (isinstance(value, list) and inner) or all(fits(entry, inner[-1]) for entry in value)
+    return not (isinstance(value, list) and inner) or inner[-1] is Any or all(fits(entry, inner[-1]) for entry in value)
 
 
 def require(value: object, hint: Any, where: str) -> Any:

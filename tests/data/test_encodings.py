@@ -14,6 +14,7 @@ from graphprune.data.labelled import SPLITS
 from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.packed import PackedGraphs
 from tests.data.test_user_nodes import graph as node_graph
+from tests.resealed import reseal
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,7 @@ def test_a_stored_set_has_them(encoded: GraphData, verify: bool, tmp_path: Any) 
     assert other.digest() == encoded.with_encodings(walks=3).digest()
     document = tmp_path / "set" / "stored.json"
     document.write_text(document.read_text().replace('"walks": 6', '"walks": 1'))
+    reseal(document)
     with pytest.raises(ValueError, match="walks must be from 2"):
         open_stored(tmp_path / "set", verify=verify)
 

@@ -14,6 +14,7 @@ from graphprune.grids import Job, Outcome, processes, run_grid
 from graphprune.grids.grid import run_job, standing
 from graphprune.runs import RunConfig
 from graphprune.runs.folder import RunFolder
+from tests.resealed import reseal
 from tests.runs.samples import tiny_run, tiny_set
 
 
@@ -73,7 +74,7 @@ def test_what_a_folder_says_of_a_job(root: Path, tmp_path: Path) -> None:
     assert moved.rows == finished.rows
 
     results = tmp_path / "run/results.json"
-    results.write_text(results.read_text().replace('"val_metric": ', '"val_metric": null, "was": '))
+    reseal(results, lambda row: row.update(val_metric=None))
     mended = standing(job(config, tmp_path / "run"))
     assert mended is not None
     assert math.isnan(mended.rows[0]["val_metric"])

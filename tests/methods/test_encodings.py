@@ -17,6 +17,7 @@ from graphprune.data.labelled import SPLITS
 from graphprune.graphs.encodings import Encodings
 from graphprune.methods import FitJob, FitResult, Method
 from tests.methods.graphs import digest, plain_fit, small_data
+from tests.resealed import reseal
 
 WALKS = 5
 
@@ -96,6 +97,7 @@ def test_a_file_that_says_something_else_is_refused(words: str, tmp_path: Path) 
     own = '"encodings": {\n   "walks": 5,\n   "recounted": false\n  }'
     assert own in text
     file.write_text(text.replace(own, f'"encodings": {words}'))
+    reseal(file)
     with pytest.raises(ValueError, match=r"ticket\.encodings"):
         gp.Ticket.load(tmp_path / "ticket")
 

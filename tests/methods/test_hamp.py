@@ -31,6 +31,7 @@ from graphprune.methods.hamp.genes import Gene, Genes
 from graphprune.methods.hamp.proxy import Meter, compacted
 from graphprune.methods.hamp.searches import diverse, fewest, netadapt, uniform
 from graphprune.models import GIN, ResNet20
+from graphprune.sealed import seal
 from graphprune.search import FloatArray, IntArray, Space, non_dominated, random_search
 from tests.methods.graphs import plain_fit, random_graph, small_data
 
@@ -444,7 +445,7 @@ def test_evaluations_are_bound_to_their_dense_network(data: GraphData, tmp_path:
     assert not dense.exists() and file.read_text() == text
     assert np.array_equal(method.explore(network(data), data, FIT).archive.f, whole.archive.f)
     head, *lines = text.splitlines(keepends=True)
-    older = {name: value for name, value in json.loads(head).items() if name != "dense"}
+    older = seal({name: value for name, value in json.loads(head).items() if name != "dense"})
     file.write_text("".join([json.dumps(older) + "\n", *lines]))
     method.explore(network(data), data, untrained)
     assert file.read_text() == text

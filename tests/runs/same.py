@@ -34,7 +34,8 @@ def tensors(ticket: Ticket) -> dict[str, torch.Tensor]:
 
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("seconds", "cpu_seconds")}
+    """Without the time that it took, and the digests, which are of that, too."""
+    return {name: value for name, value in row.items() if name not in ("seconds", "cpu_seconds", "ticket", "digest")}
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:

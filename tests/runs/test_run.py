@@ -14,6 +14,7 @@ from graphprune.methods import TrainingDiverged
 from graphprune.runs import RunConfig, Watch, run_one
 from graphprune.runs.folder import RunFolder
 from graphprune.ticket import Ticket
+from tests.resealed import reseal
 from tests.runs.same import assert_same_run, metrics
 from tests.runs.samples import tiny_run, tiny_set
 
@@ -267,7 +268,7 @@ def test_what_can_be_pruned_and_another_number_of_threads_are_told(root: Path, t
     assert not any("edge_attr" in text for text in first.heard)
     assert any("parameters can be pruned" in text and "(norm)" in text for text in first.heard)
     file = tmp_path / "provenance.json"
-    file.write_text(file.read_text().replace(f'"threads": {torch.get_num_threads()}', '"threads": 99'))
+    reseal(file, lambda sitting: sitting.update(threads=99))
     watch = Listening()
     run_one(tiny_run(root), tmp_path, watch)
     assert any("99 threads" in text for text in watch.heard)

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 
 from graphprune.ticket import Ticket
+from tests.resealed import reseal
 from tests.ticket.samples import facts, ticket
 
 JSON, TENSORS = "ticket.json", "ticket.safetensors"
@@ -158,9 +159,7 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_hostile_document_is_refused(folder: Path, name: str) -> None:
     change, named = MUTATIONS[name]
-    document = json.loads((folder / JSON).read_text())
-    change(document)
-    (folder / JSON).write_text(json.dumps(document))
+    reseal(folder / JSON, change)
     with pytest.raises(ValueError, match=named) as error:
         Ticket.load(folder)
     assert str(folder) in str(error.value)
@@ -228,18 +227,16 @@ def test_an_altered_byte_is_noticed_or_harmless(folder: Path) -> None:
                 again = Ticket.load(folder)
             except ValueError as error:
                 assert str(folder) in str(error)
-            else:  # a digit of a metric, say
+            else:  # white space, say
                 assert name == JSON
-                assert facts(again)["states"] == facts(ticket())["states"]
+                assert facts(again) == facts(ticket())
         (folder / name).write_bytes(whole)
 
 
 def rewrite(folder: Path, blob: bytes) -> None:
     """Other tensors, with a digest that vouches for them."""
     (folder / TENSORS).write_bytes(blob)
-    document = json.loads((folder / JSON).read_text())
-    document |= {"bytes": len(blob), "sha256": hashlib.sha256(blob).hexdigest()}
-    (folder / JSON).write_text(json.dumps(document))
+    reseal(folder / JSON, lambda d: d.update(bytes=len(blob), sha256=hashlib.sha256(blob).hexdigest()))
 
 
 def header(fields: dict[str, Any], content: bytes = b"") -> bytes:
@@ -328,9 +325,7 @@ def test_bytes_that_are_no_bools_are_refused(folder: Path) -> None:
 
 
 def test_states_have_the_same_tensors(folder: Path) -> None:
-    document = json.loads((folder / JSON).read_text())
-    document["ticket"]["names"]["trained"].append("more")
-    (folder / JSON).write_text(json.dumps(document))
+    reseal(folder / JSON, lambda d: d["ticket"]["names"]["trained"].append("more"))
     tensors = safetensors.torch.load_file(folder / TENSORS) | {"trained/more": torch.ones(1)}
     rewrite(folder, safetensors.torch.save(tensors))
     with pytest.raises(ValueError, match="rewind and trained hold different tensors: more"):

@@ -17,12 +17,15 @@ from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.columns import DTYPES
 from graphprune.data.labelled import SPLITS
+from graphprune.files import unique
 from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.stored import StoredGraphs, mapped
+from graphprune.sealed import DIGEST, check_seal
 
 DOCUMENT = "stored.json"
 FORMAT, VERSION = "graphprune stored graphs", 1
 
+_PARTS = {"format", "version", "written_by", "data", "splits", DIGEST}
 # What is said of a data set besides its splits.
 FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -63,7 +66,7 @@ def open_stored(
         ValueError: no stored set, one of another version, or a file that is missing, truncated or altered.
     """
     folder = Path(folder)
-    document = _document(folder / DOCUMENT)
+    document = described(folder / DOCUMENT)
     try:
         fields = _fields(document["data"])
         reader = Reader(folder, verify, folder if scratch is None else Path(scratch))
@@ -80,12 +83,17 @@ def open_stored(
     return GraphData(train=train, val=val, test=test, **fields)
 
 
-def _document(file: Path) -> dict[str, Any]:
+def described(file: Path) -> dict[str, Any]:
+    """What a set's document says; it has a ``digest`` unless it was written before there were any.
+
+    Raises:
+        ValueError: as :func:`open_stored`, of this file alone.
+    """
     if not file.is_file():
         raise ValueError(f"{file.parent} is no stored set: it has no {DOCUMENT}")
     limits.check("document", file.stat().st_size, str(file))
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads(file.read_bytes(), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -95,6 +103,12 @@ def _document(file: Path) -> dict[str, Any]:
             f"{file} is of version {document.get('version')!r}, written by {document.get('written_by')!r}; "
             f"graphprune {__version__} reads version {VERSION}"
         )
+    try:
+        check_seal(document)
+    except ValueError as error:
+        raise ValueError(f"{file} is {error}") from error
+    if odd := document.keys() - _PARTS:
+        raise ValueError(f"{file} does not describe a stored set: it has {sorted(odd)}"[:400])
     return document
 
 

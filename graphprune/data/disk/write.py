@@ -25,6 +25,7 @@ from graphprune.data.users import described
 from graphprune.files import new_folder
 from graphprune.graphs.packed import PackedGraphs
 from graphprune.graphs.stored import room
+from graphprune.sealed import seal
 
 PIECE = 1 << 20  # nodes and arcs of a stream that are in memory at once
 
@@ -125,17 +126,14 @@ def _write(
             splits[split] = files.finish(known)
         reader = Reader(temporary, verify=False, scratch=temporary)
         data = describe({split: reader.split(splits[split]) for split in SPLITS})
-        text = json.dumps(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "written_by": {"graphprune": __version__, "torch": str(torch.__version__)},
-                "data": _described(data),
-                "splits": splits,
-            },
-            allow_nan=False,
-            indent=1,
-        )
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "written_by": {"graphprune": __version__, "torch": str(torch.__version__)},
+            "data": _described(data),
+            "splits": splits,
+        }
+        text = json.dumps(seal(document), allow_nan=False, indent=1)
         with room(temporary, ADVICE):
             (temporary / DOCUMENT).write_text(text + "\n")
             stack.close()

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.files import LOCK, append_json, locked, make_folder, remove_leftovers, write_text
+from graphprune.files import LOCK, append_json, locked, make_folder, remove_leftovers, unique, write_text
 from graphprune.methods.core.fit import state_digest
 from graphprune.methods.hamp.genes import Gene
+from graphprune.sealed import DIGEST, check_seal, seal
 from graphprune.ticket import Ticket
 
 JOURNAL, DENSE, EVALUATIONS = "search", "dense", "evaluations.jsonl"  # the first is its folder in a run's
@@ -67,6 +68,7 @@ class Journal:
     known: dict[Point, Found] = field(default_factory=dict, init=False)
     _head: dict[str, Any] = field(default_factory=dict, init=False)
     _dense: str | None = field(default=None, init=False)  # digest of the network that the evaluations are of
+    _sealed: bool = field(default=True, init=False)  # a journal from before there were digests goes on without any
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -119,7 +121,7 @@ class Journal:
             )
             raise ValueError(f"{file} is of another search, which differs in {told}: choose another folder")
         self.known = {one.point: dict(one.found) for one in _record(file, lines).evaluations}
-        self._dense = old.get("dense")
+        self._dense, self._sealed = old.get("dense"), DIGEST in old
         if self.known and self._dense is None and not (self.folder / DENSE).exists():
             raise ValueError(
                 f"{file} does not say which dense network it is of, and none is beside it: choose another folder"
@@ -140,13 +142,16 @@ class Journal:
             dense.save(self.folder / DENSE)
         # Without what a killed process has begun to write.
         lines = [self._head | {"dense": own}, *map(_line, self.known, self.known.values())]
-        write_text(file, "".join(json.dumps(line) + "\n" for line in lines))
+        write_text(file, "".join(json.dumps(self._entry(line)) + "\n" for line in lines))
 
     def add(self, point: Point, found: Found) -> None:
         """Remember an evaluation."""
         self.known[point] = found
         if self.folder is not None:
-            append_json(self.folder / EVALUATIONS, _line(point, found))
+            append_json(self.folder / EVALUATIONS, self._entry(_line(point, found)))
+
+    def _entry(self, line: Mapping[str, Any]) -> Mapping[str, Any]:
+        return seal(line) if self._sealed else line
 
 
 def read(folder: Path) -> Record:
@@ -183,9 +188,12 @@ def _record(file: Path, lines: Sequence[Mapping[str, Any]]) -> Record:
     try:
         genes = tuple(Gene(**gene) for gene in lines[0]["genes"])
         objectives = tuple(lines[0]["objectives"])
+        sealed = check_seal(lines[0])
         for line in lines[1:]:
             number += 1
             found.append(_evaluation(line, genes, objectives))
+            if check_seal(line) != sealed:
+                raise ValueError(f"{'it has no digest' if sealed else 'it has a digest'}, unlike the first line")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file}, line {number}: damaged ({type(error).__name__}: {error})") from error
     return Record(genes, objectives, tuple(found))
@@ -213,9 +221,9 @@ def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
-            found = json.loads(line)
+            found = json.loads(line, object_pairs_hook=unique)
         except ValueError as error:
-            if number < len(lines):
+            if number < len(lines) or line.endswith("\n"):
                 raise ValueError(f"{file}, line {number}: damaged ({error})") from error
             return
         if not isinstance(found, dict):

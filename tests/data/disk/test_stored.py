@@ -1,6 +1,5 @@
 """A data set in a folder: the same data set, written whole or not at all, and read with suspicion."""
 
-import json
 import math
 import re
 import resource
@@ -22,6 +21,7 @@ from graphprune.graphs import stored
 from graphprune.graphs.stored import StoredGraphs
 from graphprune.models import GIN
 from graphprune.train import Fit
+from tests.resealed import reseal
 
 
 def graph(label=0, nodes=3, **changes):
@@ -291,9 +291,7 @@ def folder(tmp_path):
 
 
 def edit(folder, change):
-    document = json.loads((folder / DOCUMENT).read_text())
-    change(document)
-    (folder / DOCUMENT).write_text(json.dumps(document))
+    reseal(folder / DOCUMENT, change)
 
 
 def test_a_folder_that_is_none(tmp_path):

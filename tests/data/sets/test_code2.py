@@ -13,6 +13,7 @@ from graphprune import data
 from graphprune.data import open_stored, store
 from graphprune.data.evaluation import predict
 from graphprune.graphs import PackedGraphs
+from graphprune.sealed import seal
 
 NAMES = ["get", "set", "read", "write", "line", "name", "all"]
 TRAIN, VAL, TEST = range(40), range(40, 50), range(50, 60)
@@ -162,11 +163,11 @@ def test_it_is_stored_and_comes_back(code, tmp_path):
     document = tmp_path / "set" / "stored.json"
     described = json.loads(document.read_text())
     described["data"]["vocabulary"] = ["get"]
-    document.write_text(json.dumps(described))
+    document.write_text(json.dumps(seal(described)))
     with pytest.raises(ValueError, match="two classes more than its vocabulary"):
         open_stored(tmp_path / "set")
     described["data"]["vocabulary"] = [1]
-    document.write_text(json.dumps(described))
+    document.write_text(json.dumps(seal(described)))
     with pytest.raises(ValueError, match=r"does not describe a stored set: .*vocabulary is"):
         open_stored(tmp_path / "set")
 
