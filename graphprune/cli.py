@@ -201,14 +201,11 @@ def verify(argv: Sequence[str]) -> int:
     parser = _parser("verify")
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with all that lies in and below it")
     given = parser.parse_args(argv)
-    found, number = list[reading.Finding](), 0
-    for folder in given.folders:
-        here, files = reading.verify(folder)
-        print("".join(f"{each}\n" for each in here), end="")
-        found, number = [*found, *here], number + files
+    read = [reading.verify(folder) for folder in given.folders]
+    found, number = [each for here, _ in read for each in here], sum(files for _, files in read)
     damaged, old = (sum(each.kind == kind for each in found) for kind in ("damaged", "no digest"))
     print(
-        f"{number} files read: {damaged} damaged, {old} without a digest (of older versions: nothing vouches for them)"
+        "".join(f"{each}\n" for each in found) + f"{number} files read: {damaged} damaged, {old} without a digest (old)"
     )
     return int(damaged > 0)
 

@@ -14,6 +14,7 @@ from graphprune.data.labelled import SPLITS
 from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.packed import PackedGraphs
 from tests.data.test_user_nodes import graph as node_graph
+from tests.graphs.samples import braid
 from tests.resealed import reseal
 
 
@@ -152,8 +153,7 @@ def test_images_and_bad_options_are_refused(mutag: GraphData) -> None:
 
 
 def test_a_graph_that_would_take_too_long_is_named() -> None:
-    ring = torch.arange(100_000)
-    huge = Data(x=torch.ones(100_000, 1), edge_index=torch.stack([ring, ring.roll(1)]), y=torch.tensor([0]))
+    huge = Data(x=torch.ones(100_000, 1), edge_index=braid(100_000).edge_index, y=torch.tensor([0]))
     small = Data(x=torch.ones(1, 1), edge_index=torch.empty(2, 0, dtype=torch.long), y=torch.tensor([1]))
     data = from_graphs([small, huge], [small], [small], name="huge", task="multiclass", num_classes=2)
     with pytest.raises(ValueError, match="100,000 nodes"):

@@ -304,9 +304,12 @@ def test_another_processor_or_torch_is_said_in_the_log(
     file = tmp_path / "provenance.json"
     (entry,) = json.loads(file.read_text())
     assert "notices" not in entry
-    for name, value in old.items():
-        entry[name] = entry[name] | value if isinstance(value, dict) else value
-    file.write_text(json.dumps([entry]))
+
+    def older(entry: dict[str, Any]) -> None:
+        for name, value in old.items():
+            entry[name] = entry[name] | value if isinstance(value, dict) else value
+
+    reseal(file, older)
     texts = heard(tiny_run(root, "random", rounds=2), tmp_path)
     notices = json.loads(file.read_text())[1].get("notices", [])
     assert notices == [text for text in texts if "earlier rounds ran" in text]
