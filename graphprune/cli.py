@@ -133,11 +133,9 @@ def compact(argv: Sequence[str]) -> int:
     """
     from graphprune.runs.tickets import compact_ticket
 
-    into, own = (
-        "new folder for weights, costs.json and program.pt2",
-        "of a run on a model of yours: my_package.nets:Net",
-    )
-    given, trained, options = _ticket_and_data(argv, "compact", into, {"--model": own})
+    into = "new folder for weights, costs.json and program.pt2"
+    own = {"--model": "of a run on a model of yours: my_package.nets:Net"}
+    given, trained, options = _ticket_and_data(argv, "compact", into, own)
     compact_ticket(trained, Path(given.out), options, given.get("model"))
     return 0
 
@@ -204,9 +202,8 @@ def verify(argv: Sequence[str]) -> int:
     read = [reading.verify(folder) for folder in given.folders]
     found, number = [each for here, _ in read for each in here], sum(files for _, files in read)
     damaged, old = (sum(each.kind == kind for each in found) for kind in ("damaged", "no digest"))
-    print(
-        "".join(f"{each}\n" for each in found) + f"{number} files read: {damaged} damaged, {old} without a digest (old)"
-    )
+    print("".join(f"{each}\n" for each in found), end="")
+    print(f"{number} files read: {damaged} damaged, {old} without a digest, as older versions wrote them")
     return int(damaged > 0)
 
 
