@@ -26,6 +26,8 @@ def digest(document: Mapping[str, Any]) -> str:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError:
+        raise ValueError("it holds a number that is NaN or infinite, which JSON has not") from None
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,14 @@ from graphprune.sealed import DIGEST, digest
 
 
 def reseal(file: Path, change: Callable[[Any], Any] = lambda document: None) -> None:
-    """Change a JSON document in place, or what each entry of a list says, and give it a digest that fits."""
+    """Change a JSON document in place, or what each entry of a list says, and give it a digest that fits.
+
+    What no digest can be made of, such as infinity, is left without one, as files of before are.
+    """
     content = json.loads(file.read_text())
     for document in content if isinstance(content, list) else [content]:
         change(document)
-        document[DIGEST] = digest(document)
+        document.pop(DIGEST, None)
+        with suppress(ValueError):
+            document[DIGEST] = digest(document)
     file.write_text(json.dumps(content))

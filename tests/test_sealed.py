@@ -71,7 +71,7 @@ def test_a_document_without_one_is_not_refused() -> None:
 
 @pytest.mark.parametrize("text", ['{"a": 1e999, "digest": "0"}', '{"a": NaN, "digest": "0"}'])
 def test_what_is_no_json_does_not_fit(text: str) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError, match="NaN or infinite, which JSON has not"):
         check_seal(json.loads(text))
 
 

@@ -106,7 +106,7 @@ def described(file: Path) -> dict[str, Any]:
     try:
         check_seal(document)
     except ValueError as error:
-        raise ValueError(f"{file} is {error}") from error
+        raise ValueError(f"{file} does not describe a stored set: {error}") from error
     if odd := document.keys() - _PARTS:
         raise ValueError(f"{file} does not describe a stored set: it has {sorted(odd)}"[:400])
     return document

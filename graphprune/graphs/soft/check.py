@@ -56,9 +56,10 @@ def check_removal(model: nn.Module, data: Any) -> None:
             ways out.
         RuntimeError: a convolution's gates get gradients that are not finite.
     """
+    few = _few(data)
     with on_trial(model) as seen:
         supports(model)  # what cannot be gated is told before anything runs
-        seen |= _check_removal(model, _few(data))
+        seen |= _check_removal(model, few)
 
 
 def _check_removal(model: nn.Module, batch: Data, precise: bool = True) -> set[str]:

@@ -335,7 +335,9 @@ def test_1e999_is_named(folder):
     for name in ("num_classes", "num_tasks"):
         text = file.read_text()
         file.write_text(re.sub(rf'("{name}": )\d+', r"\g<1>1e999", text))
-        with pytest.raises(ValueError, match=rf"{DOCUMENT} does not describe a stored set: {name} is inf"):
+        with pytest.raises(
+            ValueError, match=rf"{DOCUMENT} does not describe a stored set: it holds a number that is NaN or inf"
+        ):
             open_stored(folder)
         file.write_text(text)
 
