@@ -204,9 +204,14 @@ def read_json(file: Path) -> Any:
         ValueError: it is damaged; the text names it.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=unique)
+        return parsed(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
+
+
+def parsed(text: str | bytes) -> Any:
+    """What a JSON text says; raises ValueError where it is none, or a key stands twice in one object."""
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def _sync_lines() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.files import unique
+from graphprune.files import parsed, unique
 from graphprune.sealed import DIGEST, check_seal, digest, seal
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -21,7 +21,7 @@ documents = st.dictionaries(st.text().filter(lambda name: name != DIGEST), value
 
 def written(document: Any, **layout: Any) -> Any:
     """As another program may write it, read back."""
-    return json.loads(json.dumps(document, **layout), object_pairs_hook=unique)
+    return parsed(json.dumps(document, **layout))
 
 
 def finite(value: Any) -> Any:

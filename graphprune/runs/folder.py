@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -19,8 +18,8 @@ from graphprune.files import (
     is_part,
     locked,
     make_folder,
+    parsed,
     remove_leftovers,
-    unique,
     write_json,
     write_text,
     writing,
@@ -271,7 +270,7 @@ class RunFolder:
 def _entry(line: str) -> dict[str, Any] | None:
     """What a whole line of the metrics says; None: it is damaged."""
     try:
-        entry = json.loads(line, object_pairs_hook=unique)
+        entry = parsed(line)
         if isinstance(entry, dict):
             check_seal(entry)
     except (ValueError, RecursionError):

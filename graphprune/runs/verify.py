@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from graphprune import deployed
 from graphprune.data.disk.open import DOCUMENT as STORED
 from graphprune.data.disk.open import described, open_stored
-from graphprune.files import finite, read_json, unique
+from graphprune.files import finite, parsed, read_json
 from graphprune.methods.hamp import journal
 from graphprune.runs.entries import CELLS, TICKET, read_entries, told
 from graphprune.runs.folder import CONFIG, METRICS, PROVENANCE, RESULTS, RunFolder
@@ -118,7 +117,7 @@ def _lines(file: Path) -> Iterator[tuple[Kind, str]]:
     entries = []
     for number, line in enumerate(lines, start=1):
         try:
-            entries.append(json.loads(line, object_pairs_hook=unique))
+            entries.append(parsed(line))
             check_seal(entries[-1])
         except (ValueError, TypeError) as error:
             raise ValueError(f"line {number}: {error}") from error

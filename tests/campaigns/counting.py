@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -13,6 +14,8 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import torch
 
 KEPT = 5  # examples of each fault
 
@@ -50,6 +53,19 @@ class Counters:
         if file is not None:
             file.write_text(json.dumps(found, indent=1) + "\n")
         return sum(self.found[fault] for fault in self.faults)
+
+
+def options(about: str | None, trials: dict[str, int], seconds: float) -> argparse.Namespace:
+    """What a campaign is told: how many trials of each kind there are at most, and for how long."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for kind, number in trials.items():
+        parser.add_argument(f"--{kind}", type=int, default=number)
+    parser.add_argument("--seconds", type=float, default=seconds, help="for all of it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=[], help="names of subjects or commands")
+    parser.add_argument("--json", type=Path, help="file for the counts")
+    torch.set_num_threads(1)
+    return parser.parse_args()
 
 
 def child(call: Callable[[], int | None], log: Path, memory: int | None = None) -> int:

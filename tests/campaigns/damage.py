@@ -5,7 +5,6 @@ A subject is added with one entry, see `Subject`; tests/campaigns/tickets.py and
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -20,9 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tests.campaigns.counting import Counters, child
+from tests.campaigns.counting import Counters, child, options
 from tests.campaigns.mutate import Mutation
 
 FAULTS = ("accepted with other content", "raw errors", "hangs", "memory above the limit", "code run")
@@ -150,14 +147,7 @@ def main(subjects: Callable[[Path], Mapping[str, Subject]], about: str | None, o
         about: the script's text.
         open_faults: are counted, but known, and no reason to fail.
     """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20_000)
-    parser.add_argument("--seconds", type=float, default=1800.0, help="for all of it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=[], help="names of subjects")
-    parser.add_argument("--json", type=Path, help="file for the counts")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
+    given = options(about, {"trials": 20_000}, 1800.0)
     counters = Counters(FAULTS, given.seconds)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # where a file that asks for code would leave its mark

@@ -6,7 +6,6 @@ python -m tests.campaigns.kills [--kills 1000] [--parents 20] [--seconds 3600] [
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import re
@@ -19,10 +18,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from tests.campaigns.commands import Command, commands, grid, hamp
-from tests.campaigns.counting import Counters, child, ended
+from tests.campaigns.counting import Counters, child, ended, options
 from tests.campaigns.disk import Disk
 
 FAULTS = ("cannot be repeated", "other content", "leftovers", "hangs", "processes left")
@@ -205,15 +202,7 @@ def parents(number: int, folder: Path, counters: Counters, rng: random.Random, s
 
 def main() -> int:
     """1 if anything was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--parents", type=int, default=20, help="commands with workers, whose parents are killed")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="for all of it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=[], help="names of commands")
-    parser.add_argument("--json", type=Path, help="file for the counts")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
+    given = options(__doc__, {"kills": 1000, "parents": 20}, 3600.0)  # parents: of workers, that are killed
     rng = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as folder:
         counters = Counters(FAULTS, given.seconds)

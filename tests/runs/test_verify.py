@@ -19,7 +19,7 @@ from graphprune.data import open_stored
 from graphprune.data.disk.open import FIELDS
 from graphprune.data.disk.write import store
 from graphprune.deployed import Deployed, deploy
-from graphprune.files import unique
+from graphprune.files import parsed
 from graphprune.grids.command import run_cells
 from graphprune.methods.hamp import journal
 from graphprune.methods.hamp.genes import Gene
@@ -96,7 +96,7 @@ def said(text: str, file: Path) -> list[str]:
     """What a file says, a canonical text each document; doubled keys are an error, half lines are left out."""
     *whole, last = text.split("\n") if file.suffix == ".jsonl" else [text, ""]
     assert not last or file.suffix == ".jsonl"
-    return [json.dumps(json.loads(line, object_pairs_hook=unique), sort_keys=True) for line in whole]
+    return [json.dumps(parsed(line), sort_keys=True) for line in whole]
 
 
 def places(text: str) -> list[int]:

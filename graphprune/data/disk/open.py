@@ -17,7 +17,7 @@ from graphprune.data.base import GraphData
 from graphprune.data.degrees import DegreeColumns
 from graphprune.data.disk.columns import DTYPES
 from graphprune.data.labelled import SPLITS
-from graphprune.files import unique
+from graphprune.files import parsed
 from graphprune.graphs.encodings import Encodings
 from graphprune.graphs.stored import StoredGraphs, mapped
 from graphprune.sealed import DIGEST, check_seal
@@ -93,7 +93,7 @@ def described(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file.parent} is no stored set: it has no {DOCUMENT}")
     limits.check("document", file.stat().st_size, str(file))
     try:
-        document = json.loads(file.read_bytes(), object_pairs_hook=unique)
+        document = parsed(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:

@@ -43,8 +43,7 @@ def check_removal(model: nn.Module, data: Any) -> None:
 
     Half of the edges of a few graphs are gated off by :class:`~graphprune.SoftEdges`, and physically removed; a copy of
     the network has to give the same in ``eval()`` mode, in double precision where it runs in that. Every gated search
-    (ICPG, GICP, UGS, GSAT, PGExplainer) begins with this. Classes of message passing of one's own that pass are gated
-    by :class:`~graphprune.SoftEdges` from then on, in this process.
+    (ICPG, GICP, UGS, GSAT, PGExplainer) begins with this. Own message passing that passes is gated from then on.
 
     Args:
         model: called as ``model(batch)``; it is left as it is.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.files import LOCK, append_json, locked, make_folder, remove_leftovers, unique, write_text
+from graphprune.files import LOCK, append_json, locked, make_folder, parsed, remove_leftovers, write_text
 from graphprune.methods.core.fit import state_digest
 from graphprune.methods.hamp.genes import Gene
 from graphprune.sealed import DIGEST, check_seal, seal
@@ -221,7 +221,7 @@ def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
-            found = json.loads(line, object_pairs_hook=unique)
+            found = parsed(line)
         except ValueError as error:
             if number < len(lines) or line.endswith("\n"):
                 raise ValueError(f"{file}, line {number}: damaged ({error})") from error
